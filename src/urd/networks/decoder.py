@@ -1,0 +1,38 @@
+"""The decoder: the encoder's three stages mirrored, with injection between them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from urd.networks import variants
+from urd.networks.blocks import residual_stage
+from urd.networks.encoder import Stage
+from urd.networks.injection import Injection
+
+
+class Decoder(nn.Module):
+    """Embedding (B, 2 C_3, H/32, W/32) to S_1, S_2, S_3, each of the size of the teacher's T_k."""
+
+    def __init__(
+        self, stages: tuple[Stage, Stage, Stage], injection: variants.Injection
+    ) -> None:
+        super().__init__()
+        c1, c2, c3 = (stage.channels for stage in stages)
+        # Mirrored depths: the deepest stage of the decoder is as long as the encoder's first.
+        depth_3, depth_2, depth_1 = (stage.depth for stage in stages)
+        width_1, width_2, width_3 = (stage.width for stage in stages)
+        self.stage_3 = residual_stage(2 * c3, c3, width_3, depth_3, "up")
+        self.stage_2 = residual_stage(c3, c2, width_2, depth_2, "up")
+        self.stage_1 = residual_stage(c2, c1, width_1, depth_1, "up")
+        self.injection_3: Injection | None = None
+        self.injection_2: Injection | None = None
+        if injection != "none":
+            self.injection_3 = Injection(c3, c2, guided=injection == "guided")
+            self.injection_2 = Injection(c2, c1, guided=injection == "guided")
+
+    def forward(self, embedding: Tensor, teacher: list[Tensor]) -> list[Tensor]:
+        t1, t2, t3 = teacher
+        s3 = self.stage_3(embedding)
+        s2 = self.stage_2(s3 if self.injection_3 is None else self.injection_3(s3, t3, t2))
+        s1 = self.stage_1(s2 if self.injection_2 is None else self.injection_2(s2, t2, t1))
+        return [s1, s2, s3]

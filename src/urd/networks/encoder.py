@@ -1,0 +1,102 @@
+"""The encoder: stem and first three stages of a pretrained backbone, by its timm tag.
+
+Expert and teacher are two copies of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import cast
+
+import timm
+import torch
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import Tensor, nn
+
+from urd.errors import UsageError
+
+STRIDES = (4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the decoder needs to mirror one stage of the encoder.
+
+    `width` is the inner width of bottleneck blocks, `None` for basic ones.
+    """
+
+    channels: int
+    depth: int
+    width: int | None
+
+
+class Encoder(nn.Module):
+    """Image (B, 3, H, W), normalised, to three feature maps at strides 4, 8 and 16.
+
+    H and W are multiples of 32. Levels are numbered k = 1, 2, 3 in the paper and 0, 1, 2 here.
+    """
+
+    def __init__(self, tag: str, body: nn.Module, stages: tuple[Stage, Stage, Stage]) -> None:
+        super().__init__()
+        self.tag = tag
+        self.body = body
+        self.stages = stages
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return cast(list[Tensor], self.body(images))
+
+
+def build_encoder(tag: str) -> Encoder:
+    """The encoder of a timm tag with untrained weights; see `weights` for the trained ones.
+
+    Raises:
+        UsageError: the tag is unknown to timm, or its pyramid has no levels at 4, 8 and 16.
+    """
+    indices = _pyramid_indices(tag)
+    body = timm.create_model(tag, pretrained=False, features_only=True, out_indices=indices)
+    channels = tuple(body.feature_info.channels())
+    return Encoder(tag, body, _stages(body, channels))
+
+
+def _pyramid_indices(tag: str) -> tuple[int, ...]:
+    """Which of the backbone's levels have strides 4, 8 and 16."""
+    if not timm.is_model(tag):
+        near = difflib.get_close_matches(tag, timm.list_models(pretrained=True), n=3)
+        hint = f" Near names: {', '.join(near)}." if near else ""
+        raise UsageError(
+            f"unknown backbone '{tag}': timm {timm.__version__} has no such model.{hint}"
+        )
+    try:
+        with torch.device("meta"):
+            info = timm.create_model(tag, pretrained=False, features_only=True).feature_info
+    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"backbone '{tag}' offers no feature pyramid, and the decoder needs one at strides "
+            f"4, 8 and 16 ({type(error).__name__})"
+        ) from error
+    reductions = list(info.reduction())
+    if not all(reductions.count(stride) == 1 for stride in STRIDES):
+        raise UsageError(
+            f"backbone '{tag}' has levels at strides {reductions}; the decoder needs one level "
+            "each at 4, 8 and 16. Residual networks have them, for example resnet18.tv_in1k."
+        )
+    return tuple(reductions.index(stride) for stride in STRIDES)
+
+
+def _stages(body: nn.Module, channels: tuple[int, ...]) -> tuple[Stage, Stage, Stage]:
+    """Block kind and depth of each residual stage; two basic blocks for other families."""
+    stages = []
+    for level, c in enumerate(channels, start=1):
+        blocks = [
+            block
+            for block in getattr(body, f"layer{level}", nn.Module()).children()
+            if isinstance(block, BasicBlock | Bottleneck)
+        ]
+        width = blocks[0].conv1.out_channels if blocks and _is_bottleneck(blocks[0]) else None
+        stages.append(Stage(c, len(blocks) or 2, width))
+    return cast(tuple[Stage, Stage, Stage], tuple(stages))
+
+
+def _is_bottleneck(block: nn.Module) -> bool:
+    return isinstance(block, Bottleneck)

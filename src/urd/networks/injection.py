@@ -1,0 +1,46 @@
+"""Guided Information Injection (GII): the teacher's detail, where the teacher looks normal."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from urd.networks.blocks import conv_bn_relu
+
+
+def guide(student: Tensor, teacher: Tensor) -> Tensor:
+    """g_k = cos(S_k, T_k) per location, (B, 1, H, W) in float32, without gradient.
+
+    Near 1 the student can restore the teacher's feature, so it looks normal and may be trusted.
+    """
+    with torch.no_grad():
+        return functional.cosine_similarity(student.float(), teacher.float(), dim=1).unsqueeze(1)
+
+
+class Injection(nn.Module):
+    """From S_k, T_k and the finer T_{k-1} to what the next decoder stage receives.
+
+        F_k = CBR3x3(T_k + CBR1x1(half-size T_{k-1}))
+        I_k = CBR3x3(g_k F_k + (1 - g_k) S_k)              guided; plain injection has I_k = F_k
+        out = CBR3x3(concat(S_k, I_k))
+
+    CBR is convolution, batch norm, ReLU. All maps are (B, C_k, H_k, W_k), T_{k-1} is
+    (B, C_{k-1}, 2 H_k, 2 W_k).
+    """
+
+    def __init__(self, channels: int, finer_channels: int, guided: bool) -> None:
+        super().__init__()
+        self.align = conv_bn_relu(finer_channels, channels, 1)
+        self.fuse = conv_bn_relu(channels, channels, 3)
+        self.inject = conv_bn_relu(channels, channels, 3) if guided else None
+        self.merge = conv_bn_relu(2 * channels, channels, 3)
+
+    def forward(self, student: Tensor, teacher: Tensor, finer_teacher: Tensor) -> Tensor:
+        # Bilinear resizing by exactly one half is the mean of each 2x2 square.
+        finer = functional.avg_pool2d(finer_teacher, 2)
+        injected = self.fuse(teacher + self.align(finer))
+        if self.inject is not None:
+            g = guide(student, teacher).to(student.dtype)
+            injected = self.inject(g * injected + (1 - g) * student)
+        return self.merge(torch.cat([student, injected], dim=1))

@@ -1,0 +1,37 @@
+"""Teacher and student together: all that is needed at inference."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from urd.networks.encoder import Encoder
+from urd.networks.student import Student, initialise
+from urd.networks.variants import Variant
+
+
+class TeacherStudent(nn.Module):
+    """Normalised images (B, 3, H, W) to the teacher's and the student's three feature maps.
+
+    The expert is not part of it: it is needed in training only, by the variants that have one.
+    """
+
+    def __init__(self, teacher: Encoder, student: Student) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.student = student
+
+    @classmethod
+    def build(
+        cls, encoder: Encoder, variant: Variant, generator: torch.Generator
+    ) -> TeacherStudent:
+        """An untrained student before a teacher that starts as a copy of `encoder`."""
+        student = Student(encoder.stages, variant.injection)
+        initialise(student, generator)
+        return cls(copy.deepcopy(encoder), student)
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        teacher_features = self.teacher(images)
+        return teacher_features, self.student(teacher_features)
