@@ -1,0 +1,172 @@
+"""Every option of training, defined once: dataclass field = YAML key = flag = Python argument."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from urd.errors import UsageError
+
+Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def _option(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings of one training. The defaults are those of the paper (preset `paper`)."""
+
+    variant: Variant = _option("urd", "Which parts of the method are used.")
+    backbone: str = _option("wide_resnet50_2.tv_in1k", "timm tag of the pretrained encoder.")
+    weights: str = _option(
+        "auto", "Weight file of the encoder; auto: timm's cache or download; none: untrained."
+    )
+    textures: str = _option(
+        "procedural", "Folder of texture images for synthetic anomalies, or procedural."
+    )
+    foreground: str = _option(
+        "auto", "Where anomalies are painted: auto, none, otsu, grabcut, or a folder of masks."
+    )
+    iterations: int = _option(5000, "Training iterations.")
+    batch_size: int = _option(16, "Images per iteration.")
+    image_size: tuple[int, int] = _option(
+        (256, 256), "Size of the network's input, N or HEIGHTxWIDTH, multiples of 32."
+    )
+    seed: int = _option(0, "Seed of everything random.")
+    device: str = _option("auto", "auto, cpu, cuda or cuda:N.")
+    precision: Precision = _option("auto", "auto: bfloat16 where the machine computes in it.")
+    holdout: float = _option(
+        0.1, "Share of the good images kept for validation, at least 8 of them; 0: none."
+    )
+    validate_every: int = _option(
+        0, "Iterations between validations; 0: ten times in all, at the least 50 apart."
+    )
+    mask_resize: Literal["chained", "direct"] = _option(
+        "chained", "How masks reach the levels' sizes: from level to level, or each time anew."
+    )
+    student_lr: float = _option(0.005, "Learning rate of the student.")
+    teacher_lr: float = _option(0.0001, "Learning rate of the teacher.")
+    checkpoint_seconds: float = _option(120.0, "Time between checkpoints, in seconds.")
+    white_level: int = _option(
+        65535, "16-bit value that is shown as white; 4095 for 12-bit cameras."
+    )
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise UsageError(f"{name} is {value}; it must lie between {low} and {high}")
+        if any(side % 32 or not 32 <= side <= 4096 for side in self.image_size):
+            raise UsageError(
+                f"image_size is {self.image_size[0]}x{self.image_size[1]}; both sides must be "
+                "multiples of 32 between 32 and 4096"
+            )
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any], source: str = "settings") -> FitConfig:
+        """Checked settings from a YAML file, a model file or keyword arguments.
+
+        Raises:
+            UsageError: an unknown name, a value of the wrong type, or one out of range.
+        """
+        kinds = typing.get_type_hints(cls)
+        unknown = [name for name in settings if name not in kinds]
+        if unknown:
+            raise UsageError(
+                f"unknown option '{unknown[0]}' in {source}; known are {', '.join(kinds)}"
+            )
+        return cls(**{name: convert(name, kinds[name], v) for name, v in settings.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for YAML and JSON."""
+        return {**dataclasses.asdict(self), "image_size": list(self.image_size)}
+
+
+_LIMITS: dict[str, tuple[float, float]] = {
+    "iterations": (1, 10_000_000),
+    "batch_size": (1, 4096),
+    "seed": (0, 2**63 - 1),
+    "holdout": (0.0, 0.5),
+    "validate_every": (0, 10_000_000),
+    "student_lr": (0.0, 1.0),
+    "teacher_lr": (0.0, 1.0),
+    "checkpoint_seconds": (0.0, 1e9),
+    "white_level": (1, 65535),
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "fast": {"backbone": "resnet18.tv_in1k", "iterations": 1000, "batch_size": 8},
+}
+
+
+def resolve_config(
+    *,
+    preset: str | None = None,
+    config_file: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> FitConfig:
+    """Settings in rising order of precedence: defaults, preset, configuration file, options."""
+    settings: dict[str, Any] = {}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise UsageError(f"unknown preset '{preset}'; known are {', '.join(PRESETS)}")
+        settings |= PRESETS[preset]
+    if config_file is not None:
+        settings |= read_config_file(config_file)
+    settings |= options or {}
+    return FitConfig.from_mapping(settings)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The settings that a YAML file names, checked."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"can not read {path} as YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold 'option: value' lines")
+    FitConfig.from_mapping(content, source=str(path))
+    return content
+
+
+def convert(name: str, kind: Any, value: Any) -> Any:
+    """`value` as the type of the option, from YAML, the command line or Python."""
+    try:
+        if typing.get_origin(kind) is Literal:
+            if value not in typing.get_args(kind):
+                raise ValueError(f"choose from {', '.join(typing.get_args(kind))}")
+            return value
+        if typing.get_origin(kind) is tuple:
+            return _image_size(value)
+        if kind is str:
+            if not isinstance(value, str | Path):
+                raise ValueError("a text is needed")
+            return str(value)
+        if isinstance(value, bool):
+            raise ValueError("a number is needed")
+        number = kind(value)
+        if number != float(value) or number != number:
+            raise ValueError("a whole number is needed")
+        return number
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} can not be {value!r}: {error}") from error
+
+
+def _image_size(value: Any) -> tuple[int, int]:
+    """256, "256", "256x512" or [256, 512] as (height, width)."""
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    parts = [parts] if isinstance(parts, int) else list(parts)
+    sides = [int(part) for part in parts]
+    if len(sides) not in (1, 2):
+        raise ValueError("give N or HEIGHTxWIDTH")
+    return sides[0], sides[-1]

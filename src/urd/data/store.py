@@ -1,0 +1,73 @@
+"""All images of a set decoded once, at the network's size, and kept in memory as uint8."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from urd.data.decoding import WHITE_LEVEL, UnreadableImage, read_rgb
+from urd.errors import UsageError
+from urd.progress import track
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that was skipped, and why."""
+
+    path: Path
+    reason: str
+
+
+def resize_rgb(image: Image.Image, size: Size) -> np.ndarray:
+    """(H, W, 3) uint8 at `size` (H, W): bilinear with antialiasing, the aspect is not kept."""
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def decode_all(
+    paths: Sequence[Path], size: Size, white_level: int = WHITE_LEVEL, *, label: str = "Reading"
+) -> tuple[np.ndarray, list[int], list[Failure]]:
+    """Decode and resize many images in threads.
+
+    Returns:
+        (N, H, W, 3) uint8 of the readable images, their indices in `paths`, and the failures.
+    """
+
+    def decode(path: Path) -> np.ndarray | Failure:
+        try:
+            return resize_rgb(read_rgb(path, white_level), size)
+        except UnreadableImage as error:
+            return Failure(path, error.reason)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = list(track(pool.map(decode, paths), label, len(paths)))
+    kept = [index for index, result in enumerate(results) if not isinstance(result, Failure)]
+    failures = [result for result in results if isinstance(result, Failure)]
+    images = np.empty((len(kept), *size, 3), np.uint8)
+    for row, index in enumerate(kept):
+        images[row] = results[index]
+    return images, kept, failures
+
+
+def decode_or_refuse(
+    paths: Sequence[Path], size: Size, white_level: int, *, at_least: int, what: str, label: str
+) -> tuple[np.ndarray, list[int], list[Failure]]:
+    """`decode_all`, refusing a set of which fewer than `at_least` images can be read.
+
+    Raises:
+        UsageError: it names the first unreadable image and its reason.
+    """
+    images, kept, failures = decode_all(paths, size, white_level, label=label)
+    if len(kept) < at_least:
+        first = f"; first unreadable: {failures[0].path}: {failures[0].reason}" if failures else ""
+        raise UsageError(
+            f"{what}: {len(kept)} readable of {len(paths)} images, at least {at_least} needed{first}"
+        )
+    return images, kept, failures

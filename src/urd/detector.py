@@ -1,0 +1,291 @@
+"""The public object: fit, predict, evaluate, save, load."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from urd import fitting
+from urd.config import FitConfig, resolve_config
+from urd.data import (
+    DataSet,
+    Failure,
+    Sample,
+    UnreadableImage,
+    read_layout,
+    read_mask,
+    read_rgb,
+    resize_rgb,
+)
+from urd.data.decoding import to_rgb
+from urd.errors import UrdError, UsageError
+from urd.metrics import evaluate_maps
+from urd.model_file import ModelHeader, load_model, save_model
+from urd.networks import TeacherStudent
+from urd.progress import track
+from urd.scoring import anomaly_map, image_score
+
+ImageLike = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the detector says of one image.
+
+    Attributes:
+        score: maximum of the anomaly map; higher is more anomalous.
+        anomaly_map: (H, W) float32 at the network's input size.
+        size: (height, width) of the original image, upright.
+        path: the file, `None` for images given as arrays.
+    """
+
+    score: float
+    anomaly_map: np.ndarray
+    size: tuple[int, int]
+    path: Path | None = None
+
+
+class Detector:
+    """A trained anomaly detector.
+
+    Example:
+        detector = Detector.fit("data/screw", out="runs/screw")
+        detector.predict("part.png").score
+    """
+
+    def __init__(
+        self, model: TeacherStudent, header: ModelHeader, device: str | torch.device = "auto"
+    ) -> None:
+        self.device = fitting.pick_device(str(device))
+        self.model = model.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.header = header
+        self.failures: list[Failure] = []
+
+    @property
+    def config(self) -> FitConfig:
+        """The settings it was trained with."""
+        return self.header.config
+
+    @classmethod
+    def fit(
+        cls,
+        data: str | Path,
+        out: str | Path | None = None,
+        *,
+        config: FitConfig | None = None,
+        preset: str | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        **options: Any,
+    ) -> Detector:
+        """Train on the good images of DATA.
+
+        Args:
+            data: a category in MVTec layout, or a folder of good images.
+            out: run folder; without it nothing is written.
+            config: settings; or give `preset` and single `options`, named as in `FitConfig`.
+            resume: go on with the run in `out`.
+            overwrite: train anew where `out` already holds a run.
+
+        Raises:
+            UsageError, UrdError: as `fitting.fit`; the message says what to do.
+        """
+        folder = None if out is None else Path(out)
+        if resume and folder is None:
+            raise UsageError("resume needs the run folder, out")
+        if config is not None and (preset is not None or options):
+            raise UsageError("give config, or preset and options, not both")
+        if config is None and resume and folder is not None and preset is None:
+            config = fitting.resumed_config(folder, options)
+        settings = config or resolve_config(preset=preset, options=options)
+        model, header, failures = fitting.fit(
+            data, folder, settings, resume=resume, overwrite=overwrite
+        )
+        detector = cls(model, header, settings.device)
+        detector.failures = failures
+        return detector
+
+    @classmethod
+    def load(cls, run: str | Path, device: str = "auto") -> Detector:
+        """Open a run folder or a model file.
+
+        Raises:
+            UsageError, UrdError: nothing there, or not a whole model file.
+        """
+        return cls(*load_model(Path(run)), device)
+
+    def save(self, path: str | Path) -> None:
+        """Write one self-contained model file, atomically."""
+        save_model(Path(path), self.model, self.header)
+
+    def predict(self, image: ImageLike) -> Prediction:
+        """Score one image: a file, a Pillow image, or an (H, W) or (H, W, 3) uint8 RGB array.
+
+        Raises:
+            UnreadableImage: the file can not be decoded.
+        """
+        pixels, size, path = self._prepare(image)
+        return self._score([(pixels, size, path)])[0]
+
+    def predict_many(
+        self, images: Iterable[ImageLike], batch_size: int = 8
+    ) -> Iterator[Prediction | Failure]:
+        """Score images in order, decoding ahead of the network; memory does not grow with them.
+
+        An image that can not be read gives a `Failure` in its place.
+        """
+
+        def prepare(image: ImageLike) -> tuple[np.ndarray, tuple[int, int], Path | None] | Failure:
+            try:
+                return self._prepare(image)
+            except UnreadableImage as error:
+                return Failure(error.path, error.reason)
+
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            prepared = _ahead(pool, prepare, images, 2 * batch_size)
+            while batch := list(itertools.islice(prepared, batch_size)):
+                readable = [item for item in batch if not isinstance(item, Failure)]
+                scored = iter(self._score(readable)) if readable else iter(())
+                for item in batch:
+                    yield item if isinstance(item, Failure) else next(scored)
+
+    def evaluate(self, data: str | Path, batch_size: int = 8) -> dict[str, Any]:
+        """Metrics on the labelled test set of DATA in MVTec layout.
+
+        Returns:
+            A flat dictionary: the metrics of `urd.metrics.METRICS`, counts, and the protocol.
+
+        Raises:
+            UsageError: no test images, or masks that do not belong to their images.
+            UrdError: no test image can be read.
+        """
+        data_set = read_layout(data)
+        _refuse_unusable(data_set)
+        samples, maps, scores, masks = [], [], [], []
+        failures: list[Failure] = []
+        paths = [sample.path for sample in data_set.test]
+        results = track(self.predict_many(paths, batch_size), "Evaluating", len(paths))
+        for sample, result in zip(data_set.test, results, strict=True):
+            if isinstance(result, Failure):
+                failures.append(result)
+                continue
+            samples.append(sample)
+            maps.append(result.anomaly_map)
+            scores.append(result.score)
+            masks.append(self._mask(sample, result.size))
+        if not samples:
+            first = failures[0]
+            raise UrdError(f"no test image can be read; {first.path}: {first.reason}")
+        defective = [sample.defective for sample in samples]
+        metrics = evaluate_maps(
+            maps, np.array(scores), defective, masks if data_set.has_masks else None
+        )
+        self.failures = failures
+        return {
+            **metrics,
+            "n_good": defective.count(False),
+            "n_defective": defective.count(True),
+            "n_skipped": len(failures),
+            "protocol": self._protocol(data_set.has_masks),
+            "data": str(data),
+            "variant": self.config.variant,
+            "backbone": self.config.backbone,
+            "seed": self.config.seed,
+        }
+
+    def _prepare(self, image: ImageLike) -> tuple[np.ndarray, tuple[int, int], Path | None]:
+        """Pixels at the network's size, original (height, width), and the path of a file."""
+        path = None
+        if isinstance(image, str | Path):
+            path = Path(image)
+            rgb = read_rgb(path, self.config.white_level)
+        else:
+            pillow = image if isinstance(image, Image.Image) else Image.fromarray(image)
+            rgb = to_rgb(pillow, Path("image"), self.config.white_level)
+        return resize_rgb(rgb, self.config.image_size), (rgb.height, rgb.width), path
+
+    @torch.inference_mode()
+    def _score(
+        self, batch: list[tuple[np.ndarray, tuple[int, int], Path | None]]
+    ) -> list[Prediction]:
+        """One forward pass in float32."""
+        pixels = torch.from_numpy(np.stack([item[0] for item in batch])).to(self.device)
+        mean = torch.tensor(self.header.mean, device=self.device)
+        std = torch.tensor(self.header.std, device=self.device)
+        # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
+        images = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        maps = anomaly_map(*self.model(images), self.config.image_size)
+        scores = image_score(maps).tolist()
+        return [
+            Prediction(score, anomaly, size, path)
+            for score, anomaly, (_, size, path) in zip(
+                scores, maps.cpu().numpy(), batch, strict=True
+            )
+        ]
+
+    def _mask(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
+        """The sample's mask at the network's size: bilinear, threshold one half."""
+        height, width = self.config.image_size
+        if sample.mask is None:
+            return np.zeros((height, width), bool)
+        mask = read_mask(sample.mask)
+        if mask.shape != size:
+            raise UsageError(
+                f"mask {sample.mask} is {mask.shape[1]}x{mask.shape[0]}, its image "
+                f"{sample.path.name} is {size[1]}x{size[0]}"
+            )
+        grey = Image.fromarray(mask.astype(np.uint8) * 255)
+        resized = grey.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized) >= 127.5
+
+    def _protocol(self, has_masks: bool) -> str:
+        height, width = self.config.image_size
+        pixel = (
+            "masks resized bilinearly, threshold 0.5; pixel metrics over the whole set; AUPRO "
+            "exact, 8-connected regions, FPR to 0.3"
+            if has_masks
+            else "no masks, image metrics only"
+        )
+        return (
+            f"{height}x{width} px, iteration {self.config.iterations} (last), labels from "
+            f"folders, {pixel}; F1-max uses the labels to choose its threshold"
+        )
+
+
+def _refuse_unusable(data_set: DataSet) -> None:
+    """Refuse a test set whose labels are incomplete, before any image is scored."""
+    if not data_set.test:
+        raise UsageError(
+            f"no labelled test images in {data_set.root}: expected test/good and test/<defect>"
+        )
+    if data_set.missing_masks:
+        raise UsageError(
+            f"{len(data_set.missing_masks)} defective images have no mask in ground_truth, first: "
+            f"{data_set.missing_masks[0]}"
+        )
+    if data_set.orphan_masks:
+        raise UsageError(
+            f"{len(data_set.orphan_masks)} masks belong to no test image, first: "
+            f"{data_set.orphan_masks[0]}"
+        )
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Any, items: Iterable[Any], depth: int) -> Iterator[Any]:
+    """`map` in threads that keeps at most `depth` results waiting."""
+    waiting: deque[Future[Any]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,325 @@
+"""From a folder of good images to a trained detector and its run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from urd.config import FitConfig, read_config_file
+from urd.data import Failure, decode_or_refuse, list_images, read_layout, read_mask
+from urd.errors import UrdError, UsageError
+from urd.files import make_folder, refuse_existing, write_text
+from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
+from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
+from urd.networks.weights import fingerprint, load_encoder
+from urd.seeding import generator
+from urd.synthesis import foreground_masks, procedural_textures, split_textures
+from urd.training.checkpoint import load_checkpoint, read_facts, save_tensors
+from urd.training.loop import Record, TrainingImages, build_networks, train
+from urd.validation import SyntheticScores, SyntheticValidation
+
+CONFIG_NAME = "config.yaml"
+_EXPERT_NAME = "expert.safetensors"
+_PROCEDURAL_TEXTURES = 320
+_HOLDOUT_AT_LEAST = 8
+# What may change when a run is continued: none of it changes the course of the training.
+_FREE_ON_RESUME = {"iterations", "device", "checkpoint_seconds", "weights"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training consumes: images and textures, and the parts of both kept for validation."""
+
+    train: TrainingImages
+    holdout: TrainingImages | None
+    facts: dict[str, Any]
+    failures: list[Failure]
+
+
+def fit(
+    data: str | Path,
+    out: Path | None,
+    config: FitConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> tuple[TeacherStudent, ModelHeader, list[Failure]]:
+    """Train on the good images of DATA; with `out`, keep a run folder there.
+
+    Returns:
+        The networks in evaluation mode, the header of the model file, and the skipped images.
+
+    Raises:
+        UsageError: the request can not be carried out; nothing was written.
+        UrdError: the work failed; checkpoints and older files are intact.
+    """
+    if out is not None:
+        _check_out(out, config, resume, overwrite)
+        if resume and (out / MODEL_NAME).exists() and not (out / "checkpoint").exists():
+            return *load_model(out), []
+    device = pick_device(config.device)
+    material = load_material(data, config, device)
+    facts = {**material.facts, "settings": _fixed_settings(config)}
+    saved = read_facts(out / "checkpoint") if resume and out is not None else None
+    if saved is not None:
+        _agree(saved, facts, config)
+    expert = _expert(config, out / "checkpoint" if saved and out else None)
+    networks = build_networks(expert, config, device)
+    record = None
+    if out is not None:
+        record = Record(out, facts)
+        _start_run(out, config, expert, fresh=saved is None)
+    first = 0
+    if saved is not None and out is not None:
+        load_checkpoint(out / "checkpoint", networks)
+        first = int(saved["iteration"])
+
+    holdout = None
+    if material.holdout is not None:
+        holdout = SyntheticValidation(material.holdout, config.seed)
+    validate = (lambda model: holdout.score(model).summary()) if holdout else None
+    train(networks, material.train, config, first=first, record=record, validate=validate)
+
+    # Without held-out images the reference is the training images, whose scores are optimistic.
+    reference = holdout or SyntheticValidation(material.train, config.seed)
+    scores = reference.score(networks.model)
+    header = _header(config, material, expert, scores, held_out=holdout is not None)
+    if out is not None:
+        save_model(out / MODEL_NAME, networks.model, header)
+        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    return networks.model.eval(), header, material.failures
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is a GPU where there is one.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device '{name}' can not be used here: {reason}") from error
+    return device
+
+
+def load_material(data: str | Path, config: FitConfig, device: torch.device) -> Material:
+    """Read images, foreground and textures, and split them into training and validation."""
+    samples = read_layout(data).train
+    if not samples:
+        raise UsageError(f"no good images to train on in {data}: train/good is empty")
+    paths = [sample.path for sample in samples]
+    images, kept, failures = decode_or_refuse(
+        paths, config.image_size, config.white_level, at_least=2, what=f"{data}", label="Reading"
+    )
+    paths = [paths[index] for index in kept]
+    foreground, method = _foreground(images, paths, config)
+    textures = _textures(config)
+    train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
+
+    count = holdout_count(len(images), config.holdout)
+    order = torch.randperm(len(images), generator=generator(config.seed, "holdout"))
+    chw = torch.from_numpy(images).permute(0, 3, 1, 2)
+    mean, std = normalisation(config.backbone)
+
+    def part(index: Tensor, of_textures: Tensor) -> TrainingImages:
+        return TrainingImages(
+            chw[index].to(device),
+            of_textures.to(device),
+            None if foreground is None else foreground[index].to(device),
+            mean,
+            std,
+        )
+
+    # Sorted, so that a training without held-out images sees them in the order of their names.
+    train_index, holdout_index = order[count:].sort().values, order[:count]
+    facts = {
+        "fingerprint": hashlib.sha256(images.tobytes()).hexdigest(),
+        "train_images": len(train_index),
+        "holdout_images": count,
+        "skipped": len(failures),
+        "textures": len(textures),
+        "foreground": method,
+    }
+    return Material(
+        part(train_index, train_textures if count else textures),
+        part(holdout_index, kept_textures) if count else None,
+        facts,
+        failures,
+    )
+
+
+def holdout_count(images: int, share: float) -> int:
+    """How many good images are held out: the share, at least 8, never more than half."""
+    if share == 0:
+        return 0
+    return min(max(_HOLDOUT_AT_LEAST, round(share * images)), images // 2)
+
+
+def normalisation(tag: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation per RGB channel with which the backbone was trained."""
+    pretrained = timm.get_pretrained_cfg(tag, allow_unregistered=True)
+    if pretrained is None:
+        return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
+    return tuple(pretrained.mean), tuple(pretrained.std)
+
+
+def _foreground(
+    images: np.ndarray, paths: list[Path], config: FitConfig
+) -> tuple[Tensor | None, str]:
+    if config.foreground in ("auto", "none", "otsu", "grabcut"):
+        return foreground_masks(list(images), config.foreground)
+    folder = Path(config.foreground)
+    masks = {path.stem: path for path in list_images(folder)}
+    if not masks:
+        raise UsageError(
+            f"foreground is '{config.foreground}': choose auto, none, otsu or grabcut, or give a "
+            "folder of mask images"
+        )
+    found = []
+    for path in paths:
+        mask = masks.get(path.stem) or masks.get(f"{path.stem}_mask")
+        if mask is None:
+            raise UsageError(f"no foreground mask for {path.name} in {folder}")
+        height, width = config.image_size
+        full = torch.from_numpy(read_mask(mask))[None, None].float()
+        resized = torch.nn.functional.interpolate(full, (height, width), mode="area")
+        found.append(resized[0, 0] >= 0.5)
+    return torch.stack(found), str(folder)
+
+
+def _textures(config: FitConfig) -> Tensor:
+    """(K, 3, H, W) uint8; variants without synthetic anomalies need them for validation only."""
+    if config.textures == "procedural":
+        of_textures = generator(config.seed, "procedural-textures")
+        return procedural_textures(_PROCEDURAL_TEXTURES, config.image_size, of_textures)
+    folder = Path(config.textures)
+    if not folder.is_dir():
+        raise UsageError(f"no texture folder at {folder}; give a folder or 'procedural'")
+    paths = [path for d in sorted({folder, *folder.rglob("*/")}) for path in list_images(d)]
+    images, _, _ = decode_or_refuse(
+        paths,
+        config.image_size,
+        config.white_level,
+        at_least=2,
+        what=f"textures of {folder}",
+        label="Textures",
+    )
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise UsageError("pass --resume or --overwrite, not both")
+    refuse_existing(
+        out, allowed=resume or overwrite, hint="--resume to go on or --overwrite to train anew"
+    )
+    if resume:
+        if not (out / CONFIG_NAME).exists():
+            raise UsageError(f"nothing to resume in {out}: it has no {CONFIG_NAME}")
+        before = FitConfig.from_mapping(read_config_file(out / CONFIG_NAME))
+        _same_settings(_fixed_settings(before), _fixed_settings(config), out)
+
+
+def _fixed_settings(config: FitConfig) -> dict[str, Any]:
+    return {k: v for k, v in config.to_dict().items() if k not in _FREE_ON_RESUME}
+
+
+def _same_settings(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise UsageError(
+                f"--resume with {name} {value}, but {out} was trained with {before.get(name)}"
+            )
+
+
+def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> None:
+    """A checkpoint is continued only on the same images, and not beyond its end."""
+    if saved["fingerprint"] != facts["fingerprint"]:
+        raise UsageError("--resume on other images than the run was started with")
+    if saved["iteration"] > config.iterations:
+        raise UsageError(
+            f"the run has already done {saved['iteration']} iterations, more than "
+            f"{config.iterations}"
+        )
+
+
+def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
+    """The pretrained encoder; a resumed run takes the copy that it was started with."""
+    if checkpoint is None:
+        return load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
+    encoder = build_encoder(config.backbone)
+    try:
+        encoder.load_state_dict(load_file(checkpoint / _EXPERT_NAME))
+    except Exception as error:  # the library raises types of its own for a missing or cut file
+        raise UrdError(
+            f"{checkpoint / _EXPERT_NAME} can not be read; pass --overwrite to train anew"
+        ) from error
+    return encoder
+
+
+def _start_run(out: Path, config: FitConfig, expert: Encoder, *, fresh: bool) -> None:
+    make_folder(out)
+    if fresh:
+        for name in (MODEL_NAME, "metrics.jsonl", "evaluation.json", "report.html"):
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+        save_tensors(out / "checkpoint" / _EXPERT_NAME, dict(expert.state_dict()), {})
+    write_text(out / CONFIG_NAME, yaml.safe_dump(config.to_dict(), sort_keys=False))
+
+
+def _header(
+    config: FitConfig,
+    material: Material,
+    expert: Encoder,
+    scores: SyntheticScores,
+    *,
+    held_out: bool,
+) -> ModelHeader:
+    low, high = float(np.median(scores.clean)), float(np.median(scores.corrupted))
+    return ModelHeader(
+        config=config,
+        mean=material.train.mean,
+        std=material.train.std,
+        heat_range=(low, high if high > low else math.nextafter(low, math.inf)),
+        reference_scores=sorted(float(score) for score in scores.clean),
+        validation=scores.summary() if held_out else {},
+        data=material.facts,
+        encoder={
+            "tag": config.backbone,
+            "sha256": fingerprint(expert),
+            "pretrained": config.weights != "none",
+            "expert_used": VARIANTS[config.variant].expert,
+        },
+        versions=current_versions(),
+    )
+
+
+def resumed_config(out: Path, options: dict[str, Any]) -> FitConfig:
+    """Settings of a run to be continued, with the options that were given on top.
+
+    Raises:
+        UsageError: the folder holds no run.
+    """
+    if not (out / CONFIG_NAME).exists():
+        raise UsageError(f"nothing to resume in {out}: it has no {CONFIG_NAME}")
+    before = FitConfig.from_mapping(read_config_file(out / CONFIG_NAME))
+    return dataclasses.replace(before, **dataclasses.asdict(FitConfig.from_mapping(
+        {**before.to_dict(), **options}
+    )))

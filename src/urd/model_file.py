@@ -1,0 +1,112 @@
+"""The model file: one safetensors file whose JSON header carries all that is not a tensor."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+import urd
+from urd.config import FitConfig
+from urd.errors import UrdError, UsageError
+from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
+from urd.training.checkpoint import save_tensors
+
+FORMAT = 1
+_HEADER = "urd_model"
+MODEL_NAME = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a detector knows beside its weights.
+
+    Attributes:
+        config: settings of the training.
+        mean, std: the backbone's normalisation of RGB in [0, 1].
+        heat_range: the anomaly values at which a heat map's colours begin and end: the median
+            score of good images and that of synthetic anomalies on them.
+        reference_scores: image scores of good images, ascending: those held out from training,
+            or training images where none were.
+        validation: scores on held-out images with synthetic anomalies at the last iteration.
+        data: fingerprint and counts of the training images.
+        encoder: fingerprint of the pretrained encoder, and where it came from.
+        versions: of urd, torch, timm and Python.
+    """
+
+    config: FitConfig
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    heat_range: tuple[float, float]
+    reference_scores: list[float] = field(default_factory=list)
+    validation: dict[str, float] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self), "config": self.config.to_dict()})
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelHeader:
+        content = json.loads(text)
+        if content.pop("format") != FORMAT:
+            raise ValueError("it was written by another version of urd")
+        config = FitConfig.from_mapping(content.pop("config"), source="the model file")
+        for name in ("mean", "std", "heat_range"):
+            content[name] = tuple(float(value) for value in content[name])
+        return cls(config=config, **content)
+
+
+def current_versions() -> dict[str, str]:
+    return {
+        "urd": urd.__version__,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
+    """Write the model file atomically; a failed write leaves an older file as it was."""
+    tensors: dict[str, Tensor] = dict(model.state_dict())
+    save_tensors(path, tensors, {_HEADER: header.to_json()})
+
+
+def load_model(run: Path) -> tuple[TeacherStudent, ModelHeader]:
+    """Read a model file, or the one in a run folder, onto the CPU, in evaluation mode.
+
+    Raises:
+        UsageError: no such file, or the folder holds no finished model.
+        UrdError: not a model file of urd, cut short, or of another version.
+    """
+    path = run / MODEL_NAME if run.is_dir() else run
+    if not path.is_file():
+        unfinished = " (its training has not finished; see --resume)" if run.is_dir() else ""
+        raise UsageError(f"no model file at {path}{unfinished}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = ModelHeader.from_json(file.metadata()[_HEADER])
+            model = _build(header.config)
+            model.load_state_dict({name: file.get_tensor(name) for name in model.state_dict()})
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, UsageError):
+            raise UrdError(f"{path} can not be used: {error}") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UrdError(f"{path} is not a whole model file of urd: {reason}") from error
+    return model.eval(), header
+
+
+def _build(config: FitConfig) -> TeacherStudent:
+    """The networks of these settings; their values come from the file."""
+    with torch.random.fork_rng(devices=[]):
+        encoder = build_encoder(config.backbone)
+        student = Student(encoder.stages, VARIANTS[config.variant].injection)
+    return TeacherStudent(encoder, student)

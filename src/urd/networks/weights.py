@@ -1,0 +1,155 @@
+"""Pretrained weights for the encoder: a file, timm's cache or download, or none.
+
+Nothing is ever unpickled: `.pth` files are read with PyTorch's `weights_only`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from urd.errors import UrdError, UsageError
+from urd.networks.encoder import Encoder, build_encoder
+
+AUTO = "auto"
+NONE = "none"
+_NESTED_KEYS = ("state_dict", "model", "model_state_dict")
+
+
+def load_encoder(tag: str, weights: str, generator: torch.Generator) -> Encoder:
+    """The encoder of a timm tag with its weights.
+
+    Args:
+        weights: a file; `auto` for timm's cache or, failing that, its download; `none` for an
+            untrained encoder drawn from `generator`.
+
+    Raises:
+        UsageError: unknown backbone or unusable file.
+        UrdError: `auto`, and the weights are neither in the cache nor can be had.
+    """
+    # timm initialises with the global generator: seed a copy of it and put the old one back.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        encoder = build_encoder(tag)
+    if weights == NONE:
+        return encoder
+    state = _pretrained_state(encoder) if weights == AUTO else read_weights(Path(weights))
+    source = f"timm's weights of {tag}" if weights == AUTO else weights
+    _load_state(encoder, state, source)
+    return encoder
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a `.safetensors` or a `.pth`/`.pt` file, by name.
+
+    Raises:
+        UsageError: no such file, or not a file of weights.
+    """
+    if not path.is_file():
+        raise UsageError(f"no weight file at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
+    except Exception as error:  # torch.load raises many types on foreign bytes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"{path} can not be read as weights (only tensors are accepted): {reason}"
+        ) from error
+    for key in _NESTED_KEYS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping):
+        raise UsageError(f"{path} holds a {type(loaded).__name__}, not named tensors")
+    tensors = {
+        str(name).removeprefix("module."): value
+        for name, value in loaded.items()
+        if isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise UsageError(f"{path} holds no tensors")
+    return tensors
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """SHA-256 over names and values of all tensors: tells whether two encoders are the same."""
+    digest = hashlib.sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cached_weights_available(tag: str) -> bool:
+    """True when timm's weights of this tag lie on this machine; asks no network."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        config = timm.get_pretrained_cfg(tag)
+        repository = config.hf_hub_id if config is not None else None
+        if not repository:
+            return False
+        names = ("model.safetensors", "pytorch_model.bin")
+        repository = f"{repository}{tag}" if repository.endswith("/") else repository
+        return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
+    except (ImportError, ValueError, OSError):
+        return False
+
+
+def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
+    """Weights by timm: its cache, else its download."""
+    tag = encoder.tag
+    indices = tuple(encoder.body.feature_info.out_indices)  # type: ignore[union-attr]
+    try:
+        body = timm.create_model(tag, pretrained=True, features_only=True, out_indices=indices)
+    except Exception as error:  # the hub's client raises types of its own, of many libraries
+        raise UrdError(
+            f"no pretrained weights of '{tag}' in timm's cache, and they can not be downloaded "
+            f"({type(error).__name__}). On a machine with a network, fetch "
+            f"https://huggingface.co/timm/{tag}/resolve/main/model.safetensors and pass it with "
+            "--weights FILE; --weights none trains without pretraining, at much lower accuracy."
+        ) from error
+    return body.state_dict()
+
+
+def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:
+    """Copy the tensors that the encoder has; refuse any mismatch but an absent or extra tail.
+
+    Stage 4 and the classifier are not part of the encoder: their tensors may be there or not.
+    """
+    wanted = encoder.body.state_dict()
+    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
+    with torch.device("meta"):
+        full = timm.create_model(encoder.tag, pretrained=False)
+    shapes = {name: value.shape for name, value in full.state_dict().items()}
+    unknown = [n for n in state if n not in wanted and n not in shapes]
+    wrong = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    problems = [
+        f"{what}: {_some(names)}"
+        for what, names in (("missing", missing), ("wrong shape", wrong), ("unknown", unknown))
+        if names
+    ]
+    if problems:
+        raise UsageError(f"{source} do not fit backbone '{encoder.tag}': {'; '.join(problems)}")
+    not_finite = [n for n in wanted if n in state and not torch.isfinite(state[n].float()).all()]
+    if not_finite:
+        raise UsageError(f"{source} hold NaN or Inf in {_some(not_finite)}")
+    encoder.body.load_state_dict({n: state.get(n, value) for n, value in wanted.items()})
+
+
+def _some(names: list[str], limit: int = 4) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

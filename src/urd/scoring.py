@@ -1,0 +1,57 @@
+"""From features to the anomaly map and the image score."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BLUR_SIGMA = 4.0
+_TRUNCATE = 4.0
+
+
+def anomaly_map(teacher: list[Tensor], student: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """Sum over levels of 1 - cos(S_k, T_k), upsampled to `size` and blurred, (B, H, W) float32.
+
+    Without blur each pixel lies in [0, 6]; upsampling is bilinear with aligned corners.
+    """
+    total = torch.zeros((), device=teacher[0].device)
+    for t, s in zip(teacher, student, strict=True):
+        distance = 1 - functional.cosine_similarity(s.float(), t.float(), dim=1)
+        total = total + functional.interpolate(
+            distance[:, None], size, mode="bilinear", align_corners=True
+        )
+    return gaussian_blur(total[:, 0])
+
+
+def image_score(maps: Tensor) -> Tensor:
+    """The largest value of each map: (B, H, W) to (B,)."""
+    return maps.flatten(1).amax(dim=1)
+
+
+def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:
+    """Blur (B, H, W) maps as `scipy.ndimage.gaussian_filter` does by default.
+
+    The borders are padded by reflection that repeats the edge; the kernel ends at 4 sigma. Both
+    are folded into one matrix per axis, so the blur is two matrix products.
+    """
+    rows = _blur_matrix(maps.shape[1], sigma).to(maps)
+    columns = _blur_matrix(maps.shape[2], sigma).to(maps)
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _blur_matrix(length: int, sigma: float) -> Tensor:
+    """(length, length) float64: row i holds what each pixel adds to the blurred pixel i."""
+    radius = int(_TRUNCATE * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    kernel /= math.fsum(kernel.tolist())
+    source = torch.arange(length)[:, None] + offsets
+    source = source % (2 * length)  # reflection that repeats the edge has period 2 length
+    source = torch.where(source < length, source, 2 * length - 1 - source)
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    return matrix.scatter_add_(1, source, kernel.expand(length, -1))

@@ -1,0 +1,26 @@
+"""Generators derived from one seed: what is random depends on its purpose and index only.
+
+Nothing random has state that a checkpoint would have to carry, and any number of workers draws
+the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def derived_seed(seed: int, *purpose: str | int) -> int:
+    """A 63-bit seed of its own for each purpose, such as `derived_seed(0, "synthesis", 17)`."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *purpose: str | int) -> torch.Generator:
+    """A CPU generator seeded by `derived_seed`."""
+    import torch
+
+    return torch.Generator().manual_seed(derived_seed(seed, *purpose))

@@ -1,0 +1,82 @@
+"""Corrupting good images: x~ = x (1 - M) + (1 - b) A M + b x M (Zavrtanik et al., ICCV 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from urd.synthesis.perlin import draw_perlin, perlin_noise
+
+NOISE_THRESHOLD = 0.5
+MAX_BLEND = 0.8
+_REDRAWS = 20
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What was drawn for B images.
+
+    Attributes:
+        mask: (B, 1, H, W), 1 where the image is corrupted, never empty.
+        texture_index: (B,), which texture.
+        blend: (B, 1, 1, 1), b in [0, 0.8), how much of the image stays visible.
+    """
+
+    mask: Tensor
+    texture_index: Tensor
+    blend: Tensor
+
+
+def draw_corruption(
+    foreground: Tensor | None,
+    size: tuple[int, int],
+    count: int,
+    texture_count: int,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Corruption:
+    """Masks, textures and opacities for `count` images of `size` (H, W).
+
+    All random numbers come from `generator`, on the CPU; the same seed gives the same draw on
+    every device.
+
+    Args:
+        foreground: (count, H, W) bool on `device`, where anomalies may be; `None`: everywhere.
+    """
+    mask = _draw_masks(foreground, size, count, generator, device)
+    texture_index = torch.randint(texture_count, (count,), generator=generator)
+    blend = torch.rand(count, generator=generator) * MAX_BLEND
+    return Corruption(mask, texture_index.to(device), blend.to(device)[:, None, None, None])
+
+
+def corrupt(clean: Tensor, textures: Tensor, corruption: Corruption) -> Tensor:
+    """Blend textures into clean images; all (B, 3, H, W) float in [0, 1]."""
+    m, b = corruption.mask, corruption.blend
+    return clean * (1 - m) + ((1 - b) * textures + b * clean) * m
+
+
+def _draw_masks(
+    foreground: Tensor | None,
+    size: tuple[int, int],
+    count: int,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Tensor:
+    """(count, 1, H, W) float masks; an empty one teaches nothing and is drawn again."""
+    masks = torch.zeros(count, *size, dtype=torch.bool, device=device)
+    todo = torch.arange(count, device=device)
+    for attempt in range(_REDRAWS + 1):
+        noise = perlin_noise(draw_perlin(len(todo), generator).to(device), *size)
+        drawn = noise > NOISE_THRESHOLD
+        # A foreground that no draw has hit by the last attempt is too small to be of use.
+        if foreground is not None and attempt < _REDRAWS:
+            drawn &= foreground[todo]
+        masks[todo] = drawn
+        todo = todo[~drawn.flatten(1).any(dim=1)]
+        if len(todo) == 0:
+            break
+    for index in todo.tolist():  # without foreground 4 % of draws are empty: 1 in 10^29 comes here
+        masks[index, size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = True
+    return masks[:, None].float()

@@ -1,0 +1,1 @@
+"""Losses, the two-optimiser step, the loop and its checkpoints."""

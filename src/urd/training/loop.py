@@ -1,0 +1,284 @@
+"""The training loop, from the first iteration to the last."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from urd.config import FitConfig
+from urd.networks import VARIANTS, Encoder, TeacherStudent
+from urd.progress import Progress
+from urd.seeding import generator
+from urd.synthesis import Corruption, corrupt, draw_corruption
+from urd.training.checkpoint import NotFinite, save_checkpoint
+from urd.training.step import Autocast, Networks, train_with_expert, train_without_expert
+
+ADAM_BETAS = (0.5, 0.999)
+_LOG_EVERY = 10
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop; its state is kept."""
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """What is trained on, on the training device.
+
+    Attributes:
+        images: good images, (N, 3, H, W) uint8.
+        textures: (K, 3, H, W) uint8.
+        foreground: (N, H, W) bool, or `None` for everywhere.
+        mean, std: of the backbone's normalisation, per channel.
+    """
+
+    images: Tensor
+    textures: Tensor
+    foreground: Tensor | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where the loop keeps what must survive: the run folder and what identifies the run."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+    @property
+    def curve(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+
+def build_networks(expert: Encoder, config: FitConfig, device: torch.device) -> Networks:
+    """Networks and optimisers before the first iteration."""
+    variant = VARIANTS[config.variant]
+    model = TeacherStudent.build(expert, variant, generator(config.seed, "student"))
+    model = _place(model, device)
+    student_optimizer = _adam(model.student, config.student_lr)
+    if not variant.expert:
+        model.teacher.requires_grad_(False).eval()
+        return Networks(model, student_optimizer)
+    frozen = _place(copy.deepcopy(expert), device).requires_grad_(False).eval()
+    return Networks(model, student_optimizer, frozen, _adam(model.teacher, config.teacher_lr))
+
+
+def train(
+    networks: Networks,
+    data: TrainingImages,
+    config: FitConfig,
+    *,
+    first: int = 0,
+    record: Record | None = None,
+    validate: Callable[[TeacherStudent], dict[str, float]] | None = None,
+) -> None:
+    """Run the iterations from `first` to `config.iterations`.
+
+    Raises:
+        NotFinite: a loss or a weight became NaN or Inf; the last good checkpoint is kept.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
+    """
+    autocast = autocast_for(data.images.device, config.precision)
+    curve = _Curve(record.curve if record else None, first)
+    progress = Progress(f"Training {config.variant}", config.iterations, first)
+    saved_at = time.monotonic()
+
+    def save(iteration: int) -> None:
+        if record is not None:
+            save_checkpoint(record.checkpoint, networks, iteration, record.facts)
+
+    with _stop_requests() as stop_requested:
+        for iteration in range(first, config.iterations):
+            losses = train_iteration(networks, data, config, iteration, autocast)
+            done = iteration + 1
+            curve.add(losses, config.batch_size)
+            if done % _LOG_EVERY == 0 or done == config.iterations:
+                progress.update(done, curve.write(done))
+            if validate is not None and _validation_is_due(done, config):
+                curve.write_validation(done, validate(networks.model))
+            if stop_requested():
+                save(done)
+                progress.close()
+                raise Interrupted(f"stopped after iteration {done} of {config.iterations}")
+            if done < config.iterations and time.monotonic() - saved_at >= config.checkpoint_seconds:
+                save(done)
+                saved_at = time.monotonic()
+    progress.close()
+    if not all(torch.isfinite(t).all() for t in networks.model.state_dict().values()):
+        raise NotFinite(f"NaN or Inf in the weights after iteration {config.iterations}")
+
+
+def train_iteration(
+    networks: Networks, data: TrainingImages, config: FitConfig, iteration: int, autocast: Autocast
+) -> dict[str, Tensor]:
+    """Draw the batch of this iteration and take the variant's step."""
+    index = batch_indices(len(data.images), config.batch_size, config.seed, iteration)
+    index = index.to(data.images.device)
+    clean = data.images[index].float() / 255
+    if networks.expert is None:
+        return train_without_expert(networks, normalise(clean, data), autocast)
+    draw = draw_for_iteration(data, index, config, iteration)
+    corrupted = corrupt(clean, data.textures[draw.texture_index].float() / 255, draw)
+    return train_with_expert(
+        networks,
+        normalise(clean, data),
+        normalise(corrupted, data),
+        draw.mask,
+        config.mask_resize,
+        autocast,
+    )
+
+
+def draw_for_iteration(
+    data: TrainingImages, index: Tensor, config: FitConfig, iteration: int
+) -> Corruption:
+    """The corruption of an iteration's batch: a function of seed and iteration alone."""
+    return draw_corruption(
+        None if data.foreground is None else data.foreground[index],
+        (data.images.shape[2], data.images.shape[3]),
+        len(index),
+        len(data.textures),
+        generator(config.seed, "synthesis", iteration),
+        data.images.device,
+    )
+
+
+def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> Tensor:
+    """Which images an iteration sees: one random order after another, cut into batches."""
+    first = iteration * batch_size
+    positions = range(first, first + batch_size)
+    orders = {
+        epoch: torch.randperm(count, generator=generator(seed, "order", epoch))
+        for epoch in range(positions[0] // count, positions[-1] // count + 1)
+    }
+    return torch.stack([orders[p // count][p % count] for p in positions])
+
+
+def normalise(images: Tensor, data: TrainingImages) -> Tensor:
+    """(B, 3, H, W) in [0, 1] to the backbone's input, channels last."""
+    mean = torch.tensor(data.mean, device=images.device)[:, None, None]
+    std = torch.tensor(data.std, device=images.device)[:, None, None]
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def autocast_for(device: torch.device, precision: str) -> Autocast:
+    """A context for forward passes: bfloat16 where asked for or, by `auto`, where it is fast."""
+    if precision == "auto":
+        precision = "bfloat16" if _computes_in_bfloat16(device) else "float32"
+    if precision == "float32":
+        return nullcontext
+    return lambda: torch.autocast(device.type, torch.bfloat16)
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _place(module: nn.Module, device: torch.device) -> Any:
+    return module.to(device=device, memory_format=torch.channels_last)
+
+
+def _adam(module: nn.Module, lr: float) -> torch.optim.Adam:
+    return torch.optim.Adam(module.parameters(), lr, ADAM_BETAS, fused=True)
+
+
+def _validation_is_due(done: int, config: FitConfig) -> bool:
+    every = config.validate_every or max(50, math.ceil(config.iterations / 10))
+    return done % every == 0 or done == config.iterations
+
+
+class _Curve:
+    """The training curve: mean losses between two lines of metrics.jsonl."""
+
+    def __init__(self, path: Path | None, first: int) -> None:
+        self.path = path
+        if path is not None:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            kept = [line for line in lines if _iteration_of(line) <= first]
+            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count, self.images, self.began = 0, 0, time.monotonic()
+
+    def add(self, losses: dict[str, Tensor], images: int) -> None:
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(loss)) + loss
+        self.count += 1
+        self.images += images
+
+    def write(self, iteration: int) -> str:
+        """Append the means since the last line; the same as text for the progress line."""
+        means = {name: float(total) / self.count for name, total in self.sums.items()}
+        broken = [name for name, mean in means.items() if not math.isfinite(mean)]
+        if broken:
+            raise NotFinite(
+                f"the {broken[0]} loss became NaN or Inf by iteration {iteration}; the last good "
+                "checkpoint is kept. A smaller learning rate or --precision float32 may help."
+            )
+        rate = self.images / (time.monotonic() - self.began)
+        self._append({"iteration": iteration, "loss": means, "images_per_second": round(rate, 2)})
+        self._reset()
+        text = " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        return f"{text} {rate:.1f} img/s"
+
+    def write_validation(self, iteration: int, scores: dict[str, float]) -> None:
+        self._append({"iteration": iteration, "validation": scores})
+        self.began = time.monotonic()
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def _iteration_of(line: str) -> float:
+    """The iteration of a line of the curve; a line cut by a kill is dropped."""
+    try:
+        return int(json.loads(line)["iteration"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request that the loop asks for between iterations."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested.is_set
+        return
+
+    def request(number: int, frame: object) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+        print("Stopping after this iteration; once more to stop at once.", file=sys.stderr)
+
+    previous = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,97 @@
+"""The losses of URD, summed over the three levels with weight 1, means over the batch.
+
+d(a, b) = 1 - cosine per location; D(a, b) = 1 - cosine of the whole flattened map. x is the clean
+image, x~ the corrupted one, M the mask of the corruption; T, E, S are lists of (B, C, H, W) maps.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MaskResize = Literal["chained", "direct"]
+_EPS = 1e-8
+
+
+def cosine_distance(a: Tensor, b: Tensor, dims: int | tuple[int, ...]) -> Tensor:
+    """1 - cosine over `dims`: `1` gives d per location (B, H, W), `(1, 2, 3)` gives D, (B,).
+
+    Computed in float32 or better, whatever the precision of the features.
+    """
+    if a.dtype not in (torch.float32, torch.float64):
+        a, b = a.float(), b.float()
+    b = b.to(a.dtype)
+    dot = (a * b).sum(dims)
+    norms = a.square().sum(dims) * b.square().sum(dims)
+    return 1 - dot * norms.clamp_min(_EPS**2).rsqrt()
+
+
+def local_distance(a: Tensor, b: Tensor) -> Tensor:
+    """d(a, b), (B, H, W)."""
+    return cosine_distance(a, b, 1)
+
+
+def global_distance(a: Tensor, b: Tensor) -> Tensor:
+    """D(a, b), (B,)."""
+    return cosine_distance(a, b, (1, 2, 3))
+
+
+def mask_pyramid(
+    mask: Tensor, sizes: list[tuple[int, int]], resize: MaskResize = "chained"
+) -> list[Tensor]:
+    """M_k: the mask (B, 1, H, W) at each level's size, (B, H_k, W_k), 0 or 1.
+
+    `chained` resizes from level to level with a threshold of one half after each step, as the
+    published experiments did, which erases small defects at the coarse levels; `direct` resizes
+    the full mask each time.
+    """
+    levels, source = [], mask
+    for size in sizes:
+        resized = functional.interpolate(source, size, mode="bilinear", align_corners=False)
+        level = (resized >= 0.5).to(mask.dtype)
+        levels.append(level[:, 0])
+        if resize == "chained":
+            source = level
+    return levels
+
+
+def teacher_loss(
+    t_clean: list[Tensor],
+    t_corrupt: list[Tensor],
+    e_clean: list[Tensor],
+    e_corrupt: list[Tensor],
+    masks: list[Tensor],
+) -> Tensor:
+    """mean d(T(x), E(x)) + mean |d(T(x~), E(x)) - M_k| + D(T(x~), E(x~)), summed over levels."""
+    loss = torch.zeros((), device=masks[0].device)
+    for t, t_x, e, e_x, m in zip(t_clean, t_corrupt, e_clean, e_corrupt, masks, strict=True):
+        loss = loss + local_distance(t, e).mean()
+        loss = loss + (local_distance(t_x, e) - m).abs().mean()
+        loss = loss + global_distance(t_x, e_x).mean()
+    return loss
+
+
+def student_loss(
+    s_clean: list[Tensor],
+    s_corrupt: list[Tensor],
+    t_clean: list[Tensor],
+    e_clean: list[Tensor],
+) -> Tensor:
+    """D(S(x), T(x)) + D(S(x~), T(x)) + D(S(x), E(x)) + D(S(x~), E(x)), summed over levels.
+
+    The terms of x~ make the student answer abnormal input with normal features.
+    """
+    targets = (t_clean, e_clean)
+    return sum(
+        (reverse_distillation_loss(s, target) for s in (s_clean, s_corrupt) for target in targets),
+        start=torch.zeros((), device=s_clean[0].device),
+    )
+
+
+def reverse_distillation_loss(student: list[Tensor], target: list[Tensor]) -> Tensor:
+    """D(S(x), T(x)) summed over levels: the loss of plain reverse distillation (RD)."""
+    distances = [global_distance(s, t).mean() for s, t in zip(student, target, strict=True)]
+    return torch.stack(distances).sum()

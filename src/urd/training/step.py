@@ -1,0 +1,96 @@
+"""One training iteration: what the paper's equations say, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from urd.networks import Encoder, TeacherStudent
+from urd.training.losses import (
+    MaskResize,
+    mask_pyramid,
+    reverse_distillation_loss,
+    student_loss,
+    teacher_loss,
+)
+
+Autocast = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass
+class Networks:
+    """What is trained, and by which optimisers; no expert means a frozen teacher."""
+
+    model: TeacherStudent
+    student_optimizer: Optimizer
+    expert: Encoder | None = None
+    teacher_optimizer: Optimizer | None = None
+
+
+def train_with_expert(
+    networks: Networks,
+    clean: Tensor,
+    corrupted: Tensor,
+    mask: Tensor,
+    mask_resize: MaskResize,
+    autocast: Autocast,
+) -> dict[str, Tensor]:
+    """Teacher step, then student step, on x and x~ (B, 3, H, W) with M (B, 1, H, W).
+
+    The expert and the evaluating teacher normalise by fixed statistics, so x and x~ pass through
+    them in one batch; the training teacher and the student see them in batches of their own.
+    """
+    teacher, student = networks.model.teacher, networks.model.student
+    assert networks.expert is not None and networks.teacher_optimizer is not None
+    both = torch.cat([clean, corrupted])
+    with torch.no_grad(), autocast():
+        e_clean, e_corrupt = _halves(networks.expert(both))
+
+    teacher.train()
+    with autocast():
+        t_clean, t_corrupt = teacher(clean), teacher(corrupted)
+    masks = mask_pyramid(mask, [(t.shape[2], t.shape[3]) for t in t_clean], mask_resize)
+    loss_teacher = teacher_loss(t_clean, t_corrupt, e_clean, e_corrupt, masks)
+    _descend(loss_teacher, networks.teacher_optimizer)
+
+    teacher.eval()
+    with torch.no_grad(), autocast():
+        t_clean, t_corrupt = _halves(teacher(both))
+    student.train()
+    with autocast():
+        s_clean, s_corrupt = student(t_clean), student(t_corrupt)
+    loss_student = student_loss(s_clean, s_corrupt, t_clean, e_clean)
+    _descend(loss_student, networks.student_optimizer)
+    return {"teacher": loss_teacher.detach(), "student": loss_student.detach()}
+
+
+def train_without_expert(
+    networks: Networks, clean: Tensor, autocast: Autocast
+) -> dict[str, Tensor]:
+    """Reverse distillation: the student restores the frozen teacher's features of good images."""
+    networks.model.teacher.eval()
+    networks.model.student.train()
+    with torch.no_grad(), autocast():
+        t_clean = networks.model.teacher(clean)
+    with autocast():
+        s_clean = networks.model.student(t_clean)
+    loss = reverse_distillation_loss(s_clean, t_clean)
+    _descend(loss, networks.student_optimizer)
+    return {"student": loss.detach()}
+
+
+def _descend(loss: Tensor, optimizer: Optimizer) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def _halves(features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Features of a doubled batch to those of x and those of x~."""
+    pairs = [f.chunk(2) for f in features]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
