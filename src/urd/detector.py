@@ -67,7 +67,7 @@ class Detector:
         self, model: TeacherStudent, header: ModelHeader, device: str | torch.device = "auto"
     ) -> None:
         self.device = fitting.pick_device(str(device))
-        self.model = model.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.header = header
         self.failures: list[Failure] = []
 
@@ -224,7 +224,8 @@ class Detector:
         std = torch.tensor(self.header.std, device=self.device)
         # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
         images = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
-        maps = anomaly_map(*self.model(images), self.config.image_size)
+        teacher, student = self.model(images)
+        maps = anomaly_map(teacher, student, self.config.image_size)
         scores = image_score(maps).tolist()
         return [
             Prediction(score, anomaly, size, path)
@@ -280,7 +281,9 @@ def _refuse_unusable(data_set: DataSet) -> None:
         )
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Any, items: Iterable[Any], depth: int) -> Iterator[Any]:
+def _ahead(
+    pool: ThreadPoolExecutor, function: Any, items: Iterable[Any], depth: int
+) -> Iterator[Any]:
     """`map` in threads that keeps at most `depth` results waiting."""
     waiting: deque[Future[Any]] = deque()
     for item in items:

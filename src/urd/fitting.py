@@ -177,7 +177,8 @@ def normalisation(tag: str) -> tuple[tuple[float, float, float], tuple[float, fl
     pretrained = timm.get_pretrained_cfg(tag, allow_unregistered=True)
     if pretrained is None:
         return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
-    return tuple(pretrained.mean), tuple(pretrained.std)
+    (r, g, b), (r_std, g_std, b_std) = pretrained.mean, pretrained.std
+    return (r, g, b), (r_std, g_std, b_std)
 
 
 def _foreground(
@@ -320,6 +321,6 @@ def resumed_config(out: Path, options: dict[str, Any]) -> FitConfig:
     if not (out / CONFIG_NAME).exists():
         raise UsageError(f"nothing to resume in {out}: it has no {CONFIG_NAME}")
     before = FitConfig.from_mapping(read_config_file(out / CONFIG_NAME))
-    return dataclasses.replace(before, **dataclasses.asdict(FitConfig.from_mapping(
-        {**before.to_dict(), **options}
-    )))
+    return dataclasses.replace(
+        before, **dataclasses.asdict(FitConfig.from_mapping({**before.to_dict(), **options}))
+    )

@@ -78,4 +78,5 @@ class SyntheticValidation:
 
     def _maps(self, model: TeacherStudent, images: Tensor) -> Tensor:
         size = (images.shape[2], images.shape[3])
-        return anomaly_map(*model(normalise(images, self.data)), size)
+        teacher, student = model(normalise(images, self.data))
+        return anomaly_map(teacher, student, size)

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from urd.errors import UrdError
 
@@ -69,7 +69,9 @@ def to_rgb(image: Image.Image, path: Path, white_level: int = WHITE_LEVEL) -> Im
         grey = values.clip(0, 255).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
-        raise UnreadableImage(path, "floating-point pixels have no fixed white; save as 8 or 16 bit")
+        raise UnreadableImage(
+            path, "floating-point pixels have no fixed white; save as 8 or 16 bit"
+        )
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -93,7 +95,7 @@ def _open(path: Path) -> Image.Image:
         return image
     except FileNotFoundError as error:
         raise UnreadableImage(path, "no such file") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnreadableImage(path, "not an image of a known format") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]

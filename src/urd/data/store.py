@@ -48,11 +48,10 @@ def decode_all(
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = list(track(pool.map(decode, paths), label, len(paths)))
-    kept = [index for index, result in enumerate(results) if not isinstance(result, Failure)]
     failures = [result for result in results if isinstance(result, Failure)]
+    kept = [index for index, result in enumerate(results) if not isinstance(result, Failure)]
     images = np.empty((len(kept), *size, 3), np.uint8)
-    for row, index in enumerate(kept):
-        images[row] = results[index]
+    images[:] = [result for result in results if not isinstance(result, Failure)]
     return images, kept, failures
 
 

@@ -13,9 +13,7 @@ from urd.networks.injection import Injection
 class Decoder(nn.Module):
     """Embedding (B, 2 C_3, H/32, W/32) to S_1, S_2, S_3, each of the size of the teacher's T_k."""
 
-    def __init__(
-        self, stages: tuple[Stage, Stage, Stage], injection: variants.Injection
-    ) -> None:
+    def __init__(self, stages: tuple[Stage, Stage, Stage], injection: variants.Injection) -> None:
         super().__init__()
         c1, c2, c3 = (stage.channels for stage in stages)
         # Mirrored depths: the deepest stage of the decoder is as long as the encoder's first.

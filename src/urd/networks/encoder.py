@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -53,13 +53,13 @@ def build_encoder(tag: str) -> Encoder:
     Raises:
         UsageError: the tag is unknown to timm, or its pyramid has no levels at 4, 8 and 16.
     """
-    indices = _pyramid_indices(tag)
-    body = timm.create_model(tag, pretrained=False, features_only=True, out_indices=indices)
+    indices = pyramid_indices(tag)
+    body: Any = timm.create_model(tag, pretrained=False, features_only=True, out_indices=indices)
     channels = tuple(body.feature_info.channels())
     return Encoder(tag, body, _stages(body, channels))
 
 
-def _pyramid_indices(tag: str) -> tuple[int, ...]:
+def pyramid_indices(tag: str) -> tuple[int, ...]:
     """Which of the backbone's levels have strides 4, 8 and 16."""
     if not timm.is_model(tag):
         near = difflib.get_close_matches(tag, timm.list_models(pretrained=True), n=3)
@@ -69,13 +69,13 @@ def _pyramid_indices(tag: str) -> tuple[int, ...]:
         )
     try:
         with torch.device("meta"):
-            info = timm.create_model(tag, pretrained=False, features_only=True).feature_info
+            pyramid: Any = timm.create_model(tag, pretrained=False, features_only=True)
     except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"backbone '{tag}' offers no feature pyramid, and the decoder needs one at strides "
             f"4, 8 and 16 ({type(error).__name__})"
         ) from error
-    reductions = list(info.reduction())
+    reductions = list(pyramid.feature_info.reduction())
     if not all(reductions.count(stride) == 1 for stride in STRIDES):
         raise UsageError(
             f"backbone '{tag}' has levels at strides {reductions}; the decoder needs one level "

@@ -16,9 +16,7 @@ from urd.networks.encoder import Stage
 class Student(nn.Module):
     """Teacher features T_1, T_2, T_3 to restored features S_1, S_2, S_3 of the same shapes."""
 
-    def __init__(
-        self, stages: tuple[Stage, Stage, Stage], injection: variants.Injection
-    ) -> None:
+    def __init__(self, stages: tuple[Stage, Stage, Stage], injection: variants.Injection) -> None:
         super().__init__()
         self.bottleneck = Bottleneck(stages)
         self.decoder = Decoder(stages, injection)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from urd.errors import UrdError, UsageError
-from urd.networks.encoder import Encoder, build_encoder
+from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
 
 AUTO = "auto"
 NONE = "none"
@@ -108,7 +108,7 @@ def cached_weights_available(tag: str) -> bool:
 def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
     """Weights by timm: its cache, else its download."""
     tag = encoder.tag
-    indices = tuple(encoder.body.feature_info.out_indices)  # type: ignore[union-attr]
+    indices = pyramid_indices(tag)
     try:
         body = timm.create_model(tag, pretrained=True, features_only=True, out_indices=indices)
     except Exception as error:  # the hub's client raises types of its own, of many libraries

@@ -72,7 +72,8 @@ def grabcut(image: Image) -> np.ndarray:
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.setRNGSeed(0)  # GrabCut clusters colours with OpenCV's own generator
     bgr = np.ascontiguousarray(image[..., ::-1])
-    cv2.grabCut(bgr, state, None, background, foreground, 3, cv2.GC_INIT_WITH_MASK)
+    no_box = (0, 0, 0, 0)
+    cv2.grabCut(bgr, state, no_box, background, foreground, 3, cv2.GC_INIT_WITH_MASK)
     found = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
     return found if found.any() else start
 

@@ -99,7 +99,10 @@ def _weave(size: Size, generator: torch.Generator) -> Tensor:
     u, v = _coordinates(size, generator)
     period = _uniform(5, 24, generator)
     over = ((u / period).floor() + (v / period).floor()) % 2
-    warp, weft = torch.sin(math.pi * (u % period) / period), torch.sin(math.pi * (v % period) / period)
+    warp, weft = (
+        torch.sin(math.pi * (u % period) / period),
+        torch.sin(math.pi * (v % period) / period),
+    )
     return torch.where(over > 0, 0.3 + 0.7 * warp, 0.7 * weft)
 
 

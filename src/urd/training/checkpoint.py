@@ -32,14 +32,18 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str])
 
     def write(temporary: Path) -> None:
         try:
-            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, temporary, header)
+            save_file(
+                {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, temporary, header
+            )
         except SafetensorError as error:  # the library reports a full disk by its own type
             raise OSError(str(error)) from error
 
     write_atomically(path, write)
 
 
-def save_checkpoint(folder: Path, networks: Networks, iteration: int, facts: dict[str, Any]) -> None:
+def save_checkpoint(
+    folder: Path, networks: Networks, iteration: int, facts: dict[str, Any]
+) -> None:
     """Keep the state after `iteration` iterations; refuses to replace a good state by NaN or Inf.
 
     Args:
@@ -76,7 +80,9 @@ def load_checkpoint(folder: Path, networks: Networks) -> None:
     networks.model.load_state_dict(model)
     for name, optimizer in _optimizers(networks).items():
         prefix = f"{name}_optimizer."
-        of_optimizer = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        of_optimizer = {
+            n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)
+        }
         _load_optimizer(optimizer, of_optimizer)
 
 
@@ -101,7 +107,9 @@ def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     for name, value in tensors.items():
         index, key = name.split(".")
         parameter = parameters[int(index)]
-        if value.dim():  # in the parameter's memory format: fused kernels go through memory in order
+        if (
+            value.dim()
+        ):  # in the parameter's memory format: fused kernels go through memory in order
             value = torch.empty_like(parameter).copy_(value)
         elif parameter.is_cuda:
             value = value.to(parameter.device)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from urd.synthesis import Corruption, corrupt, draw_corruption
 from urd.training.checkpoint import NotFinite, save_checkpoint
 from urd.training.step import Autocast, Networks, train_with_expert, train_without_expert
 
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 ADAM_BETAS = (0.5, 0.999)
 _LOG_EVERY = 10
 
@@ -118,7 +119,10 @@ def train(
                 save(done)
                 progress.close()
                 raise Interrupted(f"stopped after iteration {done} of {config.iterations}")
-            if done < config.iterations and time.monotonic() - saved_at >= config.checkpoint_seconds:
+            if (
+                done < config.iterations
+                and time.monotonic() - saved_at >= config.checkpoint_seconds
+            ):
                 save(done)
                 saved_at = time.monotonic()
     progress.close()
@@ -191,12 +195,12 @@ def autocast_for(device: torch.device, precision: str) -> Autocast:
 def _computes_in_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _place(module: nn.Module, device: torch.device) -> Any:
-    return module.to(device=device, memory_format=torch.channels_last)
+def _place(module: NetworkT, device: torch.device) -> NetworkT:
+    return module.to(device).to(memory_format=torch.channels_last)
 
 
 def _adam(module: nn.Module, lr: float) -> torch.optim.Adam:
