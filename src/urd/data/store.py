@@ -65,8 +65,8 @@ def decode_or_refuse(
     """
     images, kept, failures = decode_all(paths, size, white_level, label=label)
     if len(kept) < at_least:
-        first = f"; first unreadable: {failures[0].path}: {failures[0].reason}" if failures else ""
+        first = f"; {failures[0].path}: {failures[0].reason}" if failures else ""
         raise UsageError(
-            f"{what}: {len(kept)} readable of {len(paths)} images, at least {at_least} needed{first}"
+            f"{what}: {len(kept)} readable of {len(paths)} images, {at_least} needed{first}"
         )
     return images, kept, failures

@@ -16,7 +16,7 @@ def conv_bn_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequ
 
 
 def _resizing_conv(c_in: int, c_out: int, kernel: int, resize: Resize) -> nn.Module:
-    """`kernel` convolution that keeps or halves the size, or a 2x2 transposed one that doubles it."""
+    """A convolution that keeps or halves the size, or a 2x2 transposed one that doubles it."""
     if resize == "up":
         return nn.ConvTranspose2d(c_in, c_out, kernel_size=2, stride=2, bias=False)
     stride = 2 if resize == "down" else 1

@@ -26,7 +26,7 @@ class Student(nn.Module):
 
 
 def initialise(student: Student, generator: torch.Generator) -> None:
-    """Xavier normal for convolutions, the framework's default for transposed ones, batch norm 1 / 0."""
+    """Xavier normal; the framework's default for transposed convolutions; batch norm 1 / 0."""
     for module in student.modules():
         if isinstance(module, nn.ConvTranspose2d):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)

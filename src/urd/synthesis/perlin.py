@@ -40,7 +40,7 @@ class PerlinDraw:
 
 
 def draw_perlin(count: int, generator: torch.Generator) -> PerlinDraw:
-    """Frequencies independently from 2^0 ... 2^5 per axis, rotation uniform in [-90, 90] degrees."""
+    """Frequencies per axis from 2^0 ... 2^5, independently; rotation uniform in ±90 degrees."""
     octaves = torch.randint(0, MAX_OCTAVE + 1, (count, 2), generator=generator)
     rotation = (torch.rand(count, generator=generator) - 0.5) * math.pi
     gradients = torch.rand(count, _LATTICE, _LATTICE, generator=generator) * (2 * math.pi)

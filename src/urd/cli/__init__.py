@@ -1,0 +1,69 @@
+"""The command `urd`. Each verb is a module that is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from urd import __version__
+from urd.errors import UrdError
+
+VERBS = {
+    "check": "Report what a data folder holds, and what is wrong with it.",
+    "demo": "Render two products, train on them, and leave the pictures.",
+    "evaluate": "Metrics on a labelled test set.",
+    "fit": "Train on good images.",
+    "predict": "Score images and draw where they are anomalous.",
+}
+
+
+class _Verbs(click.Group):
+    """Names and summaries are known at once; a verb's module is imported when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"urd.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="urd")
+def cli() -> None:
+    """Visual anomaly detection: train on good images, find what is not normal."""
+
+
+def main() -> NoReturn:
+    """Run the command line; every failure that a user can cause is one line on standard error.
+
+    Exit codes: 0 done, 1 failed or partly failed, 2 wrong request, 130 interrupted.
+    """
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        _fail("interrupted", 130)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except UrdError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        _fail(str(error) or "interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"urd: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

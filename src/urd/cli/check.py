@@ -1,0 +1,61 @@
+"""`urd check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from urd.data.check import Report
+
+_TITLES = {
+    "unreadable": "can not be used",
+    "mask_size": "masks of another size than their image",
+    "empty_mask": "masks that mark nothing",
+    "mask_without_image": "masks without image",
+    "defective_without_mask": "defective images without mask",
+    "duplicate": "images that are there more than once",
+    "train_test_leak": "training images that are in the test set too",
+}
+_SHOWN = 10
+
+
+@click.command()
+@click.argument("data")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
+def check(data: str, json_file: Path | None) -> None:
+    """Report layout, counts, sizes and modes of DATA, and what is wrong with it.
+
+    Exit code 1 if something is.
+    """
+    import urd.progress
+    from urd.data.check import check as check_data
+    from urd.files import write_json
+
+    urd.progress.show()
+    report = check_data(data)
+    if json_file is not None:
+        write_json(json_file, report.to_dict())
+    _print(report)
+    if report.problems:
+        raise SystemExit(1)
+
+
+def _print(report: Report) -> None:
+    print(f"{report.root}: layout {report.layout}")
+    for title, counts in (
+        ("images", report.counts),
+        ("sizes", report.sizes),
+        ("modes", report.modes),
+    ):
+        print(f"  {title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    for kind, entries in report.problems.items():
+        print(f"  {len(entries)} {_TITLES[kind]}:")
+        for entry in entries[:_SHOWN]:
+            print(f"    {entry}")
+        if len(entries) > _SHOWN:
+            print(f"    and {len(entries) - _SHOWN} more (all of them by --json)")
+    if not report.problems:
+        print("  nothing wrong found")

@@ -1,0 +1,58 @@
+"""`urd evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
+)
+@click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def evaluate(run: Path, data: str, json_file: Path | None, batch_size: int, device: str) -> None:
+    """Metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
+
+    Labels come from the folders test/good and test/<defect>, masks from ground_truth. The figures
+    are also kept in RUN/evaluation.json. Exit code 1 if an image could not be read.
+    """
+    import urd.progress
+    from urd.detector import Detector
+    from urd.files import write_json
+
+    urd.progress.show()
+    detector = Detector.load(run, device)
+    result = detector.evaluate(data, batch_size)
+    if run.is_dir():
+        write_json(run / "evaluation.json", result)
+    if json_file is not None:
+        write_json(json_file, result)
+    _print_table(result)
+    for failure in detector.failures:
+        print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
+    if detector.failures:
+        raise SystemExit(1)
+
+
+def _print_table(result: dict[str, object]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from urd.metrics.protocol import describe
+
+    title = (
+        f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective, "
+        f"{result['n_skipped']} skipped\n{result['variant']}, {result['backbone']}, "
+        f"seed {result['seed']}\n{result['protocol']}"
+    )
+    table = Table("metric", title=title, title_justify="left")
+    table.add_column("value", justify="right")
+    for name, value in describe(result):
+        table.add_row(name, value)
+    Console().print(table)

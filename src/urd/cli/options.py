@@ -1,0 +1,41 @@
+"""Flags made from the one definition of the options: the fields of `FitConfig`."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import click
+
+from urd.config import FitConfig
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def config_options(function: Function) -> Function:
+    """One flag per field; one that was not given arrives as `None`, so that a file may decide."""
+    kinds = typing.get_type_hints(FitConfig)
+    for field in reversed(dataclasses.fields(FitConfig)):
+        kind = kinds[field.name]
+        default = field.default
+        if isinstance(default, tuple):
+            default = "x".join(str(side) for side in default)
+        is_choice = typing.get_origin(kind) is Literal
+        function = click.option(
+            f"--{field.name.replace('_', '-')}",
+            field.name,
+            type=click.Choice(typing.get_args(kind)) if is_choice else str,
+            metavar=None if is_choice else _METAVAR.get(kind, "TEXT"),
+            help=f"{field.metadata['help']}  [default: {default}]",
+        )(function)
+    return function
+
+
+_METAVAR: dict[Any, str] = {int: "N", float: "X", tuple[int, int]: "SIZE"}
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, of all that a verb received."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,108 @@
+"""Pictures for people: heat-map overlays on a fixed colour scale, and contact sheets."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from urd.files import write_atomically
+
+MAX_SIDE = 1600
+_BAR = 28
+_OPACITY = 0.6
+_GAP = 8
+
+
+def overlay(
+    image: Image.Image, anomaly_map: np.ndarray, heat_range: tuple[float, float], score: float
+) -> Image.Image:
+    """The image with its anomaly map over it and a legend below.
+
+    `heat_range` holds the anomaly values at which colour begins and is fullest. It is a property of
+    the model, so a colour means the same in every picture of it. Images over 1600 px are reduced.
+    """
+    shown = image.copy()
+    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    picture = blend(np.asarray(shown), anomaly_map, heat_range)
+    legend = _legend(shown.width, heat_range, score)
+    return Image.fromarray(np.concatenate([picture, np.asarray(legend)]))
+
+
+def blend(
+    image: np.ndarray, anomaly_map: np.ndarray, heat_range: tuple[float, float]
+) -> np.ndarray:
+    """(H, W, 3) uint8: the more anomalous, the more opaque the colour over the image."""
+    height, width = image.shape[:2]
+    resized = cv2.resize(anomaly_map.astype(np.float32), (width, height))
+    heat = heat_share(resized, heat_range)
+    opacity = (_OPACITY * np.minimum(1, 2 * heat))[..., None]
+    mixed = image * (1 - opacity) + _colours(heat) * opacity
+    return mixed.round().astype(np.uint8)
+
+
+def heat_share(values: np.ndarray, heat_range: tuple[float, float]) -> np.ndarray:
+    """0 where colour begins, 1 where it is fullest."""
+    low, high = heat_range
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]], columns: Sequence[str], title: str
+) -> Image.Image:
+    """A grid of (H, W, 3) uint8 pictures of one size, with names of rows and columns."""
+    height, width = rows[0][1][0].shape[:2]
+    label, top = 120, 64
+    sheet = Image.new(
+        "RGB",
+        (label + len(columns) * (width + _GAP), top + len(rows) * (height + _GAP)),
+        "white",
+    )
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, 6), title, "black", _font(17))
+    for column, name in enumerate(columns):
+        draw.text((label + column * (width + _GAP), top - 26), name, "#444444", _font(15))
+    for row, (name, pictures) in enumerate(rows):
+        y = top + row * (height + _GAP)
+        draw.text((_GAP, y + height // 2 - 10), name.replace("_", " "), "black", _font(15))
+        for column, picture in enumerate(pictures):
+            sheet.paste(Image.fromarray(picture), (label + column * (width + _GAP), y))
+    return sheet
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG atomically."""
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    write_atomically(path, lambda temporary: temporary.write_bytes(content.getvalue()))
+
+
+def _legend(width: int, heat_range: tuple[float, float], score: float) -> Image.Image:
+    """Score, and a colour bar with the values at its ends, as wide as the picture."""
+    legend = Image.new("RGB", (width, _BAR), "white")
+    draw = ImageDraw.Draw(legend)
+    text = f"score {score:.3f}"
+    draw.text((4, 6), text, "black", _font(14))
+    left = int(draw.textlength(text, _font(14))) + 54
+    right = width - 44
+    if right - left < 16:
+        return legend
+    ramp = _colours(np.linspace(0, 1, right - left, dtype=np.float32)[None].repeat(12, 0))
+    legend.paste(Image.fromarray(ramp), (left, 8))
+    draw.text((left - 38, 6), f"{heat_range[0]:.2f}", "#444444", _font(14))
+    draw.text((right + 5, 6), f"{heat_range[1]:.2f}", "#444444", _font(14))
+    return legend
+
+
+def _colours(heat: np.ndarray) -> np.ndarray:
+    """Turbo (Mikhailov, 2019) from its blue end to its red end, RGB."""
+    bgr = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
