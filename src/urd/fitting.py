@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from urd.config import FitConfig, read_config_file
-from urd.data import Failure, decode_or_refuse, list_images, read_layout, read_mask
+from urd.data import Failure, Sample, decode_or_refuse, list_images, read_layout, read_mask
 from urd.errors import UrdError, UsageError
 from urd.files import make_folder, refuse_existing, write_text
 from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
@@ -70,12 +70,13 @@ def fit(
         if resume and (out / MODEL_NAME).exists() and not (out / "checkpoint").exists():
             return *load_model(out), []
     device = pick_device(config.device)
-    material = load_material(data, config, device)
-    facts = {**material.facts, "settings": _fixed_settings(config)}
+    samples = read_layout(data).train
     saved = read_facts(out / "checkpoint") if resume and out is not None else None
+    expert = _expert(config, out / "checkpoint" if saved and out else None)
+    material = load_material(samples, config, device)
+    facts = {**material.facts, "settings": _fixed_settings(config)}
     if saved is not None:
         _agree(saved, facts, config)
-    expert = _expert(config, out / "checkpoint" if saved and out else None)
     networks = build_networks(expert, config, device)
     record = None
     if out is not None:
@@ -119,14 +120,20 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_material(data: str | Path, config: FitConfig, device: torch.device) -> Material:
-    """Read images, foreground and textures, and split them into training and validation."""
-    samples = read_layout(data).train
-    if not samples:
-        raise UsageError(f"no good images to train on in {data}: train/good is empty")
+def load_material(samples: list[Sample], config: FitConfig, device: torch.device) -> Material:
+    """Read good images, foreground and textures; split them into training and validation.
+
+    Raises:
+        UsageError: fewer than two images, foreground masks or textures can be read.
+    """
     paths = [sample.path for sample in samples]
     images, kept, failures = decode_or_refuse(
-        paths, config.image_size, config.white_level, at_least=2, what=f"{data}", label="Reading"
+        paths,
+        config.image_size,
+        config.white_level,
+        at_least=2,
+        what="good images to train on",
+        label="Reading",
     )
     paths = [paths[index] for index in kept]
     foreground, method = _foreground(images, paths, config)

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
 Map = NDArray[Any]  # OpenCV's annotations know no narrower type
 RENDER = 512  # pictures are rendered at twice their size and then averaged
 

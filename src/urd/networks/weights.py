@@ -6,6 +6,9 @@ Nothing is ever unpickled: `.pth` files are read with PyTorch's `weights_only`.
 from __future__ import annotations
 
 import hashlib
+import os
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,13 +16,14 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from urd.errors import UrdError, UsageError
 from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
 
 AUTO = "auto"
 NONE = "none"
+_HUB_SECONDS = 5.0
 _NESTED_KEYS = ("state_dict", "model", "model_state_dict")
 
 
@@ -39,10 +43,22 @@ def load_encoder(tag: str, weights: str, generator: torch.Generator) -> Encoder:
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         encoder = build_encoder(tag)
     if weights == NONE:
-        return encoder
+        return _open_branches(encoder)
     state = _pretrained_state(encoder) if weights == AUTO else read_weights(Path(weights))
     source = f"timm's weights of {tag}" if weights == AUTO else weights
     _load_state(encoder, state, source)
+    return encoder
+
+
+def _open_branches(encoder: Encoder) -> Encoder:
+    """Let every residual branch of an untrained encoder contribute.
+
+    timm starts the last norm of each branch at zero, so that the whole stage begins as the identity
+    and its random filters are never seen; that helps long training and makes poor fixed features.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            nn.init.ones_(module.weight)
     return encoder
 
 
@@ -108,17 +124,38 @@ def cached_weights_available(tag: str) -> bool:
 def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
     """Weights by timm: its cache, else its download."""
     tag = encoder.tag
+    if not cached_weights_available(tag) and not _hub_reachable():
+        raise UrdError(_how_to_get(tag, "the hub can not be reached"))
     indices = pyramid_indices(tag)
     try:
         body = timm.create_model(tag, pretrained=True, features_only=True, out_indices=indices)
     except Exception as error:  # the hub's client raises types of its own, of many libraries
-        raise UrdError(
-            f"no pretrained weights of '{tag}' in timm's cache, and they can not be downloaded "
-            f"({type(error).__name__}). On a machine with a network, fetch "
-            f"https://huggingface.co/timm/{tag}/resolve/main/model.safetensors and pass it with "
-            "--weights FILE; --weights none trains without pretraining, at much lower accuracy."
-        ) from error
+        raise UrdError(_how_to_get(tag, type(error).__name__)) from error
     return body.state_dict()
+
+
+def _hub_reachable() -> bool:
+    """One short attempt: the hub's own client would retry for a minute and a half."""
+    request = urllib.request.Request(_hub(), method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_HUB_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _hub() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def _how_to_get(tag: str, reason: str) -> str:
+    return (
+        f"no pretrained weights of '{tag}' in timm's cache, and no download ({reason}). On a "
+        f"machine with a network fetch {_hub()}/timm/{tag}/resolve/main/model.safetensors and pass "
+        "it with --weights FILE; --weights none trains without pretraining, at much lower accuracy."
+    )
 
 
 def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:

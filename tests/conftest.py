@@ -1,0 +1,76 @@
+"""Small data sets made in code, and a tiny backbone with drawn weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from urd.config import FitConfig
+from urd.networks.weights import load_encoder
+
+TINY = "test_resnet.r160_in1k"  # timm's own test network, 0.3 M parameters
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn weights of the tiny backbone, as a file."""
+    encoder = load_encoder(TINY, "none", torch.Generator().manual_seed(0))
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(encoder.body.state_dict(), path)
+    return path
+
+
+def picture(rng: np.random.Generator, size: int = 48) -> np.ndarray:
+    """Soft stripes with noise, (size, size, 3) uint8."""
+    x = np.arange(size)
+    stripes = 128 + 60 * np.sin(x / 3 + rng.uniform(0, 6))
+    image = stripes[None, :, None] + rng.normal(0, 6, (size, size, 3))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def save(image: np.ndarray, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A category in MVTec layout: 12 good to train on, 4 good and 4 defective to test on."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "data"
+    for index in range(12):
+        save(picture(rng), root / "train" / "good" / f"{index:03}.png")
+    for index in range(4):
+        save(picture(rng), root / "test" / "good" / f"{index:03}.png")
+        image, mask = picture(rng), np.zeros((48, 48), np.uint8)
+        image[10:22, 12:26] = rng.integers(0, 255, (12, 14, 3))
+        mask[10:22, 12:26] = 255
+        save(image, root / "test" / "square" / f"{index:03}.png")
+        save(mask, root / "ground_truth" / "square" / f"{index:03}_mask.png")
+    return root
+
+
+@pytest.fixture
+def tiny_config(weights_file: Path) -> FitConfig:
+    return FitConfig(
+        backbone=TINY,
+        weights=str(weights_file),
+        iterations=4,
+        batch_size=4,
+        image_size=(64, 64),
+        precision="float32",
+        device="cpu",
+        checkpoint_seconds=0.0,
+    )

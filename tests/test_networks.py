@@ -1,0 +1,121 @@
+"""Shapes, counts and the equations of encoder, bottleneck, decoder and injection."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import TINY
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from urd.config import FitConfig
+from urd.errors import UsageError
+from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
+from urd.networks.injection import Injection, guide
+from urd.networks.student import initialise
+
+WIDE = "wide_resnet50_2.tv_in1k"
+PUBLISHED = {"rd": (108.7, 60.9), "urd-skip": (144.7, 90.4), "urd": (156.5, 100.1)}
+
+
+@pytest.mark.parametrize("variant", PUBLISHED)
+def test_wide_resnet_counts_are_those_of_the_method(variant):
+    millions, gflop = PUBLISHED[variant]
+    with torch.device("meta"):
+        encoder = build_encoder(WIDE)
+        model = TeacherStudent(encoder, Student(encoder.stages, VARIANTS[variant].injection))
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model.eval()(torch.zeros(1, 3, 256, 256))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.3)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, rel=0.02)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("size", [(64, 64), (64, 96)])
+def test_student_restores_the_teachers_shapes(variant, size):
+    encoder = build_encoder(TINY)
+    student = Student(encoder.stages, VARIANTS[variant].injection)
+    features = encoder(torch.rand(2, 3, *size))
+    assert [f.shape for f in student(features)] == [f.shape for f in features]
+    assert [f.shape[2:] for f in features] == [(size[0] // s, size[1] // s) for s in (4, 8, 16)]
+
+
+def test_mirrored_decoder_of_a_bottleneck_backbone():
+    with torch.device("meta"):
+        encoder = build_encoder(WIDE)
+        student = Student(encoder.stages, "none")
+    stages = (student.decoder.stage_3, student.decoder.stage_2, student.decoder.stage_1)
+    assert [len(stage) for stage in stages] == [3, 4, 6]
+    up = [m for m in student.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert len(up) == 6  # main path and shortcut of each stage's first block
+    assert all(m.kernel_size == (2, 2) and m.stride == (2, 2) for m in up)
+
+
+def test_variant_names_of_the_configuration_are_those_of_the_networks():
+    names = FitConfig.__annotations__["variant"]
+    assert names == "Variant"
+    from urd import config
+
+    assert set(config.Variant.__args__) == set(VARIANTS)
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [("resnet19", "unknown backbone"), ("vit_tiny_patch16_224", "strides"), ("", "unknown")],
+)
+def test_unusable_backbones_are_refused_with_the_reason(tag, reason):
+    with pytest.raises(UsageError, match=reason):
+        build_encoder(tag)
+
+
+def test_a_backbone_of_another_family_gets_basic_blocks():
+    encoder = build_encoder("convnext_atto.d2_in1k")
+    assert [s.width for s in encoder.stages] == [None] * 3
+    features = encoder(torch.rand(1, 3, 64, 64))
+    restored = Student(encoder.stages, "guided").eval()(features)
+    assert [f.shape for f in restored] == [f.shape for f in features]
+
+
+def _reference_cbr(x, block):
+    """Convolution, batch norm by its definition, ReLU, in float64 and training mode."""
+    conv, norm = block[0], block[1]
+    x = functional.conv2d(x, conv.weight.double(), padding=conv.padding)
+    mean = x.mean((0, 2, 3), keepdim=True)
+    variance = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
+    x = (x - mean) / (variance + norm.eps).sqrt()
+    x = x * norm.weight.double()[:, None, None] + norm.bias.double()[:, None, None]
+    return x.clamp_min(0)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_injection_is_the_papers_equation(guided):
+    torch.manual_seed(0)
+    module = Injection(6, 4, guided=guided).double()
+    s, t = torch.randn(2, 6, 8, 8).double(), torch.randn(2, 6, 8, 8).double()
+    finer = torch.randn(2, 4, 16, 16).double()
+    half = functional.interpolate(finer, scale_factor=0.5, mode="bilinear")
+    injected = _reference_cbr(t + _reference_cbr(half, module.align), module.fuse)
+    if guided:
+        dot = (s * t).sum(1, keepdim=True)
+        g = dot / (s.norm(dim=1, keepdim=True) * t.norm(dim=1, keepdim=True))
+        injected = _reference_cbr(g * injected + (1 - g) * s, module.inject)
+    expected = _reference_cbr(torch.cat([s, injected], 1), module.merge)
+    torch.testing.assert_close(module(s, t, finer), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_the_guide_passes_no_gradient():
+    s = torch.randn(1, 3, 4, 4, requires_grad=True)
+    assert not guide(s, torch.randn(1, 3, 4, 4)).requires_grad
+
+
+def test_initialisation_is_xavier_and_seeded():
+    encoder = build_encoder(TINY)
+    students = [Student(encoder.stages, "guided") for _ in range(2)]
+    for student in students:
+        initialise(student, torch.Generator().manual_seed(3))
+    for a, b in zip(students[0].parameters(), students[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    conv = students[0].bottleneck.shrink_2[0]
+    fan = sum(nn.init._calculate_fan_in_and_fan_out(conv.weight))
+    assert conv.weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.05)

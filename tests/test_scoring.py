@@ -1,0 +1,47 @@
+"""The anomaly map against scipy in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from urd.scoring import anomaly_map, gaussian_blur, image_score
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 96), (5, 9), (1, 3)])
+def test_blur_is_scipys_default(size):
+    maps = torch.rand(2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected = np.stack([gaussian_filter(m, 4.0) for m in maps.numpy()])
+    np.testing.assert_allclose(gaussian_blur(maps).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(gaussian_blur(maps.float()).numpy(), expected, atol=1e-6)
+
+
+def _align_corners(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear interpolation whose first and last samples lie on the corners, by hand."""
+    out = np.empty(size)
+    for i, j in np.ndindex(size):
+        y = i * (small.shape[0] - 1) / (size[0] - 1)
+        x = j * (small.shape[1] - 1) / (size[1] - 1)
+        y0, x0 = min(int(y), small.shape[0] - 2), min(int(x), small.shape[1] - 2)
+        dy, dx = y - y0, x - x0
+        square = small[y0 : y0 + 2, x0 : x0 + 2]
+        out[i, j] = np.array([1 - dy, dy]) @ square @ np.array([1 - dx, dx])
+    return out
+
+
+def test_blurred_map_and_score_by_hand():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 4, 16, 8), (2, 6, 8, 4), (2, 8, 4, 2))
+    teacher = [torch.randn(s, generator=generator) for s in shapes]
+    student = [torch.randn(s, generator=generator) for s in shapes]
+    expected = np.zeros((2, 64, 32))
+    for t, s in zip(teacher, student, strict=True):
+        a, b = t.double().numpy(), s.double().numpy()
+        cosine = (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+        expected += np.stack([_align_corners(1 - c, (64, 32)) for c in cosine])
+    expected = np.stack([gaussian_filter(m, 4.0) for m in expected])
+    maps = anomaly_map(teacher, student, (64, 32))
+    np.testing.assert_allclose(maps.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(image_score(maps).numpy(), expected.max((1, 2)), atol=1e-6)

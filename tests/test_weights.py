@@ -1,0 +1,129 @@
+"""Weight files: accepted forms, refusals that name the tensors, download from a local hub."""
+
+from __future__ import annotations
+
+import pickle
+import urllib.request
+
+import pytest
+import timm
+import torch
+from conftest import SHARED, TINY
+from safetensors.torch import load_file, save_file
+
+from urd.errors import UrdError, UsageError
+from urd.networks import weights
+from urd.networks.weights import fingerprint, load_encoder
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def state(weights_file):
+    return load_file(weights_file)
+
+
+def test_pth_nested_and_prefixed_is_the_same_as_safetensors(state, weights_file, tmp_path):
+    nested = tmp_path / "nested.pth"
+    torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}, "epoch": 3}, nested)
+    a = load_encoder(TINY, str(weights_file), GENERATOR)
+    b = load_encoder(TINY, str(nested), GENERATOR)
+    assert fingerprint(a) == fingerprint(b)
+
+
+def test_classifier_and_stage_4_may_be_there_or_not(tmp_path):
+    whole = timm.create_model("resnet18", pretrained=False).state_dict()
+    stages = {n: t for n, t in whole.items() if not n.startswith(("layer4", "fc"))}
+    save_file(whole, tmp_path / "whole.safetensors")
+    save_file(stages, tmp_path / "stages.safetensors")
+    prints = {
+        fingerprint(load_encoder("resnet18", str(tmp_path / f"{name}.safetensors"), GENERATOR))
+        for name in ("whole", "stages")
+    }
+    assert len(prints) == 1
+
+
+@pytest.mark.parametrize("change", ["missing", "wrong shape", "unknown", "NaN"])
+def test_any_other_mismatch_names_the_tensor(state, tmp_path, change):
+    name = "layer1.0.conv1.weight"
+    if change == "missing":
+        del state[name]
+    elif change == "wrong shape":
+        state[name] = torch.zeros(1, 2, 3, 3)
+    elif change == "unknown":
+        name = "extra.weight"
+        state[name] = torch.zeros(3)
+    else:
+        state[name] = torch.full_like(state[name], float("nan"))
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(UsageError) as error:
+        load_encoder(TINY, str(tmp_path / "w.safetensors"), GENERATOR)
+    assert change in str(error.value)
+    assert name in str(error.value)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    save_file(timm.create_model("resnet18").state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"do not fit backbone.*more"):
+        load_encoder("resnet50.tv_in1k", str(tmp_path / "w.safetensors"), GENERATOR)
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+@pytest.mark.parametrize("kind", ["pickle", "text", "cut", "absent", "empty"])
+def test_foreign_files_are_refused_and_never_unpickled(tmp_path, capsys, weights_file, kind):
+    path = tmp_path / ("w.safetensors" if kind == "cut" else "w.pth")
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"a": Payload()}))
+    elif kind == "text":
+        path.write_text("not weights")
+    elif kind == "cut":
+        path.write_bytes(weights_file.read_bytes()[:5000])
+    elif kind == "empty":
+        torch.save({}, path)
+    with pytest.raises(UsageError, match=path.name):
+        load_encoder(TINY, str(path), GENERATOR)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def test_untrained_encoder_is_seeded_and_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    prints = [
+        fingerprint(load_encoder(TINY, "none", torch.Generator().manual_seed(s))) for s in (1, 1, 2)
+    ]
+    assert prints[0] == prints[1] != prints[2]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_no_network_is_one_line_that_says_what_to_do(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(weights, "cached_weights_available", lambda tag: False)
+    with pytest.raises(UrdError, match=r"resolve/main/model.safetensors.*--weights FILE"):
+        load_encoder("resnet18.tv_in1k", "auto", GENERATOR)
+
+
+def test_download_by_timm_from_a_local_file(monkeypatch, tmp_path):
+    """The real path through timm: only the transfer itself is replaced by a local file."""
+    whole = timm.create_model(TINY, pretrained=False).state_dict()
+    save_file(whole, tmp_path / "model.safetensors")
+    monkeypatch.setattr(weights, "cached_weights_available", lambda tag: True)
+    monkeypatch.setattr(
+        "timm.models._hub.hf_hub_download", lambda *a, **k: str(tmp_path / "model.safetensors")
+    )
+    encoder = load_encoder(TINY, "auto", GENERATOR)
+    assert torch.equal(encoder.body.state_dict()["conv1.0.weight"], whole["conv1.0.weight"])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared with real weights")
+def test_real_resnet18():
+    file = SHARED / "weights" / "resnet18.tv_in1k.stages1-3.safetensors"
+    encoder = load_encoder("resnet18.tv_in1k", str(file), GENERATOR)
+    first = encoder.body.state_dict()["conv1.weight"].flatten()[:4]
+    expected = torch.tensor([-0.010419, -0.006136, -0.001810, 0.074841])
+    torch.testing.assert_close(first, expected, atol=1e-6, rtol=0)
