@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -39,7 +40,7 @@ def brute_aupro(maps, masks, limit):
         pro = np.mean([np.mean(region >= threshold) for region in regions])
         points.append((np.mean(good >= threshold), pro))
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if x0 >= limit or x1 == x0:
             continue
         end = min(x1, limit)
@@ -128,10 +129,7 @@ def brute_200(anomaly_map, mask):
         points.append((above[~mask].mean(), np.mean([above[r].mean() for r in regions_of(mask)])))
     points = [p for p in points if p[0] < 0.3][::-1]
     largest = points[-1][0]
-    return sum(
-        (b[0] - a[0]) / largest * (a[1] + b[1]) / 2
-        for a, b in zip(points, points[1:], strict=False)
-    )
+    return sum((b[0] - a[0]) / largest * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points))
 
 
 def test_200_thresholds_by_brute_force():

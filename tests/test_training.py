@@ -235,7 +235,7 @@ def test_resume_refuses_other_settings_and_other_images(data, tiny_config, tmp_p
 
 def test_an_existing_run_is_refused_unless_told(data, tiny_config, tmp_path):
     Detector.fit(data, tmp_path / "run", config=tiny_config)
-    with pytest.raises(UsageError, match="--resume.*--overwrite"):
+    with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
         Detector.fit(data, tmp_path / "run", config=tiny_config)
     Detector.fit(data, tmp_path / "run", config=tiny_config, overwrite=True)
 

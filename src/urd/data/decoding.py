@@ -21,7 +21,7 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
 WHITE_LEVEL = 65535
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 
 class UnreadableImage(UrdError):

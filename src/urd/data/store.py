@@ -50,9 +50,9 @@ def decode_all(
         results = list(track(pool.map(decode, paths), label, len(paths)))
     failures = [result for result in results if isinstance(result, Failure)]
     kept = [index for index, result in enumerate(results) if not isinstance(result, Failure)]
-    images = np.empty((len(kept), *size, 3), np.uint8)
-    images[:] = [result for result in results if not isinstance(result, Failure)]
-    return images, kept, failures
+    images = [result for result in results if not isinstance(result, Failure)]
+    stacked = np.stack(images) if images else np.empty((0, *size, 3), np.uint8)
+    return stacked, kept, failures
 
 
 def decode_or_refuse(

@@ -1,0 +1,177 @@
+"""The command as a user meets it: outputs, exit codes, one-line errors, instant help."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import typing
+
+import click
+import pytest
+import yaml
+from conftest import TINY
+
+from urd import cli
+from urd.cli.options import config_options
+from urd.config import FitConfig, resolve_config
+
+
+@pytest.fixture
+def urd(capsys, monkeypatch):
+    """Run the command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["urd", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def fit_options(weights_file):
+    return ["--backbone", TINY, "--weights", weights_file, "--iterations", 3, "--batch-size", 4]
+
+
+@pytest.fixture
+def run_folder(urd, data, tmp_path, fit_options):
+    code, _, err = urd("fit", data, "--out", tmp_path / "run", "--image-size", 64, *fit_options)
+    assert code == 0, err
+    return tmp_path / "run"
+
+
+def one_line(err):
+    lines = [line for line in err.splitlines() if line.startswith("urd: ")]
+    return len(lines) == 1 and "Traceback" not in err
+
+
+def test_fit_evaluate_predict(urd, data, run_folder, tmp_path):
+    code, out, _ = urd("evaluate", run_folder, data, "--json", tmp_path / "e.json")
+    assert code == 0
+    assert "4 good, 4 defective" in " ".join(out.split())
+    assert "iteration 3 (last)" in " ".join(out.split())
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert written == json.loads((run_folder / "evaluation.json").read_text())
+
+    broken = data / "test" / "good" / "broken.png"
+    broken.write_bytes(b"no")
+    code, out, err = urd("predict", run_folder, data / "test", "--out", tmp_path / "p")
+    assert code == 1
+    assert "8 images scored, 1 failed" in out
+    assert "broken.png: not an image" in err
+    rows = [json.loads(x) for x in (tmp_path / "p" / "predictions.jsonl").read_text().splitlines()]
+    with (tmp_path / "p" / "predictions.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [r["path"] for r in table] == [r["path"] for r in rows]
+    assert len(rows) == 9
+    pictures = {row["overlay"] for row in rows if row["error"] is None}
+    assert len(pictures) == 8
+    assert all((tmp_path / "p" / name).is_file() for name in pictures)
+
+
+def test_predict_globs_files_and_missing_ones(urd, data, run_folder, tmp_path):
+    good = data / "test" / "good"
+    code, out, _ = urd("predict", run_folder, f"{good}/*.png", "--out", tmp_path / "a")
+    assert (code, out.startswith("4 images scored, 0 failed")) == (0, True)
+    missing = good / "nope.png"
+    code, _, err = urd("predict", run_folder, missing, good / "000.png", "--out", tmp_path / "b")
+    assert code == 1
+    assert "nope.png: no such file" in err
+    code, _, err = urd("predict", run_folder, good, "--out", tmp_path / "a")
+    assert code == 2
+    assert one_line(err)
+    code, _, err = urd("predict", run_folder, f"{good}/*.jpg", "--out", tmp_path / "c")
+    assert code == 2
+    assert not (tmp_path / "c").exists()
+
+
+def test_check(urd, data, tmp_path):
+    code, out, _ = urd("check", data, "--json", tmp_path / "c.json")
+    assert code == 0
+    assert "nothing wrong found" in out
+    assert json.loads((tmp_path / "c.json").read_text())["ok"] is True
+    (data / "train" / "good" / "000.png").write_bytes(b"")
+    code, out, _ = urd("check", data)
+    assert code == 1
+    assert "1 can not be used" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fit", "/nope", "--out", "{tmp}/x"], 2, "no folder at /nope"),
+        (["fit", "{data}"], 2, "Missing option '--out'"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--varient", "urd"], 2, "No such option"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--variant", "rd++"], 2, "is not one of"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--iterations", "many"], 2, "iterations can not"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--backbone", "nope"], 2, "unknown backbone"),
+        (["fit", "{data}", "--out", "{data}"], 2, "exists and is not empty"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--config", "{tmp}/no.yaml"], 2, "can not read"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--resume"], 2, "nothing to resume"),
+        (["evaluate", "{tmp}/nope", "{data}"], 2, "no model file at"),
+        (["predict", "{tmp}/nope", "{data}", "--out", "{tmp}/x"], 2, "no "),
+        (["check", "{tmp}/nope"], 2, "no folder at"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_wrong_requests_are_one_line(urd, data, tmp_path, arguments, code, message):
+    got, _, err = urd(*(a.format(data=data, tmp=tmp_path) for a in arguments))
+    assert got == code
+    assert message in err
+    assert one_line(err)
+    assert not (tmp_path / "x").exists()
+
+
+def test_flags_go_before_the_file_and_the_file_before_the_preset(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("iterations: 7\nimage_size: 64x96\nseed: 3\n")
+    config = resolve_config(preset="fast", config_file=file, options={"seed": "4"})
+    assert (config.backbone, config.iterations, config.seed) == ("resnet18.tv_in1k", 7, 4)
+    assert config.image_size == (64, 96)
+
+
+def test_config_file_with_an_unknown_option_is_refused(urd, data, tmp_path):
+    (tmp_path / "c.yaml").write_text("iteration: 7\n")
+    code, _, err = urd("fit", data, "--out", tmp_path / "x", "--config", tmp_path / "c.yaml")
+    assert code == 2
+    assert "unknown option 'iteration' in" in err
+
+
+def test_run_configuration_reproduces_the_run(urd, data, run_folder, tmp_path):
+    code, _, _ = urd("fit", data, "--out", tmp_path / "b", "--config", run_folder / "config.yaml")
+    assert code == 0
+    names = [tmp_path / "b" / "model.safetensors", run_folder / "model.safetensors"]
+    assert names[0].read_bytes() == names[1].read_bytes()
+    assert yaml.safe_load((tmp_path / "b" / "config.yaml").read_text())["iterations"] == 3
+
+
+def test_every_field_is_a_flag_with_help():
+    command = click.Command("x", params=[], callback=config_options(lambda: None))
+    flags = {p.name: p for p in command.callback.__click_params__}
+    assert set(flags) == set(typing.get_type_hints(FitConfig))
+    assert all(len(p.help) > 20 for p in flags.values())
+
+
+@pytest.mark.parametrize("arguments", [[], ["fit", "--help"], ["predict", "--help"], ["check"]])
+def test_help_imports_no_torch(arguments):
+    code = (
+        "import sys; from urd.cli import cli\n"
+        "try: cli.main(sys.argv[1:], standalone_mode=False)\n"
+        "except Exception: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True)
+    assert done.returncode == 0
+
+
+def test_check_needs_no_torch(data):
+    code = (
+        "import sys; from urd.cli import cli\n"
+        "cli.main(['check', sys.argv[1]], standalone_mode=False)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, data], check=False).returncode == 0

@@ -1,0 +1,79 @@
+"""Imports point one way: from the doors to the networks, never back."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import urd
+
+SOURCE = Path(urd.__file__).parent
+# A module may import those of its own row and of the rows above it.
+ROWS = [
+    ("urd", "urd.errors", "urd.seeding", "urd.files", "urd.progress", "urd.config"),
+    ("urd.networks",),
+    ("urd.synthesis",),
+    ("urd.data",),
+    ("urd.training",),
+    ("urd.scoring",),
+    ("urd.metrics",),
+    ("urd.validation", "urd.model_file", "urd.pictures"),
+    ("urd.fitting",),
+    ("urd.detector",),
+    ("urd.demo",),
+    ("urd.cli", "urd.__main__"),
+]
+INDEPENDENT = {  # rooms that know nothing of these, though they stand below them
+    "urd.synthesis": {"urd.networks"},
+    "urd.data": {"urd.networks", "urd.synthesis"},
+    "urd.metrics": {"urd.networks", "urd.synthesis", "urd.data", "urd.training", "urd.scoring"},
+    "urd.scoring": {"urd.synthesis", "urd.data", "urd.training"},
+    "urd.pictures": {"urd.networks", "urd.synthesis", "urd.training"},
+}
+
+
+def room_of(module: str) -> str:
+    rooms = [room for row in ROWS for room in row if f"{module}.".startswith(f"{room}.")]
+    return max(rooms, key=len)
+
+
+def imports_of(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("urd"):
+            if node.module == "urd":
+                yield from (f"urd.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("urd"))
+
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_one_way(path):
+    module = "urd." + ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    module = module.removesuffix(".__init__")
+    row = {room: index for index, rooms in enumerate(ROWS) for room in rooms}
+    own = room_of(module)
+    if path == SOURCE / "__init__.py":
+        return  # offers the public names, lazily
+    for imported in imports_of(path):
+        other = room_of(imported)
+        assert row[other] <= row[own], f"{module} imports {imported}"
+        assert other not in INDEPENDENT.get(own, set()), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_module_is_over_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_importing_urd_imports_no_torch():
+    code = "import sys, urd; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
