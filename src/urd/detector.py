@@ -106,7 +106,7 @@ class Detector:
         if config is not None and (preset is not None or options):
             raise UsageError("give config, or preset and options, not both")
         if config is None and resume and folder is not None and preset is None:
-            config = fitting.resumed_config(folder, options)
+            config = FitConfig.from_mapping({**fitting.settings_of_run(folder), **options})
         settings = config or resolve_config(preset=preset, options=options)
         model, header, failures = fitting.fit(
             data, folder, settings, resume=resume, overwrite=overwrite

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import shutil
@@ -68,7 +67,7 @@ def fit(
     if out is not None:
         _check_out(out, config, resume, overwrite)
         if resume and (out / MODEL_NAME).exists() and not (out / "checkpoint").exists():
-            return *load_model(out), []
+            return _finished(out, config)
     device = pick_device(config.device)
     samples = read_layout(data).train
     saved = read_facts(out / "checkpoint") if resume and out is not None else None
@@ -239,22 +238,27 @@ def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> N
         out, allowed=resume or overwrite, hint="--resume to go on or --overwrite to train anew"
     )
     if resume:
-        if not (out / CONFIG_NAME).exists():
-            raise UsageError(f"nothing to resume in {out}: it has no {CONFIG_NAME}")
-        before = FitConfig.from_mapping(read_config_file(out / CONFIG_NAME))
-        _same_settings(_fixed_settings(before), _fixed_settings(config), out)
+        before = _fixed_settings(FitConfig.from_mapping(settings_of_run(out)))
+        for name, value in _fixed_settings(config).items():
+            if before[name] != value:
+                raise UsageError(
+                    f"--resume with {name} {value}, but {out} was started with {before[name]}"
+                )
+
+
+def _finished(out: Path, config: FitConfig) -> tuple[TeacherStudent, ModelHeader, list[Failure]]:
+    """The model of a run that needs no more training."""
+    model, header = load_model(out)
+    if header.config.iterations != config.iterations:
+        raise UsageError(
+            f"{out} has finished its {header.config.iterations} iterations and kept no checkpoint "
+            "to go on from; pass --overwrite to train anew"
+        )
+    return model, header, []
 
 
 def _fixed_settings(config: FitConfig) -> dict[str, Any]:
     return {k: v for k, v in config.to_dict().items() if k not in _FREE_ON_RESUME}
-
-
-def _same_settings(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
-    for name, value in now.items():
-        if before.get(name) != value:
-            raise UsageError(
-                f"--resume with {name} {value}, but {out} was trained with {before.get(name)}"
-            )
 
 
 def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> None:
@@ -319,15 +323,12 @@ def _header(
     )
 
 
-def resumed_config(out: Path, options: dict[str, Any]) -> FitConfig:
-    """Settings of a run to be continued, with the options that were given on top.
+def settings_of_run(out: Path) -> dict[str, Any]:
+    """The settings that a run folder was started with.
 
     Raises:
         UsageError: the folder holds no run.
     """
     if not (out / CONFIG_NAME).exists():
         raise UsageError(f"nothing to resume in {out}: it has no {CONFIG_NAME}")
-    before = FitConfig.from_mapping(read_config_file(out / CONFIG_NAME))
-    return dataclasses.replace(
-        before, **dataclasses.asdict(FitConfig.from_mapping({**before.to_dict(), **options}))
-    )
+    return read_config_file(out / CONFIG_NAME)

@@ -57,11 +57,17 @@ def main() -> NoReturn:
         _fail(error.format_message(), error.exit_code)
     except UrdError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt as error:
-        _fail(str(error) or "interrupted", 130)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # a full disk or a folder that may not be written, mostly
+        _fail(f"{error.strerror or error}: {error.filename or 'output'}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+            raise
+        _fail("out of memory; a smaller --batch-size or --image-size needs less", 1)
+    except KeyboardInterrupt as error:
+        _fail(str(error) or "interrupted", 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:

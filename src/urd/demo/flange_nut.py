@@ -1,4 +1,4 @@
-"""A zinc-plated flange nut on a rubber mat, at any angle, under a lamp that moves a little."""
+"""A zinc-plated flange nut on a rubber mat, put down by hand, under a lamp that moves a little."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Pose:
 
 def draw_pose(rng: np.random.Generator) -> Pose:
     return Pose(
-        rng.uniform(0, 2 * np.pi),
-        (rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1)),
+        0.3 + rng.uniform(-0.15, 0.15),
+        (rng.uniform(-0.08, 0.08), rng.uniform(-0.08, 0.08)),
         rng.uniform(1.2, 1.32),
         Light(-2.2 + rng.uniform(-0.25, 0.25), rng.uniform(0.85, 1.0), rng.uniform(0.92, 1.08)),
     )
@@ -112,20 +112,20 @@ def _spot(rng: np.random.Generator, pose: Pose, low: float, high: float) -> tupl
 
 
 def _scratch(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface, Map]:
-    line = curve(rng, *_spot(rng, pose, 0.28, 0.5), rng.uniform(0.25, 0.45), 0.014, 0.25)
-    return paint(raise_by(nut, -0.012 * line), 0.75 * line, (0.9, 0.9, 0.9), 0.9), line
+    line = curve(rng, *_spot(rng, pose, 0.28, 0.5), rng.uniform(0.3, 0.5), 0.022, 0.25)
+    return paint(raise_by(nut, -0.02 * line), 0.85 * line, (0.2, 0.2, 0.21), 0.9), line
 
 
 def _dent(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface, Map]:
     x, y = _spot(rng, pose, 0.27, 0.56)
     u, v = grid(rng.uniform(0, np.pi), (x, y))
-    radius = rng.uniform(0.04, 0.065)
+    radius = rng.uniform(0.07, 0.1)
     bowl = np.exp(-((u / radius) ** 2 + (v / (0.7 * radius)) ** 2)).astype(np.float32)
-    return raise_by(nut, -0.05 * bowl), smooth_step(0.05, 0.2, bowl)
+    return raise_by(nut, -0.09 * bowl), smooth_step(0.05, 0.2, bowl)
 
 
 def _stain(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface, Map]:
-    patch = blob(rng, *_spot(rng, pose, 0.28, 0.55), rng.uniform(0.06, 0.12), rough=0.8)
+    patch = blob(rng, *_spot(rng, pose, 0.28, 0.55), rng.uniform(0.07, 0.13), rough=0.8)
     rust = (0.38 + rng.uniform(-0.05, 0.05), 0.21, 0.1)
     return paint(nut, 0.8 * patch, rust, 0.05), patch
 
@@ -133,14 +133,14 @@ def _stain(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface,
 def _break_edge(rng: np.random.Generator, pose: Pose, body: Map) -> tuple[Map, Map]:
     """A piece of the flange broken off: the mat shows where it was."""
     x, y = _spot(rng, pose, FLANGE - 0.01, FLANGE)
-    piece = blob(rng, x, y, rng.uniform(0.09, 0.14), rough=0.7) * body
+    piece = blob(rng, x, y, rng.uniform(0.14, 0.2), rough=0.7) * body
     return body - piece, piece
 
 
 def _contamination(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface, Map]:
     """A curled metal chip or a coloured fibre that lies on the part."""
     x, y = _spot(rng, pose, 0.28, 0.52)
-    line = curve(rng, x, y, rng.uniform(0.2, 0.35), rng.uniform(0.014, 0.024), 1.1)
+    line = curve(rng, x, y, rng.uniform(0.3, 0.5), rng.uniform(0.024, 0.034), 1.1)
     choices = ((0.75, 0.12, 0.1), (0.1, 0.25, 0.6), (0.85, 0.7, 0.25))
     colour = choices[int(rng.integers(len(choices)))]
     return paint(raise_by(nut, 0.03 * line), line, colour, 0.4), line

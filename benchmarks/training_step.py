@@ -1,0 +1,167 @@
+"""One training iteration of `urd` against a plain implementation, in the same run.
+
+    python benchmarks/training_step.py
+
+The plain one is float32, in the default memory layout, with one forward pass at a time, PyTorch's
+default Adam, and the losses written out. Both include drawing the synthetic anomalies. The two are
+timed in turns, so that a machine whose speed drifts treats them alike; the ratio is the median over
+the pairs. Weights are drawn: the time does not depend on their values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from variants import machine
+
+from urd.config import FitConfig
+from urd.files import write_json
+from urd.fitting import normalisation, pick_device
+from urd.networks import VARIANTS, Encoder, TeacherStudent
+from urd.networks.weights import load_encoder
+from urd.seeding import generator
+from urd.synthesis import corrupt
+from urd.training.loop import (
+    ADAM_BETAS,
+    TrainingImages,
+    autocast_for,
+    batch_indices,
+    build_networks,
+    draw_for_iteration,
+    train_iteration,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="resnet18.tv_in1k")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/training_step.json"))
+    options = parser.parse_args()
+    config = FitConfig(
+        backbone=options.backbone,
+        batch_size=options.batch_size,
+        image_size=(options.image_size, options.image_size),
+    )
+    device = pick_device(options.device)
+    expert = load_encoder(config.backbone, "none", generator(0, "encoder"))
+    data = _data(config, device)
+    ours, plain = _ours(expert, data, config), _plain(expert, data, config)
+    for iteration in range(2):  # kernels are chosen and memory is taken in the first calls
+        ours(iteration)
+        plain(iteration)
+    pairs = [(_time(ours, i, device), _time(plain, i, device)) for i in range(2, options.pairs + 2)]
+    result = {
+        "backbone": config.backbone,
+        "batch_size": config.batch_size,
+        "image_size": options.image_size,
+        "urd_seconds": statistics.median(a for a, _ in pairs),
+        "plain_seconds": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(b / a for a, b in pairs),
+        "ratio_range": [min(b / a for a, b in pairs), max(b / a for a, b in pairs)],
+        "pairs": len(pairs),
+        "machine": machine(device),
+    }
+    print(json.dumps(result, indent=2))
+    write_json(options.json, result)
+
+
+def _data(config: FitConfig, device: torch.device) -> TrainingImages:
+    random = generator(0, "benchmark")
+    shape = (32, 3, *config.image_size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random).to(device)
+    mean, std = normalisation(config.backbone)
+    return TrainingImages(images, images.flip(0), None, mean, std)
+
+
+def _time(step: Callable[[int], None], iteration: int, device: torch.device) -> float:
+    began = time.perf_counter()
+    step(iteration)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _ours(expert: Encoder, data: TrainingImages, config: FitConfig) -> Callable[[int], None]:
+    networks = build_networks(expert, config, data.images.device)
+    autocast = autocast_for(data.images.device, "auto")
+    return lambda iteration: train_iteration(networks, data, config, iteration, autocast) and None
+
+
+def _plain(expert: Encoder, data: TrainingImages, config: FitConfig) -> Callable[[int], None]:
+    """The equations of the method, one after the other."""
+    device = data.images.device
+    model = TeacherStudent.build(expert, VARIANTS["urd"], generator(0, "student")).to(device)
+    teacher, student = model.teacher, model.student
+    frozen = copy.deepcopy(expert).to(device).eval().requires_grad_(False)
+    adam_t = torch.optim.Adam(teacher.parameters(), config.teacher_lr, ADAM_BETAS)
+    adam_s = torch.optim.Adam(student.parameters(), config.student_lr, ADAM_BETAS)
+    mean = torch.tensor(data.mean, device=device)[:, None, None]
+    std = torch.tensor(data.std, device=device)[:, None, None]
+
+    def step(iteration: int) -> None:
+        index = batch_indices(len(data.images), config.batch_size, config.seed, iteration)
+        clean = data.images[index.to(device)].float() / 255
+        draw = draw_for_iteration(data, index.to(device), config, iteration)
+        corrupted = corrupt(clean, data.textures[draw.texture_index].float() / 255, draw)
+        x, y = (clean - mean) / std, (corrupted - mean) / std
+        with torch.no_grad():
+            e_x = frozen(x)
+            e_y = frozen(y)
+        teacher.train()
+        t_x = teacher(x)
+        t_y = teacher(y)
+        loss = sum(
+            _local(t_x[k], e_x[k]).mean()
+            + (_local(t_y[k], e_x[k]) - _resized(draw.mask, t_x[k])).abs().mean()
+            + _whole(t_y[k], e_y[k]).mean()
+            for k in range(3)
+        )
+        adam_t.zero_grad()
+        loss.backward()
+        adam_t.step()
+        teacher.eval()
+        with torch.no_grad():
+            t_x = teacher(x)
+            t_y = teacher(y)
+        s_x = student(t_x)
+        s_y = student(t_y)
+        loss = sum(
+            _whole(s, target[k]).mean()
+            for target in (t_x, e_x)
+            for k in range(3)
+            for s in (s_x[k], s_y[k])
+        )
+        adam_s.zero_grad()
+        loss.backward()
+        adam_s.step()
+
+    return step
+
+
+def _local(a: Tensor, b: Tensor) -> Tensor:
+    return 1 - functional.cosine_similarity(a, b, dim=1)
+
+
+def _whole(a: Tensor, b: Tensor) -> Tensor:
+    return 1 - functional.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)
+
+
+def _resized(mask: Tensor, like: Tensor) -> Tensor:
+    return (functional.interpolate(mask, like.shape[2:], mode="bilinear")[:, 0] >= 0.5).float()
+
+
+if __name__ == "__main__":
+    main()
