@@ -25,7 +25,8 @@ from variants import machine
 
 from urd.config import FitConfig
 from urd.files import write_json
-from urd.fitting import normalisation, pick_device
+from urd.fitting import pick_device
+from urd.material import normalisation
 from urd.networks import VARIANTS, Encoder, TeacherStudent
 from urd.networks.weights import load_encoder
 from urd.seeding import generator

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from urd import Detector, fitting
 from urd.config import FitConfig
 from urd.errors import UrdError, UsageError
-from urd.fitting import holdout_count
+from urd.material import holdout_count
 from urd.networks import VARIANTS
 from urd.training import loop
 from urd.training.checkpoint import NotFinite

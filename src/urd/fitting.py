@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 import yaml
 from safetensors.torch import load_file
-from torch import Tensor
 
 from urd.config import FitConfig, read_config_file
-from urd.data import Failure, Sample, decode_or_refuse, list_images, read_layout, read_mask
+from urd.data import Failure, read_layout
 from urd.errors import UrdError, UsageError
 from urd.files import make_folder, refuse_existing, write_text
+from urd.material import Material, load_material
 from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
 from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
 from urd.networks.weights import fingerprint, load_encoder
 from urd.seeding import generator
-from urd.synthesis import foreground_masks, procedural_textures, split_textures
 from urd.training.checkpoint import load_checkpoint, read_facts, save_tensors
-from urd.training.loop import Record, TrainingImages, build_networks, train
+from urd.training.loop import Record, build_networks, train
 from urd.validation import SyntheticScores, SyntheticValidation
 
 CONFIG_NAME = "config.yaml"
 _EXPERT_NAME = "expert.safetensors"
-_PROCEDURAL_TEXTURES = 320
-_HOLDOUT_AT_LEAST = 8
 # What may change when a run is continued: none of it changes the course of the training.
 _FREE_ON_RESUME = {"iterations", "device", "checkpoint_seconds", "weights"}
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a training consumes: images and textures, and the parts of both kept for validation."""
-
-    train: TrainingImages
-    holdout: TrainingImages | None
-    facts: dict[str, Any]
-    failures: list[Failure]
 
 
 def fit(
@@ -119,118 +103,6 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_material(samples: list[Sample], config: FitConfig, device: torch.device) -> Material:
-    """Read good images, foreground and textures; split them into training and validation.
-
-    Raises:
-        UsageError: fewer than two images, foreground masks or textures can be read.
-    """
-    paths = [sample.path for sample in samples]
-    images, kept, failures = decode_or_refuse(
-        paths,
-        config.image_size,
-        config.white_level,
-        at_least=2,
-        what="good images to train on",
-        label="Reading",
-    )
-    paths = [paths[index] for index in kept]
-    foreground, method = _foreground(images, paths, config)
-    textures = _textures(config)
-    train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
-
-    count = holdout_count(len(images), config.holdout)
-    order = torch.randperm(len(images), generator=generator(config.seed, "holdout"))
-    chw = torch.from_numpy(images).permute(0, 3, 1, 2)
-    mean, std = normalisation(config.backbone)
-
-    def part(index: Tensor, of_textures: Tensor) -> TrainingImages:
-        return TrainingImages(
-            chw[index].to(device),
-            of_textures.to(device),
-            None if foreground is None else foreground[index].to(device),
-            mean,
-            std,
-        )
-
-    # Sorted, so that a training without held-out images sees them in the order of their names.
-    train_index, holdout_index = order[count:].sort().values, order[:count]
-    facts = {
-        "fingerprint": hashlib.sha256(images.tobytes()).hexdigest(),
-        "train_images": len(train_index),
-        "holdout_images": count,
-        "skipped": len(failures),
-        "textures": len(textures),
-        "foreground": method,
-    }
-    return Material(
-        part(train_index, train_textures if count else textures),
-        part(holdout_index, kept_textures) if count else None,
-        facts,
-        failures,
-    )
-
-
-def holdout_count(images: int, share: float) -> int:
-    """How many good images are held out: the share, at least 8, never more than half."""
-    if share == 0:
-        return 0
-    return min(max(_HOLDOUT_AT_LEAST, round(share * images)), images // 2)
-
-
-def normalisation(tag: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation per RGB channel with which the backbone was trained."""
-    pretrained = timm.get_pretrained_cfg(tag, allow_unregistered=True)
-    if pretrained is None:
-        return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
-    (r, g, b), (r_std, g_std, b_std) = pretrained.mean, pretrained.std
-    return (r, g, b), (r_std, g_std, b_std)
-
-
-def _foreground(
-    images: np.ndarray, paths: list[Path], config: FitConfig
-) -> tuple[Tensor | None, str]:
-    if config.foreground in ("auto", "none", "otsu", "grabcut"):
-        return foreground_masks(list(images), config.foreground)
-    folder = Path(config.foreground)
-    masks = {path.stem: path for path in list_images(folder)}
-    if not masks:
-        raise UsageError(
-            f"foreground is '{config.foreground}': choose auto, none, otsu or grabcut, or give a "
-            "folder of mask images"
-        )
-    found = []
-    for path in paths:
-        mask = masks.get(path.stem) or masks.get(f"{path.stem}_mask")
-        if mask is None:
-            raise UsageError(f"no foreground mask for {path.name} in {folder}")
-        height, width = config.image_size
-        full = torch.from_numpy(read_mask(mask))[None, None].float()
-        resized = torch.nn.functional.interpolate(full, (height, width), mode="area")
-        found.append(resized[0, 0] >= 0.5)
-    return torch.stack(found), str(folder)
-
-
-def _textures(config: FitConfig) -> Tensor:
-    """(K, 3, H, W) uint8; variants without synthetic anomalies need them for validation only."""
-    if config.textures == "procedural":
-        of_textures = generator(config.seed, "procedural-textures")
-        return procedural_textures(_PROCEDURAL_TEXTURES, config.image_size, of_textures)
-    folder = Path(config.textures)
-    if not folder.is_dir():
-        raise UsageError(f"no texture folder at {folder}; give a folder or 'procedural'")
-    paths = [path for d in sorted({folder, *folder.rglob("*/")}) for path in list_images(d)]
-    images, _, _ = decode_or_refuse(
-        paths,
-        config.image_size,
-        config.white_level,
-        at_least=2,
-        what=f"textures of {folder}",
-        label="Textures",
-    )
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
 def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise UsageError("pass --resume or --overwrite, not both")
@@ -239,11 +111,15 @@ def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> N
     )
     if resume:
         before = _fixed_settings(FitConfig.from_mapping(settings_of_run(out)))
-        for name, value in _fixed_settings(config).items():
-            if before[name] != value:
-                raise UsageError(
-                    f"--resume with {name} {value}, but {out} was started with {before[name]}"
-                )
+        _same_settings(before, _fixed_settings(config))
+
+
+def _same_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise UsageError(
+                f"--resume with {name} {value}, but the run was started with {before.get(name)}"
+            )
 
 
 def _finished(out: Path, config: FitConfig) -> tuple[TeacherStudent, ModelHeader, list[Failure]]:
@@ -262,7 +138,8 @@ def _fixed_settings(config: FitConfig) -> dict[str, Any]:
 
 
 def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> None:
-    """A checkpoint is continued only on the same images, and not beyond its end."""
+    """A checkpoint is continued with its settings, on its images, and not beyond its end."""
+    _same_settings(saved["settings"], facts["settings"])
     if saved["fingerprint"] != facts["fingerprint"]:
         raise UsageError("--resume on other images than the run was started with")
     if saved["iteration"] > config.iterations:

@@ -112,8 +112,8 @@ def _spot(rng: np.random.Generator, pose: Pose, low: float, high: float) -> tupl
 
 
 def _scratch(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface, Map]:
-    line = curve(rng, *_spot(rng, pose, 0.28, 0.5), rng.uniform(0.3, 0.5), 0.022, 0.25)
-    return paint(raise_by(nut, -0.02 * line), 0.85 * line, (0.2, 0.2, 0.21), 0.9), line
+    line = curve(rng, *_spot(rng, pose, 0.28, 0.5), rng.uniform(0.4, 0.6), 0.032, 0.25)
+    return paint(raise_by(nut, -0.02 * line), 0.9 * line, (0.16, 0.15, 0.15), 0.3), line
 
 
 def _dent(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface, Map]:

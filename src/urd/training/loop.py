@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from urd.progress import Progress
 from urd.seeding import generator
 from urd.synthesis import Corruption, corrupt, draw_corruption
 from urd.training.checkpoint import NotFinite, save_checkpoint
+from urd.training.curve import Curve
 from urd.training.step import Autocast, Networks, train_with_expert, train_without_expert
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -98,7 +98,7 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     autocast = autocast_for(data.images.device, config.precision)
-    curve = _Curve(record.curve if record else None, first)
+    curve = Curve(record.curve if record else None, first)
     progress = Progress(f"Training {config.variant}", config.iterations, first)
     saved_at = time.monotonic()
 
@@ -106,7 +106,7 @@ def train(
         if record is not None:
             save_checkpoint(record.checkpoint, networks, iteration, record.facts)
 
-    with _stop_requests() as stop_requested:
+    with _stop_requests() as stop_requested, closing(progress):
         for iteration in range(first, config.iterations):
             losses = train_iteration(networks, data, config, iteration, autocast)
             done = iteration + 1
@@ -117,15 +117,15 @@ def train(
                 curve.write_validation(done, validate(networks.model))
             if stop_requested():
                 save(done)
-                progress.close()
-                raise Interrupted(f"stopped after iteration {done} of {config.iterations}")
+                raise Interrupted(
+                    f"stopped after iteration {done} of {config.iterations}; --resume goes on"
+                )
             if (
                 done < config.iterations
                 and time.monotonic() - saved_at >= config.checkpoint_seconds
             ):
                 save(done)
                 saved_at = time.monotonic()
-    progress.close()
     if not all(torch.isfinite(t).all() for t in networks.model.state_dict().values()):
         raise NotFinite(f"NaN or Inf in the weights after iteration {config.iterations}")
 
@@ -210,60 +210,6 @@ def _adam(module: nn.Module, lr: float) -> torch.optim.Adam:
 def _validation_is_due(done: int, config: FitConfig) -> bool:
     every = config.validate_every or max(50, math.ceil(config.iterations / 10))
     return done % every == 0 or done == config.iterations
-
-
-class _Curve:
-    """The training curve: mean losses between two lines of metrics.jsonl."""
-
-    def __init__(self, path: Path | None, first: int) -> None:
-        self.path = path
-        if path is not None:
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            kept = [line for line in lines if _iteration_of(line) <= first]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._reset()
-
-    def _reset(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.count, self.images, self.began = 0, 0, time.monotonic()
-
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
-        for name, loss in losses.items():
-            self.sums[name] = self.sums.get(name, torch.zeros_like(loss)) + loss
-        self.count += 1
-        self.images += images
-
-    def write(self, iteration: int) -> str:
-        """Append the means since the last line; the same as text for the progress line."""
-        means = {name: float(total) / self.count for name, total in self.sums.items()}
-        broken = [name for name, mean in means.items() if not math.isfinite(mean)]
-        if broken:
-            raise NotFinite(
-                f"the {broken[0]} loss became NaN or Inf by iteration {iteration}; the last good "
-                "checkpoint is kept. A smaller learning rate or --precision float32 may help."
-            )
-        rate = self.images / (time.monotonic() - self.began)
-        self._append({"iteration": iteration, "loss": means, "images_per_second": round(rate, 2)})
-        self._reset()
-        text = " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-        return f"{text} {rate:.1f} img/s"
-
-    def write_validation(self, iteration: int, scores: dict[str, float]) -> None:
-        self._append({"iteration": iteration, "validation": scores})
-        self.began = time.monotonic()
-
-    def _append(self, line: dict[str, Any]) -> None:
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-
-
-def _iteration_of(line: str) -> float:
-    """The iteration of a line of the curve; a line cut by a kill is dropped."""
-    try:
-        return int(json.loads(line)["iteration"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
 
 
 @contextmanager

@@ -1,0 +1,55 @@
+"""What the guide g_k of injection looks like on test images: trusted where good, shut on defects?
+
+    python benchmarks/guide.py RUN DATA
+
+Prints, for levels 2 and 3 where information is injected, the mean of g_k over locations of good
+images, over those outside the defects of defective images, and over those inside. For analysis
+only: it reads test labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from urd import Detector
+from urd.data import read_layout, read_rgb, resize_rgb
+from urd.networks.injection import guide
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data")
+    options = parser.parse_args()
+    detector = Detector.load(options.run)
+    values: dict[str, list[np.ndarray]] = {}
+    for sample in read_layout(options.data).test:
+        image = read_rgb(sample.path)
+        mask = torch.from_numpy(detector._mask(sample, (image.height, image.width)))
+        pixels = torch.from_numpy(resize_rgb(image, detector.config.image_size)).float() / 255
+        mean, std = torch.tensor(detector.header.mean), torch.tensor(detector.header.std)
+        with torch.inference_mode():
+            teacher, student = detector.model(((pixels - mean) / std).permute(2, 0, 1)[None])
+        for level in (2, 3):
+            g = guide(student[level - 1], teacher[level - 1])[0, 0]
+            share = functional.adaptive_avg_pool2d(mask[None, None].float(), g.shape)[0, 0]
+            for name, where in _places(share, sample.defective).items():
+                values.setdefault(f"level {level}, {name}", []).append(g[where].numpy())
+    means = {name: round(float(np.concatenate(v).mean()), 4) for name, v in sorted(values.items())}
+    print(json.dumps(means, indent=2))
+
+
+def _places(share: torch.Tensor, defective: bool) -> dict[str, torch.Tensor]:
+    if not defective:
+        return {"good image": share == 0}
+    return {"defective image, outside": share == 0, "defective image, inside": share >= 0.5}
+
+
+if __name__ == "__main__":
+    main()

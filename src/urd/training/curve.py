@@ -1,0 +1,75 @@
+"""The training curve: losses, speed and validation scores, a JSON line each in metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from urd.training.checkpoint import NotFinite
+
+
+class Curve:
+    """Gathers losses and appends their means; without a path it only watches for NaN.
+
+    A resumed run goes on after the line of iteration `first`; later lines are dropped.
+    """
+
+    def __init__(self, path: Path | None, first: int) -> None:
+        self.path = path
+        if path is not None:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            kept = [line for line in lines if _iteration_of(line) <= first]
+            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.count, self.images, self.began = 0, 0, time.monotonic()
+
+    def add(self, losses: dict[str, Tensor], images: int) -> None:
+        """One iteration's losses; they stay on their device until a line is written."""
+        for name, loss in losses.items():
+            self.sums[name] = self.sums[name] + loss if name in self.sums else loss
+        self.count += 1
+        self.images += images
+
+    def write(self, iteration: int) -> str:
+        """Append the means since the last line; the same as text for the progress line.
+
+        Raises:
+            NotFinite: a mean is NaN or Inf.
+        """
+        means = {name: float(total) / self.count for name, total in self.sums.items()}
+        broken = [name for name, mean in means.items() if not math.isfinite(mean)]
+        if broken:
+            raise NotFinite(
+                f"the {broken[0]} loss became NaN or Inf by iteration {iteration}; the last good "
+                "checkpoint is kept. A smaller learning rate or --precision float32 may help."
+            )
+        rate = self.images / (time.monotonic() - self.began)
+        self._append({"iteration": iteration, "loss": means, "images_per_second": round(rate, 2)})
+        self._reset()
+        text = " ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        return f"{text} {rate:.1f} img/s"
+
+    def write_validation(self, iteration: int, scores: dict[str, float]) -> None:
+        self._append({"iteration": iteration, "validation": scores})
+        self.began = time.monotonic()
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def _iteration_of(line: str) -> float:
+    """The iteration of a line of the curve; a line cut by a kill is dropped."""
+    try:
+        return int(json.loads(line)["iteration"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
