@@ -32,7 +32,7 @@ def main() -> None:
     for sample in read_layout(options.data).test:
         image = read_rgb(sample.path)
         mask = torch.from_numpy(detector._mask(sample, (image.height, image.width)))
-        pixels = torch.from_numpy(resize_rgb(image, detector.config.image_size)).float() / 255
+        pixels = torch.tensor(resize_rgb(image, detector.config.image_size)).float() / 255
         mean, std = torch.tensor(detector.header.mean), torch.tensor(detector.header.std)
         with torch.inference_mode():
             teacher, student = detector.model(((pixels - mean) / std).permute(2, 0, 1)[None])

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED
 
 from urd.config import FitConfig
+from urd.data import decode_all, list_images
 from urd.synthesis import (
     corrupt,
     draw_corruption,
@@ -158,3 +160,11 @@ def test_auto_paints_everywhere_on_a_texture():
     texture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     assert not looks_like_object([texture])
     assert foreground_masks([texture], "auto") == (None, "none")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared with real images")
+@pytest.mark.parametrize(("name", "expected"), [("screw", "otsu"), ("bsd_pitting", "none")])
+def test_auto_on_real_photographs(name, expected):
+    paths = list_images(SHARED / "data" / name / "train" / "good")[::40]
+    images, _, _ = decode_all(paths, (256, 256))
+    assert foreground_masks(list(images), "auto")[1] == expected
