@@ -57,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument(
         "--results", type=Path, default=Path("benchmarks/results/variants_cpu.json")
     )
@@ -75,6 +76,7 @@ def _run(options: argparse.Namespace, name: str, variant: str, seed: int) -> dic
         iterations=options.iterations,
         batch_size=options.batch_size,
         device=options.device,
+        precision=options.precision,
         holdout=0.0,
     )
     fitted = time.monotonic()
