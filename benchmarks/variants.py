@@ -58,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--schedule", default="constant")
     parser.add_argument(
         "--results", type=Path, default=Path("benchmarks/results/variants_cpu.json")
     )
@@ -77,6 +78,7 @@ def _run(options: argparse.Namespace, name: str, variant: str, seed: int) -> dic
         batch_size=options.batch_size,
         device=options.device,
         precision=options.precision,
+        schedule=options.schedule,
         holdout=0.0,
     )
     fitted = time.monotonic()

@@ -271,3 +271,15 @@ def test_a_corrupt_checkpoint_is_one_line(data, tiny_config, tmp_path, monkeypat
     (run / "checkpoint" / "state.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(UrdError, match="not a readable checkpoint"):
         Detector.fit(data, run, resume=True)
+
+
+def test_cosine_schedule_falls_from_the_full_rate_to_nearly_nothing(tiny_config):
+    config = dataclasses.replace(tiny_config, schedule="cosine", iterations=100)
+    networks = loop.build_networks(fitting._expert(config, None), config, torch.device("cpu"))
+    rates = []
+    for iteration in (0, 50, 99):
+        loop.set_learning_rates(networks, config, iteration)
+        rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
+        teacher = networks.teacher_optimizer.param_groups[0]["lr"] / config.teacher_lr
+        assert teacher == pytest.approx(rates[-1])
+    assert rates == pytest.approx([1, 0.5, 0.000247], abs=1e-5)

@@ -53,6 +53,9 @@ class FitConfig:
     )
     student_lr: float = _option(0.005, "Learning rate of the student.")
     teacher_lr: float = _option(0.0001, "Learning rate of the teacher.")
+    schedule: Literal["constant", "cosine"] = _option(
+        "constant", "Learning rates: constant as in the paper, or falling to 0 along a half cosine."
+    )
     checkpoint_seconds: float = _option(120.0, "Time between checkpoints, in seconds.")
     white_level: int = _option(
         65535, "16-bit value that is shown as white; 4095 for 12-bit cameras."

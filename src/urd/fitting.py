@@ -134,7 +134,9 @@ def _finished(out: Path, config: FitConfig) -> tuple[TeacherStudent, ModelHeader
 
 
 def _fixed_settings(config: FitConfig) -> dict[str, Any]:
-    return {k: v for k, v in config.to_dict().items() if k not in _FREE_ON_RESUME}
+    """Under a falling learning rate the number of iterations shapes the course too."""
+    free = _FREE_ON_RESUME - ({"iterations"} if config.schedule == "cosine" else set())
+    return {k: v for k, v in config.to_dict().items() if k not in free}
 
 
 def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> None:

@@ -108,6 +108,7 @@ def train(
 
     with _stop_requests() as stop_requested, closing(progress):
         for iteration in range(first, config.iterations):
+            set_learning_rates(networks, config, iteration)
             losses = train_iteration(networks, data, config, iteration, autocast)
             done = iteration + 1
             curve.add(losses, config.batch_size)
@@ -149,6 +150,19 @@ def train_iteration(
         config.mask_resize,
         autocast,
     )
+
+
+def set_learning_rates(networks: Networks, config: FitConfig, iteration: int) -> None:
+    """The learning rates of this iteration: a function of the settings alone."""
+    share = 1.0
+    if config.schedule == "cosine":
+        share = 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))
+    rates = {networks.student_optimizer: config.student_lr}
+    if networks.teacher_optimizer is not None:
+        rates[networks.teacher_optimizer] = config.teacher_lr
+    for optimizer, rate in rates.items():
+        for group in optimizer.param_groups:
+            group["lr"] = rate * share
 
 
 def draw_for_iteration(
