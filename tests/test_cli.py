@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 import yaml
-from conftest import TINY
+from conftest import TINY, picture
+from PIL import Image
 
 from urd import cli
 from urd.cli.options import config_options
 from urd.config import FitConfig, resolve_config
+from urd.training import loop
 
 
 @pytest.fixture
@@ -175,3 +182,59 @@ def test_check_needs_no_torch(data):
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, data], check=False).returncode == 0
+
+
+def test_resume_and_overwrite_together_are_refused(urd, data, run_folder):
+    code, _, err = urd("fit", data, "--out", run_folder, "--resume", "--overwrite")
+    assert code == 2
+    assert "not both" in err
+
+
+def test_a_finished_run_says_so(urd, data, run_folder, tmp_path):
+    code, out, _ = urd("fit", data, "--out", run_folder, "--resume")
+    assert code == 0
+    assert "nothing was trained" in out
+    assert urd("fit", tmp_path / "nope", "--out", run_folder, "--resume")[0] == 2
+
+
+def test_ctrl_c_says_how_to_go_on(urd, data, tmp_path, fit_options, monkeypatch):
+    original = loop.train_iteration
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(loop, "train_iteration", interrupted)
+    code, _, err = urd("fit", data, "--out", tmp_path / "x", "--image-size", 64, *fit_options)
+    assert code == 130
+    assert "urd: stopped after iteration 1 of 3; --resume goes on" in err
+
+
+def test_names_of_any_bytes_and_any_length(urd, run_folder, tmp_path):
+    folder = tmp_path / "names"
+    folder.mkdir()
+    content = io.BytesIO()
+    Image.fromarray(picture(np.random.default_rng(0))).save(content, "PNG")
+    for name in (b"\xff.png", b"n" * 250 + b".png", "\u00e9\u4e2d.png".encode()):
+        (folder / os.fsdecode(name)).write_bytes(content.getvalue())
+    code, out, err = urd("predict", run_folder, folder, "--out", tmp_path / "p")
+    assert (code, err) == (0, "")
+    assert out.startswith("3 images scored")
+    assert len(list((tmp_path / "p" / "overlays").iterdir())) == 3
+    assert urd("check", folder)[0] == 1  # they are copies of each other
+
+
+def test_predict_does_not_score_its_own_pictures(urd, data, run_folder):
+    good = data / "test" / "good"
+    (good / ".hidden.png").write_bytes(b"")
+    for _ in range(2):
+        code, out, _ = urd("predict", run_folder, good, "--out", good / "res", "--overwrite")
+        assert (code, out.startswith("4 images")) == (0, True)
+    (good / "folder.png").mkdir()
+    assert urd("predict", run_folder, f"{good}/fold*", "--out", good / "other")[0] == 2
+
+
+def test_no_verb_prints_the_help(urd):
+    code, out, _ = urd()
+    assert code == 2
+    assert out.startswith("Usage: urd")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from conftest import picture, save
@@ -209,3 +210,29 @@ def test_check_names_every_kind_of_problem(data):
     }
     assert "999_mask.png" in problems["mask_without_image"][0]
     assert "000.png" in problems["defective_without_mask"][0]
+
+
+@pytest.mark.parametrize(("suffix", "channels"), [(".png", 3), (".png", 4), (".tif", 3)])
+def test_sixteen_bit_colour_follows_the_white_level(tmp_path, suffix, channels):
+    values = np.full((40, 30, channels), 65535, np.uint16)
+    values[..., :3] = (4000, 2000, 1000)
+    path = tmp_path / f"a{suffix}"
+    order = [2, 1, 0, 3][:channels]
+    cv2.imwrite(str(path), values[..., order])
+    expected = [round(v / 4095 * 255) for v in (4000, 2000, 1000)]
+    assert np.abs(decoded(path, white_level=4095)[0, 0] - expected).max() <= 1
+    assert np.abs(decoded(path)[0, 0] - [15, 7, 3]).max() <= 1
+
+
+@pytest.mark.parametrize("damage", [b"II*\x00\xff\xff\xff\xff", b"MM\x00*" + b"\xff" * 30, b"x"])
+def test_damaged_exif_does_not_matter(tmp_path, damage):
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\x00\x00" + damage)
+    assert np.array_equal(decoded(tmp_path / "a.png"), RGB)
+
+
+def test_loose_masks_are_reported_and_empty_masks_of_good_images_are_not(data):
+    empty = np.zeros((48, 48), np.uint8)
+    save(empty, data / "ground_truth" / "good" / "000_mask.png")
+    assert read_layout(data).orphan_masks == []
+    loose = save(empty, data / "ground_truth" / "000_mask.png")
+    assert read_layout(data).orphan_masks == [loose]

@@ -254,6 +254,10 @@ def test_foreground_and_textures_from_folders(tiny_config, data, tmp_path):
         ({"iterations": 2.5}, "whole number"),
         ({"image_size": 100}, "multiples of 32"),
         ({"device": "cuda:99"}, "device 'cuda:99'"),
+        ({"device": "meta"}, "choose auto, cpu"),
+        ({"seed": float("inf")}, "seed can not be inf"),
+        ({"image_size": [64.7, 64]}, "whole numbers"),
+        ({"image_size": 32, "batch_size": 1}, "nothing to normalise"),
         ({"textures": "/nope"}, "no texture folder"),
         ({"foreground": "what"}, "choose auto, none, otsu or grabcut"),
         ({"holdout": 0.9}, "between 0.0 and 0.5"),
@@ -265,3 +269,27 @@ def test_wrong_options_are_refused_by_name(data, tmp_path, weights_file, options
     with pytest.raises(UsageError, match=message):
         Detector.fit(data, tmp_path / "run", **{**settings, "iterations": 2, **options})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_file_with_nan_is_refused(detector, tmp_path):
+    detector.save(tmp_path / "m.safetensors")
+    broken = Detector.load(tmp_path / "m.safetensors")
+    next(broken.model.parameters()).data.fill_(float("nan"))
+    broken.save(tmp_path / "nan.safetensors")
+    with pytest.raises(UrdError, match="NaN or Inf"):
+        Detector.load(tmp_path / "nan.safetensors")
+
+
+def test_files_have_the_permissions_of_any_new_file(detector, tmp_path):
+    detector.save(tmp_path / "m.safetensors")
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((40, 40)), np.zeros((40, 40, 1), np.uint8), np.zeros((0, 5, 3), np.uint8)]
+)
+def test_other_arrays_are_refused(detector, array):
+    with pytest.raises(UsageError, match="must be uint8"):
+        detector.predict(array)

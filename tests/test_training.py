@@ -283,3 +283,51 @@ def test_cosine_schedule_falls_from_the_full_rate_to_nearly_nothing(tiny_config)
         teacher = networks.teacher_optimizer.param_groups[0]["lr"] / config.teacher_lr
         assert teacher == pytest.approx(rates[-1])
     assert rates == pytest.approx([1, 0.5, 0.000247], abs=1e-5)
+
+
+def test_overwrite_leaves_a_folder_alone_that_holds_no_run(data, tiny_config, tmp_path):
+    mine = tmp_path / "theirs" / "checkpoint" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("x")
+    with pytest.raises(UsageError, match="no run of urd"):
+        Detector.fit(data, tmp_path / "theirs", config=tiny_config, overwrite=True)
+    assert mine.read_text() == "x"
+
+
+def test_the_old_model_stays_until_the_new_one_is_done(data, tiny_config, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    Detector.fit(data, run, config=tiny_config)
+    (run / "evaluation.json").write_text("{}")
+    before = (run / "model.safetensors").read_bytes()
+
+    def fail(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    other = dataclasses.replace(tiny_config, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_iteration", fail)
+        with pytest.raises(KeyboardInterrupt):
+            Detector.fit(data, run, config=other, overwrite=True)
+    assert (run / "model.safetensors").read_bytes() == before
+    assert Detector.fit(data, run, resume=True).config.seed == 1
+    assert (run / "model.safetensors").read_bytes() != before
+    assert not (run / "evaluation.json").exists()
+
+
+def test_resume_refuses_other_textures(data, tiny_config, tmp_path, monkeypatch):
+    textures, run = tmp_path / "textures", tmp_path / "run"
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        save(picture(rng), textures / f"{index}.png")
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    config = dataclasses.replace(tiny_config, textures=str(textures))
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting.SyntheticValidation, "score", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Detector.fit(data, run, config=dataclasses.replace(config, holdout=0.0))
+    save(picture(rng), textures / "0.png")
+    with pytest.raises(UsageError, match="other textures"):
+        Detector.fit(data, run, resume=True)

@@ -127,3 +127,11 @@ def test_real_resnet18():
     first = encoder.body.state_dict()["conv1.weight"].flatten()[:4]
     expected = torch.tensor([-0.010419, -0.006136, -0.001810, 0.074841])
     torch.testing.assert_close(first, expected, atol=1e-6, rtol=0)
+
+
+def test_names_of_a_whole_model_are_found_in_a_flattened_one(tmp_path):
+    tag = "convnext_atto.d2_in1k"
+    whole = timm.create_model(tag, pretrained=False).state_dict()
+    save_file(whole, tmp_path / "w.safetensors")
+    encoder = load_encoder(tag, str(tmp_path / "w.safetensors"), GENERATOR)
+    assert torch.equal(encoder.body.state_dict()["stem_0.weight"], whole["stem.0.weight"])

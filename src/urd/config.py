@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,9 @@ class FitConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UsageError(f"{name} is {value}; it must lie between {low} and {high}")
+        height, width = self.image_size
+        if self.batch_size * (height // 32) * (width // 32) < 2:
+            raise UsageError("batch_size 1 at image_size 32x32 leaves nothing to normalise over")
         if any(side % 32 or not 32 <= side <= 4096 for side in self.image_size):
             raise UsageError(
                 f"image_size is {self.image_size[0]}x{self.image_size[1]}; both sides must be "
@@ -138,7 +142,10 @@ def read_config_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"can not read {path} as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
-    FitConfig.from_mapping(content, source=str(path))
+    try:
+        FitConfig.from_mapping(content)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     return content
 
 
@@ -158,10 +165,12 @@ def convert(name: str, kind: Any, value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("a number is needed")
         number = kind(value)
-        if number != float(value) or number != number:
+        if not math.isfinite(float(value)):
+            raise ValueError("a finite number is needed")
+        if number != float(value):
             raise ValueError("a whole number is needed")
         return number
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{name} can not be {value!r}: {error}") from error
 
 
@@ -170,6 +179,8 @@ def _image_size(value: Any) -> tuple[int, int]:
     parts = value.lower().split("x") if isinstance(value, str) else value
     parts = [parts] if isinstance(parts, int) else list(parts)
     sides = [int(part) for part in parts]
+    if any(isinstance(part, float) and not part.is_integer() for part in parts):
+        raise ValueError("whole numbers are needed")
     if len(sides) not in (1, 2):
         raise ValueError("give N or HEIGHTxWIDTH")
     return sides[0], sides[-1]

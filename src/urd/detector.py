@@ -210,7 +210,7 @@ class Detector:
             path = Path(image)
             rgb = read_rgb(path, self.config.white_level)
         else:
-            pillow = image if isinstance(image, Image.Image) else Image.fromarray(image)
+            pillow = image if isinstance(image, Image.Image) else _from_array(image)
             rgb = to_rgb(pillow, Path("image"), self.config.white_level)
         return resize_rgb(rgb, self.config.image_size), (rgb.height, rgb.width), path
 
@@ -261,6 +261,15 @@ class Detector:
             f"{height}x{width} px, iteration {self.config.iterations} (last), labels from "
             f"folders, {pixel}; F1-max uses the labels to choose its threshold"
         )
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    grey, rgb = array.ndim == 2, array.ndim == 3 and array.shape[-1] == 3
+    if array.dtype != np.uint8 or not (grey or rgb) or array.size == 0:
+        raise UsageError(
+            f"an image array must be uint8, (H, W) or (H, W, 3), not {array.dtype} {array.shape}"
+        )
+    return Image.fromarray(array)
 
 
 def _refuse_unusable(data_set: DataSet) -> None:

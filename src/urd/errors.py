@@ -12,6 +12,12 @@ class UrdError(Exception):
     exit_code = 1
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, as one line; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class UsageError(UrdError, ValueError):
     """A request that can not be carried out as given: an unknown option, name or folder."""
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from urd.errors import UrdError, UsageError
+
+_PART = ".urd-part"
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -17,10 +21,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         UrdError: the file can not be written (full disk, no permission); the old one is intact.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Of a length of its own: the name of the file may be as long as the file system allows.
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}{_PART}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # a library that writes the file may make it private
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -28,7 +36,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         reason = error.strerror or str(error)
         raise UrdError(f"can not write {path}: {reason}; nothing was replaced") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what a process that was killed while it wrote has left in a folder of ours."""
+    for part in folder.glob(f".*{_PART}"):
+        part.unlink(missing_ok=True)
+
+
+def printable(path: Path) -> str:
+    """A path as valid text: bytes of its name that are not UTF-8 become escapes."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,23 @@ from safetensors.torch import load_file
 
 from urd.config import FitConfig, read_config_file
 from urd.data import Failure, read_layout
-from urd.errors import UrdError, UsageError
-from urd.files import make_folder, refuse_existing, write_text
+from urd.errors import UrdError, UsageError, first_line
+from urd.files import make_folder, refuse_existing, remove_parts, write_text
 from urd.material import Material, load_material
 from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
 from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
 from urd.networks.weights import fingerprint, load_encoder
 from urd.seeding import generator
-from urd.training.checkpoint import load_checkpoint, read_facts, save_tensors
+from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
 from urd.training.loop import Record, build_networks, train
 from urd.validation import SyntheticScores, SyntheticValidation
 
 CONFIG_NAME = "config.yaml"
+# Written about a model by other verbs; they end when another model takes its place.
+_OF_AN_OLDER_MODEL = ("evaluation.json", "report.html")
 _EXPERT_NAME = "expert.safetensors"
 # What may change when a run is continued: none of it changes the course of the training.
-_FREE_ON_RESUME = {"iterations", "device", "checkpoint_seconds", "weights"}
+_FREE_ON_RESUME = {"iterations", "device", "checkpoint_seconds"}
 
 
 def fit(
@@ -48,12 +50,12 @@ def fit(
         UsageError: the request can not be carried out; nothing was written.
         UrdError: the work failed; checkpoints and older files are intact.
     """
+    samples = read_layout(data).train
     if out is not None:
         _check_out(out, config, resume, overwrite)
         if resume and (out / MODEL_NAME).exists() and not (out / "checkpoint").exists():
             return _finished(out, config)
     device = pick_device(config.device)
-    samples = read_layout(data).train
     saved = read_facts(out / "checkpoint") if resume and out is not None else None
     expert = _expert(config, out / "checkpoint" if saved and out else None)
     material = load_material(samples, config, device)
@@ -82,7 +84,9 @@ def fit(
     header = _header(config, material, expert, scores, held_out=holdout is not None)
     if out is not None:
         save_model(out / MODEL_NAME, networks.model, header)
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+        for name in _OF_AN_OLDER_MODEL:
+            (out / name).unlink(missing_ok=True)
+        _remove_checkpoint(out / "checkpoint")
     return networks.model.eval(), header, material.failures
 
 
@@ -96,10 +100,11 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(f"device '{name}' is not known: choose auto, cpu, cuda or cuda:N")
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device '{name}' can not be used here: {reason}") from error
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' can not be used here: {first_line(error)}") from error
     return device
 
 
@@ -109,6 +114,9 @@ def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> N
     refuse_existing(
         out, allowed=resume or overwrite, hint="--resume to go on or --overwrite to train anew"
     )
+    known = (out / CONFIG_NAME).exists() or (out / MODEL_NAME).exists()
+    if overwrite and out.is_dir() and any(out.iterdir()) and not known:
+        raise UsageError(f"{out} holds files but no run of urd: --overwrite leaves it alone")
     if resume:
         before = _fixed_settings(FitConfig.from_mapping(settings_of_run(out)))
         _same_settings(before, _fixed_settings(config))
@@ -142,8 +150,9 @@ def _fixed_settings(config: FitConfig) -> dict[str, Any]:
 def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> None:
     """A checkpoint is continued with its settings, on its images, and not beyond its end."""
     _same_settings(saved["settings"], facts["settings"])
-    if saved["fingerprint"] != facts["fingerprint"]:
-        raise UsageError("--resume on other images than the run was started with")
+    for name, what in (("fingerprint", "images"), ("synthesis_fingerprint", "textures or masks")):
+        if saved[name] != facts[name]:
+            raise UsageError(f"--resume on other {what} than the run was started with")
     if saved["iteration"] > config.iterations:
         raise UsageError(
             f"the run has already done {saved['iteration']} iterations, more than "
@@ -168,11 +177,21 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
 def _start_run(out: Path, config: FitConfig, expert: Encoder, *, fresh: bool) -> None:
     make_folder(out)
     if fresh:
-        for name in (MODEL_NAME, "metrics.jsonl", "evaluation.json", "report.html"):
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
-        save_tensors(out / "checkpoint" / _EXPERT_NAME, dict(expert.state_dict()), {})
+        # The folder stands for an unfinished run, also while an older model still lies beside it.
+        make_folder(out / "checkpoint")
+        (out / "checkpoint" / STATE_NAME).unlink(missing_ok=True)
     write_text(out / CONFIG_NAME, yaml.safe_dump(config.to_dict(), sort_keys=False))
+    if fresh:
+        save_tensors(out / "checkpoint" / _EXPERT_NAME, dict(expert.state_dict()), {})
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Delete what training keeps there, and the folder unless somebody else put something in."""
+    for name in (STATE_NAME, _EXPERT_NAME):
+        (folder / name).unlink(missing_ok=True)
+    remove_parts(folder)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _header(

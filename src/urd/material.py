@@ -20,7 +20,8 @@ from urd.seeding import generator
 from urd.synthesis import foreground_masks, procedural_textures, split_textures
 from urd.training.loop import TrainingImages
 
-_PROCEDURAL_TEXTURES = 320
+_TEXTURES_AT_LEAST, _TEXTURES_AT_MOST = 32, 320
+_TEXTURE_BYTES = 256 * 2**20  # large images get fewer procedural textures
 _HOLDOUT_AT_LEAST = 8
 
 
@@ -71,7 +72,8 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     # Sorted, so that a training without held-out images sees them in the order of their names.
     train_index, holdout_index = order[count:].sort().values, order[:count]
     facts = {
-        "fingerprint": hashlib.sha256(images.tobytes()).hexdigest(),
+        "fingerprint": _fingerprint(chw),
+        "synthesis_fingerprint": _fingerprint(textures, foreground),
         "train_images": len(train_index),
         "holdout_images": count,
         "skipped": len(failures),
@@ -84,6 +86,15 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
         facts,
         failures,
     )
+
+
+def _fingerprint(*tensors: Tensor | None) -> str:
+    """SHA-256 of the values."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def holdout_count(images: int, share: float) -> int:
@@ -123,14 +134,19 @@ def _foreground(
         full = torch.from_numpy(read_mask(mask))[None, None].float()
         resized = functional.interpolate(full, (height, width), mode="area")
         found.append(resized[0, 0] >= 0.5)
+    if not any(mask.any() for mask in found):
+        raise UsageError(f"the foreground masks in {folder} mark nothing")
     return torch.stack(found), str(folder)
 
 
 def _textures(config: FitConfig) -> Tensor:
     """(K, 3, H, W) uint8; variants without synthetic anomalies need them for validation only."""
     if config.textures == "procedural":
+        height, width = config.image_size
+        fitting = _TEXTURE_BYTES // (3 * height * width)
+        count = min(max(fitting, _TEXTURES_AT_LEAST), _TEXTURES_AT_MOST)
         of_textures = generator(config.seed, "procedural-textures")
-        return procedural_textures(_PROCEDURAL_TEXTURES, config.image_size, of_textures)
+        return procedural_textures(count, config.image_size, of_textures)
     folder = Path(config.textures)
     if not folder.is_dir():
         raise UsageError(f"no texture folder at {folder}; give a folder or 'procedural'")

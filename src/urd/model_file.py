@@ -15,12 +15,21 @@ from torch import Tensor
 
 import urd
 from urd.config import FitConfig
-from urd.errors import UrdError, UsageError
+from urd.errors import UrdError, UsageError, first_line
 from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
 from urd.training.checkpoint import save_tensors
 
 FORMAT = 1
 _HEADER = "urd_model"
+_UNREADABLE = (
+    SafetensorError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    RuntimeError,
+    OSError,
+)
 MODEL_NAME = "model.safetensors"
 
 
@@ -56,6 +65,8 @@ class ModelHeader:
 
     @classmethod
     def from_json(cls, text: str) -> ModelHeader:
+        if not text:
+            raise ValueError("it has no header of urd")
         content = json.loads(text)
         if content.pop("format") != FORMAT:
             raise ValueError("it was written by another version of urd")
@@ -93,14 +104,15 @@ def load_model(run: Path) -> tuple[TeacherStudent, ModelHeader]:
         raise UsageError(f"no model file at {path}{unfinished}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = ModelHeader.from_json(file.metadata()[_HEADER])
+            header = ModelHeader.from_json((file.metadata() or {}).get(_HEADER, ""))
             model = _build(header.config)
             model.load_state_dict({name: file.get_tensor(name) for name in model.state_dict()})
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        if isinstance(error, UsageError):
-            raise UrdError(f"{path} can not be used: {error}") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UrdError(f"{path} is not a whole model file of urd: {reason}") from error
+    except UsageError as error:
+        raise UrdError(f"{path} can not be used: {error}") from error
+    except _UNREADABLE as error:
+        raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
+    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
+        raise UrdError(f"{path} holds NaN or Inf; it can not be used")
     return model.eval(), header
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import NoReturn
 
@@ -49,10 +50,16 @@ def main() -> NoReturn:
 
     Exit codes: 0 done, 1 failed or partly failed, 2 wrong request, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # file names may hold any bytes
+            stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        _fail("interrupted", 130)
+        sys.exit(cli.main(prog_name="urd", standalone_mode=False) or 0)
+    except click.exceptions.Abort as error:  # click's name for KeyboardInterrupt
+        _fail(str(error.__cause__ or "") or "interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except UrdError as error:
@@ -63,11 +70,10 @@ def main() -> NoReturn:
     except OSError as error:  # a full disk or a folder that may not be written, mostly
         _fail(f"{error.strerror or error}: {error.filename or 'output'}", 1)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "out of memory" not in str(error):
+        words = ("out of memory", "allocate memory", "not enough memory")
+        if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
             raise
         _fail("out of memory; a smaller --batch-size or --image-size needs less", 1)
-    except KeyboardInterrupt as error:
-        _fail(str(error) or "interrupted", 130)
 
 
 def _fail(message: str, code: int) -> NoReturn:

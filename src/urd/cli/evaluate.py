@@ -29,11 +29,11 @@ def evaluate(run: Path, data: str, json_file: Path | None, batch_size: int, devi
     urd.progress.show()
     detector = Detector.load(run, device)
     result = detector.evaluate(data, batch_size)
-    if run.is_dir():
-        write_json(run / "evaluation.json", result)
+    _print_table(result)
     if json_file is not None:
         write_json(json_file, result)
-    _print_table(result)
+    if run.is_dir():
+        write_json(run / "evaluation.json", result)
     for failure in detector.failures:
         print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
     if detector.failures:

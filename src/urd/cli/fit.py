@@ -48,7 +48,10 @@ def fit(
             raise UsageError("--resume takes the settings of the run; leave --preset out")
         if config_file is not None:
             settings = {**read_config_file(config_file), **settings}
-        detector = Detector.fit(data, out, resume=True, **settings)
+        finished = (out / "model.safetensors").exists() and not (out / "checkpoint").exists()
+        detector = Detector.fit(data, out, resume=True, overwrite=overwrite, **settings)
+        if finished:
+            print("This run was finished already: nothing was trained.")
     else:
         config: FitConfig = resolve_config(preset=preset, config_file=config_file, options=settings)
         detector = Detector.fit(data, out, config=config, overwrite=overwrite)

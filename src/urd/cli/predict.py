@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from urd.data import Failure
     from urd.detector import Detector, Prediction
 
+_NAME_LENGTH = 48  # file systems allow 255 bytes, and a character may take four
 COLUMNS = ("path", "score", "width", "height", "overlay", "error")
 
 
@@ -40,7 +41,7 @@ def predict(
     from urd.files import make_folder, refuse_existing
 
     urd.progress.show()
-    paths = find_images(images)
+    paths = find_images(images, out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device)
     make_folder(out)
@@ -53,8 +54,10 @@ def predict(
         raise SystemExit(1)
 
 
-def find_images(names: Sequence[str]) -> list[Path]:
+def find_images(names: Sequence[str], out: Path) -> list[Path]:
     """Files as they are, folders as the images below them, globs as what they match.
+
+    Hidden files are passed over, and so is what an earlier call has left in `out`.
 
     Raises:
         UsageError: a folder or glob without images.
@@ -66,15 +69,17 @@ def find_images(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+            below = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+            matches = [p for p in below if not p.name.startswith(".") and out not in p.parents]
         elif glob.has_magic(name) and not path.exists():
             matches = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - absolute globs too
         else:
             matches = [path]  # a missing file becomes a row of its own
+        matches = [match for match in matches if not match.is_dir()]
         if not matches:
             raise UsageError(f"no images in {name}")
         found += matches
-    return list(dict.fromkeys(path for path in found if not path.is_dir()))
+    return list(dict.fromkeys(found))
 
 
 def _predict(
@@ -105,15 +110,20 @@ def _row(
     detector: Detector, path: Path, picture: Path, result: Prediction | Failure
 ) -> dict[str, Any]:
     from urd.data import Failure, read_rgb
+    from urd.errors import UrdError
+    from urd.files import printable
     from urd.pictures import overlay, save_picture
 
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
-    row["path"] = str(path)
+    row["path"] = printable(path)
     if isinstance(result, Failure):
         return {**row, "error": result.reason}
-    image = read_rgb(path, detector.config.white_level)
-    heat_range = detector.header.heat_range
-    save_picture(picture, overlay(image, result.anomaly_map, heat_range, result.score))
+    try:
+        image = read_rgb(path, detector.config.white_level)
+        heat_range = detector.header.heat_range
+        save_picture(picture, overlay(image, result.anomaly_map, heat_range, result.score))
+    except UrdError as error:
+        return {**row, "score": result.score, "error": str(error)}
     height, width = result.size
     return {
         **row,
@@ -126,10 +136,13 @@ def _row(
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:
     """A picture's name for each image: its own, with folder or number where two are alike."""
+    from urd.files import printable
+
     taken: set[str] = set()
     names = []
     for path in paths:
-        candidates = [path.stem, f"{path.parent.name}_{path.stem}"]
+        stem = printable(Path(path.stem))[:_NAME_LENGTH]
+        candidates = [stem, f"{path.parent.name[:_NAME_LENGTH]}_{stem}"]
         candidates += [f"{candidates[1]}_{n}" for n in range(2, len(paths) + 2)]
         name = next(c for c in candidates if c.lower() not in taken)
         taken.add(name.lower())

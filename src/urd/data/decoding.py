@@ -11,16 +11,29 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from urd.errors import UrdError
+from urd.errors import UrdError, first_line
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
 WHITE_LEVEL = 65535
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_SIXTEEN_BIT_COLOUR = "urd_sixteen_bit_colour"
+_ORIENTATION = 0x0112
+_AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 
@@ -42,6 +55,8 @@ def read_rgb(path: Path, white_level: int = WHITE_LEVEL) -> Image.Image:
     image = _open(path)
     if min(image.size) < MIN_SIDE:
         raise UnreadableImage(path, f"{image.width}x{image.height} is under {MIN_SIDE} pixels")
+    if white_level != WHITE_LEVEL and image.info.get(_SIXTEEN_BIT_COLOUR):
+        image = _rescaled_colour(image, path, white_level)
     return to_rgb(image, path, white_level)
 
 
@@ -63,7 +78,9 @@ def read_mask(path: Path) -> np.ndarray:
 
 def to_rgb(image: Image.Image, path: Path, white_level: int = WHITE_LEVEL) -> Image.Image:
     """Convert a decoded image of any mode to 8-bit RGB by the rules of this module."""
-    image = ImageOps.exif_transpose(image)
+    turn = _turn(image)
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode in _SIXTEEN_BIT_MODES:
         values = np.asarray(image).astype(np.float32) * (255 / white_level)
         grey = values.clip(0, 255).round().astype(np.uint8)
@@ -79,6 +96,30 @@ def to_rgb(image: Image.Image, path: Path, white_level: int = WHITE_LEVEL) -> Im
     return image.convert("RGB")
 
 
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What its EXIF orientation asks for; damaged EXIF asks for nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _TURNS.get(int(image.getexif().get(_ORIENTATION, 1)))
+    except Exception:  # foreign bytes raise errors of many types here, and the pixels are fine
+        return None
+
+
+def _rescaled_colour(image: Image.Image, path: Path, white_level: int) -> Image.Image:
+    """16-bit colour by OpenCV, scaled; Pillow keeps the upper eight bits of it only."""
+    values = cv2.imdecode(np.fromfile(path, np.uint8), _AS_STORED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        raise UnreadableImage(path, "16-bit colour that can not be scaled to --white-level")
+    codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+    rgb = cv2.cvtColor(values, codes[values.shape[2]]).astype(np.float32)
+    rgb[..., :3] *= 255 / white_level
+    rgb[..., 3:] *= 255 / 65535
+    scaled = Image.fromarray(rgb.clip(0, 255).round().astype(np.uint8))
+    turn = _turn(image)
+    return scaled if turn is None else scaled.transpose(turn)
+
+
 def _open(path: Path) -> Image.Image:
     """A fully decoded image; its pixel count is checked before any pixel is read."""
     try:
@@ -90,13 +131,17 @@ def _open(path: Path) -> Image.Image:
             raise UnreadableImage(
                 path, f"{image.width}x{image.height} is over {MAX_PIXELS // 10**6} megapixels"
             )
+        sixteen_bit = any(";16" in str(tile) for tile in image.tile)
         with image:
             image.load()
+        image.info[_SIXTEEN_BIT_COLOUR] = sixteen_bit and image.mode in ("RGB", "RGBA")
         return image
     except FileNotFoundError as error:
         raise UnreadableImage(path, "no such file") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(path, f"over {MAX_PIXELS // 10**6} megapixels") from error
     except UnidentifiedImageError as error:
         raise UnreadableImage(path, "not an image of a known format") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise UnreadableImage(path, f"can not be decoded ({reason})") from error

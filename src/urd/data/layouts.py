@@ -102,15 +102,14 @@ def _read_mvtec(root: Path) -> DataSet:
     for folder in _folders(root / "test"):
         of_defect = masks.get(folder.name, {})
         for path in list_images(folder):
-            mask = None
-            if folder.name != GOOD:
-                mask = of_defect.get(f"{path.stem}_mask") or of_defect.get(path.stem)
+            mask = of_defect.get(f"{path.stem}_mask") or of_defect.get(path.stem)
             test.append(Sample(path, folder.name, mask))
     used = {sample.mask for sample in test}
     orphans = [m for of_defect in masks.values() for m in of_defect.values() if m not in used]
+    orphans += list_images(root / "ground_truth")  # masks lie in a folder per defect
     if not train and not test:
         raise UsageError(f"no images in {root}: train/good and test/<defect> are empty")
-    return DataSet(root, "mvtec", train, test, bool(masks), orphans)
+    return DataSet(root, "mvtec", train, test, bool(masks or orphans), orphans)
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -14,9 +14,10 @@ import torch
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
-from urd.errors import UsageError
+from urd.errors import UsageError, first_line
 
 STRIDES = (4, 8, 16)
+_PROBE = 128
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,26 @@ def pyramid_indices(tag: str) -> tuple[int, ...]:
             f"backbone '{tag}' has levels at strides {reductions}; the decoder needs one level "
             "each at 4, 8 and 16. Residual networks have them, for example resnet18.tv_in1k."
         )
-    return tuple(reductions.index(stride) for stride in STRIDES)
+    indices = tuple(reductions.index(stride) for stride in STRIDES)
+    _check_maps(tag, pyramid, indices)
+    return indices
+
+
+def _check_maps(tag: str, pyramid: Any, indices: tuple[int, ...]) -> None:
+    """Refuse backbones of a fixed image size, or whose maps are not (B, C, H, W)."""
+    channels = pyramid.feature_info.channels()
+    sides = [_PROBE // stride for stride in STRIDES]
+    expected = [(1, channels[i], n, n) for i, n in zip(indices, sides, strict=True)]
+    try:
+        with torch.no_grad():
+            maps = pyramid(torch.zeros(1, 3, _PROBE, _PROBE, device="meta"))
+        shapes = [tuple(maps[index].shape) for index in indices]
+    except Exception as error:  # each family refuses a foreign size in its own way
+        raise UsageError(
+            f"backbone '{tag}' takes no image of {_PROBE}x{_PROBE}: {first_line(error)}"
+        ) from error
+    if shapes != expected:
+        raise UsageError(f"backbone '{tag}' gives maps of shapes {shapes}, not {expected}")
 
 
 def _stages(body: nn.Module, channels: tuple[int, ...]) -> tuple[Stage, Stage, Stage]:

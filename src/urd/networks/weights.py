@@ -77,9 +77,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
     except Exception as error:  # torch.load raises many types on foreign bytes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
-            f"{path} can not be read as weights (only tensors are accepted): {reason}"
+            f"{path} can not be read as weights; a safetensors file, or a .pth file that holds "
+            f"nothing but tensors, is needed ({type(error).__name__})"
         ) from error
     for key in _NESTED_KEYS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
@@ -164,6 +164,9 @@ def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> N
     Stage 4 and the classifier are not part of the encoder: their tensors may be there or not.
     """
     wanted = encoder.body.state_dict()
+    # timm flattens the first level of some families: stem.0 of the whole model is stem_0 here.
+    flat = {name: name.replace(".", "_", 1) for name in state}
+    state = {flat[n] if n not in wanted and flat[n] in wanted else n: t for n, t in state.items()}
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     with torch.device("meta"):
         full = timm.create_model(encoder.tag, pretrained=False)

@@ -19,7 +19,7 @@ from urd.errors import UrdError
 from urd.files import write_atomically
 from urd.training.step import Networks
 
-FILE = "state.safetensors"
+STATE_NAME = "state.safetensors"
 _HEADER = "urd_checkpoint"
 
 
@@ -54,12 +54,12 @@ def save_checkpoint(
     if broken:
         raise NotFinite(f"NaN or Inf in {broken[0]} after iteration {iteration}")
     header = {_HEADER: json.dumps({"iteration": iteration, **facts})}
-    save_tensors(folder / FILE, tensors, header)
+    save_tensors(folder / STATE_NAME, tensors, header)
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
     """The header of the checkpoint in `folder`, `None` where there is none."""
-    path = folder / FILE
+    path = folder / STATE_NAME
     if not path.exists():
         return None
     try:
@@ -74,7 +74,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
 def load_checkpoint(folder: Path, networks: Networks) -> None:
     """Put the state in `folder` into networks of the same settings."""
-    with safe_open(folder / FILE, framework="pt") as file:
+    with safe_open(folder / STATE_NAME, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     model = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     networks.model.load_state_dict(model)

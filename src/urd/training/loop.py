@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,7 +106,7 @@ def train(
         if record is not None:
             save_checkpoint(record.checkpoint, networks, iteration, record.facts)
 
-    with _stop_requests() as stop_requested, closing(progress):
+    with _stop_requests() as stop_requested, closing(progress), _deterministic():
         for iteration in range(first, config.iterations):
             set_learning_rates(networks, config, iteration)
             losses = train_iteration(networks, data, config, iteration, autocast)
@@ -224,6 +224,11 @@ def _adam(module: nn.Module, lr: float) -> torch.optim.Adam:
 def _validation_is_due(done: int, config: FitConfig) -> bool:
     every = config.validate_every or max(50, math.ceil(config.iterations / 10))
     return done % every == 0 or done == config.iterations
+
+
+def _deterministic() -> AbstractContextManager[None]:
+    """cuDNN's kernels chosen by rule and not by timing: the same seed gives the same weights."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
 @contextmanager
