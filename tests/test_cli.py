@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import typing
-from pathlib import Path
 
 import click
 import numpy as np
