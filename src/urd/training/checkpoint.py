@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -74,8 +74,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
 def load_checkpoint(folder: Path, networks: Networks) -> None:
     """Put the state in `folder` into networks of the same settings."""
-    with safe_open(folder / STATE_NAME, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors = load_file(folder / STATE_NAME)
     model = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     networks.model.load_state_dict(model)
     for name, optimizer in _optimizers(networks).items():
