@@ -79,6 +79,35 @@ def test_fit_evaluate_predict(urd, data, run_folder, tmp_path):
     assert all((tmp_path / "p" / name).is_file() for name in pictures)
 
 
+def test_predict_writes_maps_that_metrics_reads(urd, data, run_folder, tmp_path):
+    out = tmp_path / "p"
+    code, _, err = urd("predict", run_folder, data / "test", "--out", out, "--maps")
+    assert code == 0, err
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert [row["map"] for row in rows][:5] == [
+        *(f"maps/good/{index:03}.tiff" for index in range(4)),
+        "maps/square/000.tiff",
+    ]
+    options = ["--maps", out / "maps", "--masks", data / "ground_truth"]
+    code, text, _ = urd("metrics", *options, "--json", tmp_path / "m.json", "--resamples", 50)
+    assert code == 0
+    assert "4 good, 4 defective" in text
+    assert "95 % interval" in text
+    found = json.loads((tmp_path / "m.json").read_text())
+    urd("evaluate", run_folder, data, "--json", tmp_path / "e.json", "--resamples", 0)
+    expected = json.loads((tmp_path / "e.json").read_text())
+    assert found["pixel_auroc"] == pytest.approx(expected["pixel_auroc"], abs=0.02)
+    assert (found["n_good"], found["n_defective"]) == (4, 4)
+    assert found["image_auroc_low"] <= found["image_auroc"] <= found["image_auroc_high"]
+    assert "image_auroc_low" not in expected
+
+    code, _, err = urd("metrics", "--maps", out / "maps", "--masks", tmp_path / "absent")
+    assert (code, one_line(err)) == (2, True)
+    (out / "maps/good/001.tiff").write_bytes(b"no")
+    code, _, err = urd("metrics", *options)
+    assert (code, one_line(err)) == (1, True)
+
+
 def test_predict_globs_files_and_missing_ones(urd, data, run_folder, tmp_path):
     good = data / "test" / "good"
     code, out, _ = urd("predict", run_folder, f"{good}/*.png", "--out", tmp_path / "a")
@@ -172,6 +201,22 @@ def test_help_imports_no_torch(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True)
     assert done.returncode == 0
+
+
+def test_metrics_needs_no_torch(tmp_path):
+    for kind in ("good", "bad"):
+        (tmp_path / "maps" / kind).mkdir(parents=True)
+        np.save(tmp_path / "maps" / kind / "0.npy", np.random.default_rng(0).random((9, 9)))
+    (tmp_path / "gt" / "bad").mkdir(parents=True)
+    Image.fromarray(np.eye(9, dtype=np.uint8)).save(tmp_path / "gt" / "bad" / "0.png")
+    arguments = ["metrics", "--maps", str(tmp_path / "maps"), "--masks", str(tmp_path / "gt")]
+    code = (
+        "import sys; from urd import cli; sys.argv = ['urd', *sys.argv[1:]]\n"
+        "try: cli.main()\nexcept SystemExit as stop: assert not stop.code, stop.code\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def test_check_needs_no_torch(data):

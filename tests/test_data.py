@@ -156,7 +156,7 @@ def test_mvtec_layout(data):
     assert data_set.layout == "mvtec"
     assert len(data_set.train) == 12
     assert [s.defective for s in data_set.test] == [False] * 4 + [True] * 4
-    assert data_set.test[4].mask.name == "000_mask.png"
+    assert data_set.test[4].masks[0].name == "000_mask.png"
     assert read_layout(f"mvtec_ad:{data}") == data_set
 
 

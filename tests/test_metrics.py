@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import threading
+import weakref
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy.ndimage import label
 from sklearn import metrics as sk
 
@@ -19,8 +22,11 @@ from urd.metrics import (
     aupro_200_thresholds,
     auroc,
     average_precision,
+    bootstrap,
+    evaluate,
     evaluate_maps,
     f1_max,
+    images,
     label_regions,
 )
 
@@ -97,11 +103,18 @@ def test_ranking_metrics_are_scikit_learns(pairs, dtype):
     assert f1_max(negatives, positives) == pytest.approx(brute_f1(labels, scores), abs=1e-9)
 
 
-def test_evaluate_maps_agrees_with_the_references():
-    maps, masks = random_case(5, 50, np.float32)
+def kinds(defective):
+    return ["bad" if is_defective else "good" for is_defective in defective]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("chunk", [1, 500, 1 << 24])
+def test_evaluate_maps_agrees_with_the_references(dtype, chunk, monkeypatch):
+    monkeypatch.setattr(images, "CHUNK_PIXELS", chunk)
+    maps, masks = random_case(5, 50, dtype)
     scores = np.array([m.max() for m in maps])
     defective = [mask.any() for mask in masks]
-    found = evaluate_maps(maps, scores, defective, masks)
+    found = evaluate_maps(maps, scores, kinds(defective), masks)
     flat, truth = np.concatenate([m.ravel() for m in maps]), np.concatenate(masks).ravel()
     expected = {
         "image_auroc": sk.roc_auc_score(defective, scores),
@@ -111,13 +124,16 @@ def test_evaluate_maps_agrees_with_the_references():
         "pixel_ap": sk.average_precision_score(truth, flat),
         "pixel_f1max": brute_f1(truth, flat),
         "aupro": brute_aupro(maps, masks, 0.3),
+        "aupro_0.05": brute_aupro(maps, masks, 0.05),
+        "aupro_0.01": brute_aupro(maps, masks, 0.01),
         "aupro_per_image": np.mean(
             [brute_200(m, k) for m, k in zip(maps, masks, strict=True) if k.any()]
         ),
     }
-    assert set(found) == set(METRICS)
+    assert set(expected) == set(METRICS)
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, abs=1e-6), name
+        assert found[name] == pytest.approx(value, abs=1e-9), name
+    assert (found["n_good"], found["n_defective"], found["n_vanished_masks"]) == (1, 3, 0)
 
 
 def brute_200(anomaly_map, mask):
@@ -145,27 +161,38 @@ def test_undefined_metrics_are_none():
     maps = [np.random.default_rng(i).random((8, 8)) for i in range(3)]
     empty = [np.zeros((8, 8), bool)] * 3
     scores = np.array([1.0, 2.0, 3.0])
-    only_good = evaluate_maps(maps, scores, [False] * 3, empty)
-    assert set(only_good.values()) == {None}
-    only_defective = evaluate_maps(maps, scores, [True] * 3, [m > 0.5 for m in maps])
+    only_good = evaluate_maps(maps, scores, ["good"] * 3, empty, resamples=9)
+    assert {only_good[name] for name in METRICS} == {None}
+    assert not any(name.endswith("_low") for name in only_good)
+    only_defective = evaluate_maps(maps, scores, ["bad"] * 3, [m > 0.5 for m in maps], resamples=9)
     assert only_defective["image_auroc"] is None
     assert only_defective["pixel_auroc"] is not None
-    without_masks = evaluate_maps(maps, scores, [False, True, True], None)
+    assert "image_auroc_low" not in only_defective
+    assert "pixel_auroc_low" in only_defective
+    without_masks = evaluate_maps(maps, scores, ["good", "bad", "bad"], None, resamples=9)
     assert without_masks["image_auroc"] == 1.0
     assert without_masks["aupro"] is None
 
 
 def test_a_defective_image_with_vanished_mask_keeps_its_label():
     maps = [np.zeros((8, 8)), np.ones((8, 8))]
-    found = evaluate_maps(maps, np.array([0.0, 1.0]), [False, True], [np.zeros((8, 8), bool)] * 2)
+    empty = np.zeros((8, 8), bool)
+    found = evaluate_maps(maps, np.array([0.0, 1.0]), ["good", "bad"], [empty, empty])
     assert found["image_auroc"] == 1.0
     assert found["pixel_auroc"] is None
+    assert found["n_vanished_masks"] == 1
+    mask = empty.copy()
+    mask[0, 0] = True
+    both = [*maps, np.arange(64.0).reshape(8, 8)]
+    found = evaluate_maps(both, np.ones(3), ["good", "bad", "dot"], [empty, empty, mask])
+    assert (found["aupro:bad"], found["aupro"]) == (None, found["aupro:dot"])
 
 
 def test_a_constant_map_is_chance():
     mask = np.zeros((10, 10), bool)
     mask[2:4, 2:4] = True
-    found = evaluate_maps([np.ones((10, 10))] * 2, np.ones(2), [False, True], [mask & False, mask])
+    ones = [np.ones((10, 10))] * 2
+    found = evaluate_maps(ones, np.ones(2), ["good", "bad"], [mask & False, mask])
     assert found["image_auroc"] == found["pixel_auroc"] == 0.5
     assert found["aupro"] == pytest.approx(0.15)  # the diagonal up to 0.3, divided by 0.3
 
@@ -174,8 +201,207 @@ def test_a_constant_map_is_chance():
 def test_not_finite_is_refused(value):
     broken = np.zeros((4, 4))
     broken[1, 2] = value
-    with pytest.raises(ValueError, match="image 1"):
-        evaluate_maps([np.zeros((4, 4)), broken], np.zeros(2), [False, True], None)
+    maps = [np.zeros((4, 4)), broken]
+    with pytest.raises(ValueError, match="the map of image 1 holds NaN or Inf"):
+        evaluate_maps(maps, np.zeros(2), ["good", "bad"], None)
+    with pytest.raises(ValueError, match=r"the map of b\.tiff holds"):
+        evaluate_maps(maps, np.zeros(2), ["good", "bad"], None, names=["a.tiff", "b.tiff"])
+    with pytest.raises(ValueError, match="the score of image 0"):
+        evaluate_maps(maps[:1], np.array([value]), ["good"], None)
+
+
+def test_a_float32_sum_that_overflows_is_no_infinity():
+    huge = np.full((4, 4), 3e38, np.float32)
+    assert evaluate_maps([huge, huge], np.array([0.0, 1.0]), ["good", "bad"], None)
+
+
+def test_maps_and_masks_of_different_sizes_are_refused():
+    with pytest.raises(ValueError, match="the map of image 0 is 5x4, its mask 4x4"):
+        evaluate_maps([np.zeros((4, 5))], np.zeros(1), ["good"], [np.zeros((4, 4), bool)])
+    with pytest.raises(ValueError, match=r"not \(H, W\)"):
+        evaluate_maps([np.zeros((4, 5, 3))], np.zeros(1), ["good"], None)
+
+
+@pytest.mark.parametrize("transform", [np.exp, lambda x: x**3], ids=["exp", "cube"])
+def test_a_transform_that_keeps_the_order_changes_nothing(transform):
+    rng = np.random.default_rng(3)
+    maps, masks = random_case(3, 1000, np.float64)
+    maps = [m + rng.normal(0, 0.3, m.shape) for m in maps]
+    assert_same_metrics(maps, [transform(m) for m in maps], masks)
+
+
+def assert_same_metrics(maps, others, masks):
+    results = [
+        evaluate_maps(m, np.array([x.max() for x in m]), kinds(k.any() for k in masks), masks)
+        for m in (maps, others)
+    ]
+    for name in set(METRICS) - {"aupro_per_image"}:  # its thresholds are evenly spaced
+        assert results[0][name] == pytest.approx(results[1][name], abs=1e-9), name
+
+
+def test_metrics_of_each_type_of_defect_are_those_without_the_other_types():
+    rng = np.random.default_rng(1)
+    maps = [rng.random((24, 24)).astype(np.float32) for _ in range(6)]
+    masks = [np.zeros((24, 24), bool) for _ in maps]
+    for index in (2, 3, 4, 5):
+        masks[index][index : index + 4, 2:7] = masks[index][20, 20] = True
+        maps[index][masks[index]] += 0.1 * index
+    names = ["good", "good", "dent", "dent", "stain", "stain"]
+    scores = np.array([m.max() for m in maps])
+    found = evaluate_maps(maps, scores, names, masks)
+    dent = [
+        m if name != "stain" else m[~k][None] for m, k, name in zip(maps, masks, names, strict=True)
+    ]
+    only = [
+        k if name != "stain" else np.zeros((1, (~k).sum()), bool)
+        for k, name in zip(masks, names, strict=True)
+    ]
+    assert found["aupro:dent"] == pytest.approx(brute_aupro(dent, only, 0.3), abs=1e-9)
+    labels = np.array([name == "dent" for name in names[:4]])
+    expected = sk.roc_auc_score(labels, scores[:4])
+    assert found["image_auroc:dent"] == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        st.tuples(st.just(3), st.integers(1, 6), st.integers(1, 6)),
+        elements=st.integers(-3, 3),
+    ),
+    st.integers(0, 2**36 - 1),
+)
+def test_generated_maps_against_brute_force(maps, bits):
+    size = maps[0].size
+    masks = np.array([bits >> i & 1 for i in range(2 * size)], bool).reshape(2, *maps[0].shape)
+    masks = [np.zeros(maps[0].shape, bool), *masks]
+    truth, flat = np.concatenate([m.ravel() for m in masks]), maps.ravel()
+    found = evaluate_maps(list(maps), maps.max((1, 2)), ["good", "bad", "bad"], masks)
+    if not truth.any():
+        assert found["pixel_auroc"] is None
+        return
+    expected = {
+        "pixel_auroc": sk.roc_auc_score(truth, flat),
+        "pixel_ap": sk.average_precision_score(truth, flat),
+        "pixel_f1max": brute_f1(truth, flat),
+        "aupro": brute_aupro(maps, masks, 0.3),
+        "aupro_0.01": brute_aupro(maps, masks, 0.01),
+    }
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_each_resample_is_the_metric_of_the_images_it_draws():
+    rng = np.random.default_rng(4)
+    maps, masks = random_case(4, 30, np.float32, images=4)
+    defects = kinds(k.any() for k in masks)
+    scores = rng.random(4).round(1)
+    test = [
+        images.TestImage(str(i), d, lambda i=i: (maps[i], masks[i]), scores[i])
+        for i, d in enumerate(defects)
+    ]
+    surveys = [images.survey(image, True) for image in test]
+    positives = np.concatenate([s.positives for s in surveys])
+    pixel = bootstrap.pixel_curves(test, surveys, positives)
+    image = bootstrap.image_curves(scores, np.array([d != "good" for d in defects]))
+    weights = bootstrap.resample(np.array([d != "good" for d in defects]), 20, rng)
+    of_pixels, of_images = (
+        bootstrap.ranking_of(pixel, weights),
+        bootstrap.ranking_of(image, weights),
+    )
+    aupros = bootstrap.aupro_of(pixel, weights, 0.3)
+    for row, times in enumerate(weights.astype(int)):
+        drawn = np.repeat(np.arange(4), times)
+        expected = evaluate_maps(
+            [maps[i] for i in drawn], scores[drawn], [defects[i] for i in drawn],
+            [masks[i] for i in drawn],
+        )  # fmt: skip
+        for name in ("auroc", "ap", "f1max"):
+            assert of_pixels[name][row] == pytest.approx(expected[f"pixel_{name}"], abs=1e-9)
+            assert of_images[name][row] == pytest.approx(expected[f"image_{name}"], abs=1e-9)
+        assert aupros[row] == pytest.approx(expected["aupro"], abs=1e-9)
+
+
+def test_many_distinct_scores_are_thinned_out_without_harm(monkeypatch):
+    rng = np.random.default_rng(5)
+    masks = [rng.random((40, 40)) > 0.97 if i else np.zeros((40, 40), bool) for i in range(5)]
+    maps = [rng.normal(0, 1, (40, 40)) + 1.5 * mask for mask in masks]
+    test = [
+        images.TestImage(str(i), "bad" if i else "good", lambda i=i: (maps[i], masks[i]))
+        for i in range(5)
+    ]
+    surveys = [images.survey(image, True) for image in test]
+    positives = np.concatenate([s.positives for s in surveys])
+    monkeypatch.setattr(bootstrap.pick_thresholds, "__defaults__", (100,))
+    assert len(positives) > 150
+    curves = bootstrap.pixel_curves(test, surveys, positives)
+    assert curves.negatives.shape[1] <= 200
+    once = np.ones((1, 5))
+    exact = evaluate_maps(maps, np.arange(5.0), kinds([0, 1, 1, 1, 1]), masks)
+    thinned = bootstrap.ranking_of(curves, once)
+    assert thinned["auroc"][0] == pytest.approx(exact["pixel_auroc"], abs=2e-3)
+    assert thinned["ap"][0] == pytest.approx(exact["pixel_ap"], abs=1e-2)
+    assert bootstrap.aupro_of(curves, once, 0.3)[0] == pytest.approx(exact["aupro"], abs=5e-3)
+
+
+def hanley_mcneil(area, count):
+    """Standard error of an AUROC of `count` against `count` (Radiology 143, 1982, equation 2)."""
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    return np.sqrt((area * (1 - area) + (count - 1) * (q1 + q2 - 2 * area**2)) / count**2)
+
+
+@pytest.mark.parametrize("count", [25, 250])
+def test_intervals_are_as_wide_as_theory_says(count):
+    rng = np.random.default_rng(0)
+    defects = kinds(i % 2 for i in range(2 * count))
+    scores = rng.normal(0, 1, 2 * count) + [1.0 * (d != "good") for d in defects]
+    maps = [rng.random((4, 4)) for _ in scores]
+    found = evaluate_maps(maps, scores, defects, None, resamples=1000)
+    area, low, high = (found[f"image_auroc{end}"] for end in ("", "_low", "_high"))
+    assert low < area < high
+    assert high - low == pytest.approx(2 * 1.96 * hanley_mcneil(area, count), rel=0.15)
+
+
+def test_resamples_draw_good_and_defective_images_apart():
+    defective = np.array([False] * 3 + [True] * 5)
+    weights = bootstrap.resample(defective, 200, np.random.default_rng(0))
+    assert (weights[:, ~defective].sum(1) == 3).all()
+    assert (weights[:, defective].sum(1) == 5).all()
+    assert len(np.unique(weights, axis=0)) > 100
+
+
+def test_the_same_call_gives_the_same_intervals():
+    maps, masks = random_case(6, 40, np.float32)
+    results = [
+        evaluate_maps(maps, np.arange(4.0), kinds([0, 1, 1, 1]), masks, resamples=50)
+        for _ in range(2)
+    ]
+    assert results[0] == results[1]
+    assert "aupro_per_image_low" in results[0]
+
+
+def test_memory_does_not_grow_with_the_set(monkeypatch):
+    """Two looks at each image, and never many maps in memory together."""
+    monkeypatch.setattr(images, "CHUNK_PIXELS", 5000)
+    lock, alive, most, loads = threading.Lock(), [0], [0], [0]
+
+    def count(change):
+        with lock:
+            alive[0] += change
+            most[0] = max(most[0], alive[0])
+            loads[0] += change > 0
+
+    def load():
+        anomaly_map = np.random.default_rng(loads[0]).random((50, 50))
+        count(1)
+        weakref.finalize(anomaly_map, count, -1)
+        mask = np.zeros((50, 50), bool)
+        mask[:4, :4] = True
+        return anomaly_map, mask
+
+    evaluate([images.TestImage(str(i), "bad", load) for i in range(200)])
+    assert loads[0] == 400
+    assert most[0] < 60
 
 
 def test_regions_are_8_connected():

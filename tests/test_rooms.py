@@ -21,7 +21,7 @@ ROWS = [
     ("urd.training",),
     ("urd.scoring",),
     ("urd.metrics",),
-    ("urd.validation", "urd.material", "urd.model_file", "urd.pictures"),
+    ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
     ("urd.fitting",),
     ("urd.detector",),
     ("urd.demo",),

@@ -23,13 +23,13 @@ from urd.data import (
     Sample,
     UnreadableImage,
     read_layout,
-    read_mask,
+    read_masks,
     read_rgb,
     resize_rgb,
 )
 from urd.data.decoding import to_rgb
 from urd.errors import UrdError, UsageError
-from urd.metrics import evaluate_maps
+from urd.metrics import PIXEL_PROTOCOL, evaluate_maps
 from urd.model_file import ModelHeader, load_model, save_model
 from urd.networks import TeacherStudent
 from urd.progress import track
@@ -159,11 +159,16 @@ class Detector:
                 for item in batch:
                     yield item if isinstance(item, Failure) else next(scored)
 
-    def evaluate(self, data: str | Path, batch_size: int = 8) -> dict[str, Any]:
-        """Metrics on the labelled test set of DATA in MVTec layout.
+    def evaluate(
+        self, data: str | Path, batch_size: int = 8, resamples: int = 1000
+    ) -> dict[str, Any]:
+        """Metrics on the labelled test set of DATA, one category in any layout with labels.
+
+        Args:
+            resamples: of the test images, for 95 % bootstrap intervals; 0: none.
 
         Returns:
-            A flat dictionary: the metrics of `urd.metrics.METRICS`, counts, and the protocol.
+            A flat dictionary: what `urd.metrics.evaluate` gives, and the protocol.
 
         Raises:
             UsageError: no test images, or masks that do not belong to their images.
@@ -186,15 +191,17 @@ class Detector:
         if not samples:
             first = failures[0]
             raise UrdError(f"no test image can be read; {first.path}: {first.reason}")
-        defective = [sample.defective for sample in samples]
         metrics = evaluate_maps(
-            maps, np.array(scores), defective, masks if data_set.has_masks else None
+            maps,
+            np.array(scores),
+            [sample.defect for sample in samples],
+            masks if data_set.has_masks else None,
+            names=[str(sample.path) for sample in samples],
+            resamples=resamples,
         )
         self.failures = failures
         return {
             **metrics,
-            "n_good": defective.count(False),
-            "n_defective": defective.count(True),
             "n_skipped": len(failures),
             "protocol": self._protocol(data_set.has_masks),
             "data": str(data),
@@ -237,12 +244,12 @@ class Detector:
     def _mask(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
         """The sample's mask at the network's size: bilinear, threshold one half."""
         height, width = self.config.image_size
-        if sample.mask is None:
+        if not sample.masks:
             return np.zeros((height, width), bool)
-        mask = read_mask(sample.mask)
+        mask = read_masks(sample.masks)
         if mask.shape != size:
             raise UsageError(
-                f"mask {sample.mask} is {mask.shape[1]}x{mask.shape[0]}, its image "
+                f"mask {sample.masks[0]} is {mask.shape[1]}x{mask.shape[0]}, its image "
                 f"{sample.path.name} is {size[1]}x{size[0]}"
             )
         grey = Image.fromarray(mask.astype(np.uint8) * 255)
@@ -252,8 +259,7 @@ class Detector:
     def _protocol(self, has_masks: bool) -> str:
         height, width = self.config.image_size
         pixel = (
-            "masks resized bilinearly, threshold 0.5; pixel metrics over the whole set; AUPRO "
-            "exact, 8-connected regions, FPR to 0.3"
+            f"masks resized bilinearly, threshold 0.5; {PIXEL_PROTOCOL}"
             if has_masks
             else "no masks, image metrics only"
         )

@@ -17,6 +17,7 @@ VERBS = {
     "demo": "Render two products, train on them, and leave the pictures.",
     "evaluate": "Metrics on a labelled test set.",
     "fit": "Train on good images.",
+    "metrics": "Exact metrics of anomaly maps of any method.",
     "predict": "Score images and draw where they are anomalous.",
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from urd.cli.tables import metrics_table, resamples_option
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -16,11 +18,15 @@ import click
 )
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-def evaluate(run: Path, data: str, json_file: Path | None, batch_size: int, device: str) -> None:
+@resamples_option
+def evaluate(
+    run: Path, data: str, json_file: Path | None, batch_size: int, device: str, resamples: int
+) -> None:
     """Metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
 
-    Labels come from the folders test/good and test/<defect>, masks from ground_truth. The figures
-    are also kept in RUN/evaluation.json. Exit code 1 if an image could not be read.
+    Labels come from the folders (test/good and test/<defect>, or as a benchmark keeps them), masks
+    from ground_truth. The figures are also kept in RUN/evaluation.json. Exit code 1 if an image
+    could not be read.
     """
     import urd.progress
     from urd.detector import Detector
@@ -28,8 +34,13 @@ def evaluate(run: Path, data: str, json_file: Path | None, batch_size: int, devi
 
     urd.progress.show()
     detector = Detector.load(run, device)
-    result = detector.evaluate(data, batch_size)
-    _print_table(result)
+    result = detector.evaluate(data, batch_size, resamples)
+    metrics_table(
+        f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective, "
+        f"{result['n_skipped']} skipped\n{result['variant']}, {result['backbone']}, "
+        f"seed {result['seed']}\n{result['protocol']}",
+        result,
+    )
     if json_file is not None:
         write_json(json_file, result)
     if run.is_dir():
@@ -38,21 +49,3 @@ def evaluate(run: Path, data: str, json_file: Path | None, batch_size: int, devi
         print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
     if detector.failures:
         raise SystemExit(1)
-
-
-def _print_table(result: dict[str, object]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from urd.metrics.protocol import describe
-
-    title = (
-        f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective, "
-        f"{result['n_skipped']} skipped\n{result['variant']}, {result['backbone']}, "
-        f"seed {result['seed']}\n{result['protocol']}"
-    )
-    table = Table("metric", title=title, title_justify="left")
-    table.add_column("value", justify="right")
-    for name, value in describe(result):
-        table.add_row(name, value)
-    Console().print(table)

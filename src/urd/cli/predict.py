@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from urd.data import Failure
     from urd.detector import Detector, Prediction
 
-_NAME_LENGTH = 48  # file systems allow 255 bytes, and a character may take four
-COLUMNS = ("path", "score", "width", "height", "overlay", "error")
+_NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
+COLUMNS = ("path", "score", "width", "height", "overlay", "map", "error")
 
 
 @click.command()
@@ -27,14 +27,23 @@ COLUMNS = ("path", "score", "width", "height", "overlay", "error")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--maps", is_flag=True, help="Write anomaly maps too, as float32 TIFF.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
 def predict(
-    run: Path, images: tuple[str, ...], out: Path, batch_size: int, device: str, overwrite: bool
+    run: Path,
+    images: tuple[str, ...],
+    out: Path,
+    batch_size: int,
+    device: str,
+    maps: bool,
+    overwrite: bool,
 ) -> None:
     """Score IMAGES (files, folders, globs) with RUN (a run folder or a model file).
 
     Writes predictions.jsonl, predictions.csv and a heat-map overlay per image to --out. An image
-    that can not be read gets a row with the reason, and the exit code is 1.
+    that can not be read gets a row with the reason, and the exit code is 1. With --maps, the raw
+    map of each image is kept in --out/maps at the size of the image; those of a test folder lie as
+    `urd metrics` reads them.
     """
     import urd.progress
     from urd.detector import Detector
@@ -45,7 +54,7 @@ def predict(
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device)
     make_folder(out)
-    rows = _predict(detector, paths, out, batch_size)
+    rows = _predict(detector, paths, out, batch_size, maps)
     failed = [row for row in rows if row["error"]]
     for row in failed:
         print(f"failed {row['path']}: {row['error']}", file=sys.stderr)
@@ -83,18 +92,21 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
 
 
 def _predict(
-    detector: Detector, paths: list[Path], out: Path, batch_size: int
+    detector: Detector, paths: list[Path], out: Path, batch_size: int, maps: bool
 ) -> list[dict[str, Any]]:
     from urd.files import write_text
     from urd.progress import track
 
-    names = overlay_names(paths)
+    pictures = overlay_names(paths)
+    map_files = map_names(paths) if maps else [None] * len(paths)
     rows = []
     results = track(detector.predict_many(paths, batch_size), "Predicting", len(paths))
     # Each row is on disk as soon as it is known; the CSV follows when all are.
     with (out / "predictions.jsonl").open("w", encoding="utf-8") as lines:
-        for path, name, result in zip(paths, names, results, strict=True):
-            row = _row(detector, path, out / "overlays" / name, result)
+        for path, picture, map_file, result in zip(
+            paths, pictures, map_files, results, strict=True
+        ):
+            row = _row(detector, path, out, picture, map_file, result)
             rows.append(row)
             lines.write(json.dumps(row) + "\n")
             lines.flush()
@@ -107,44 +119,67 @@ def _predict(
 
 
 def _row(
-    detector: Detector, path: Path, picture: Path, result: Prediction | Failure
+    detector: Detector,
+    path: Path,
+    out: Path,
+    picture: str,
+    map_file: str | None,
+    result: Prediction | Failure,
 ) -> dict[str, Any]:
     from urd.data import Failure, read_rgb
     from urd.errors import UrdError
     from urd.files import printable
+    from urd.map_files import write_map
     from urd.pictures import overlay, save_picture
 
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row["path"] = printable(path)
     if isinstance(result, Failure):
         return {**row, "error": result.reason}
+    row["score"] = result.score
+    row["height"], row["width"] = result.size
     try:
+        if map_file is not None:
+            write_map(out / map_file, result.anomaly_map, result.size)
+            row["map"] = map_file
         image = read_rgb(path, detector.config.white_level)
         heat_range = detector.header.heat_range
-        save_picture(picture, overlay(image, result.anomaly_map, heat_range, result.score))
+        save_picture(out / picture, overlay(image, result.anomaly_map, heat_range, result.score))
+        row["overlay"] = picture
     except UrdError as error:
-        return {**row, "score": result.score, "error": str(error)}
-    height, width = result.size
-    return {
-        **row,
-        "score": result.score,
-        "width": width,
-        "height": height,
-        "overlay": f"overlays/{picture.name}",
-    }
+        row["error"] = str(error)
+    return row
 
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:
-    """A picture's name for each image: its own, with folder or number where two are alike."""
-    from urd.files import printable
+    """`overlays/NAME.png` for each image, with folder or number where two names are alike."""
+    return _unique(
+        [(path, ("", f"{_short(path.parent.name)}_")) for path in paths], "overlays", "png"
+    )
 
+
+def map_names(paths: Sequence[Path]) -> list[str]:
+    """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect."""
+    folders = [(path, (f"{_short(path.parent.resolve().name)}/",)) for path in paths]
+    return _unique(folders, "maps", "tiff")
+
+
+def _unique(
+    prefixed: Sequence[tuple[Path, tuple[str, ...]]], folder: str, suffix: str
+) -> list[str]:
+    """The first of the prefixes that makes a name unlike the earlier ones, else with a number."""
     taken: set[str] = set()
     names = []
-    for path in paths:
-        stem = printable(Path(path.stem))[:_NAME_LENGTH]
-        candidates = [stem, f"{path.parent.name[:_NAME_LENGTH]}_{stem}"]
-        candidates += [f"{candidates[1]}_{n}" for n in range(2, len(paths) + 2)]
+    for path, prefixes in prefixed:
+        candidates = [f"{prefix}{_short(path.stem)}" for prefix in prefixes]
+        candidates += [f"{candidates[-1]}_{n}" for n in range(2, len(prefixed) + 2)]
         name = next(c for c in candidates if c.lower() not in taken)
         taken.add(name.lower())
-        names.append(f"{name}.png")
+        names.append(f"{folder}/{name}.{suffix}")
     return names
+
+
+def _short(name: str) -> str:
+    from urd.files import printable
+
+    return printable(Path(name)).encode()[:_NAME_BYTES].decode(errors="ignore")

@@ -43,7 +43,9 @@ def check(data: str | Path) -> Report:
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     seen: defaultdict[str, list[tuple[str, Sample]]] = defaultdict(list)
-    samples = [("train", s) for s in data_set.train] + [("test", s) for s in data_set.test]
+    samples = [("train", s) for s in data_set.train]
+    samples += [("validation", s) for s in data_set.validation]
+    samples += [("test", s) for s in data_set.test]
     for split, sample in track(samples, "Checking", len(samples)):
         try:
             image = read_rgb(sample.path)
@@ -56,8 +58,7 @@ def check(data: str | Path) -> Report:
         # Of the pixels and not of the file, so that a copy in another format is found too.
         digest = hashlib.sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
         seen[digest].append((split, sample))
-        if sample.mask is not None:
-            _check_mask(sample.mask, (image.height, image.width), problems)
+        _check_masks(sample, (image.height, image.width), problems)
     _find_copies(seen, problems)
     problems["mask_without_image"] += map(str, data_set.orphan_masks)
     problems["defective_without_mask"] += map(str, data_set.missing_masks)
@@ -68,22 +69,27 @@ def check(data: str | Path) -> Report:
 
 def _counts(data_set: DataSet) -> dict[str, int]:
     counts = Counter({"train/good": len(data_set.train)})
+    if data_set.validation:
+        counts["validation/good"] = len(data_set.validation)
     counts.update(f"test/{sample.defect}" for sample in data_set.test)
     return dict(counts)
 
 
-def _check_mask(mask: Path, size: tuple[int, int], problems: defaultdict[str, list[str]]) -> None:
-    try:
-        marked = read_mask(mask)
-    except UnreadableImage as error:
-        problems["unreadable"].append(f"{error.path}: {error.reason}")
-        return
-    if marked.shape != size:
-        problems["mask_size"].append(
-            f"{mask} is {marked.shape[1]}x{marked.shape[0]}, its image {size[1]}x{size[0]}"
-        )
-    if not marked.any():
-        problems["empty_mask"].append(str(mask))
+def _check_masks(
+    sample: Sample, size: tuple[int, int], problems: defaultdict[str, list[str]]
+) -> None:
+    for mask in sample.masks:
+        try:
+            marked = read_mask(mask)
+        except UnreadableImage as error:
+            problems["unreadable"].append(f"{error.path}: {error.reason}")
+            continue
+        if marked.shape != size:
+            problems["mask_size"].append(
+                f"{mask} is {marked.shape[1]}x{marked.shape[0]}, its image {size[1]}x{size[0]}"
+            )
+        if not marked.any() and sample.defective:
+            problems["empty_mask"].append(str(mask))
 
 
 def _find_copies(

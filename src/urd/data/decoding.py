@@ -9,6 +9,7 @@ own range, so that the same brightness stays the same in every image.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -58,6 +59,21 @@ def read_rgb(path: Path, white_level: int = WHITE_LEVEL) -> Image.Image:
     if white_level != WHITE_LEVEL and image.info.get(_SIXTEEN_BIT_COLOUR):
         image = _rescaled_colour(image, path, white_level)
     return to_rgb(image, path, white_level)
+
+
+def read_masks(paths: Sequence[Path]) -> np.ndarray:
+    """Several masks of one image together, (H, W) bool.
+
+    Raises:
+        UnreadableImage: as for images, or masks of different sizes.
+    """
+    marked = read_mask(paths[0])
+    for path in paths[1:]:
+        other = read_mask(path)
+        if other.shape != marked.shape:
+            raise UnreadableImage(path, f"of another size than {paths[0].name}")
+        marked |= other
+    return marked
 
 
 def read_mask(path: Path) -> np.ndarray:

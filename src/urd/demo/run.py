@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from urd.config import FitConfig
-from urd.data import Failure, Sample, read_layout, read_mask, read_rgb
+from urd.data import Failure, Sample, read_layout, read_masks, read_rgb
 from urd.demo.dataset import render_dataset
 from urd.detector import Detector
 from urd.files import write_json
@@ -59,6 +59,6 @@ def _triple(detector: Detector, sample: Sample) -> list[np.ndarray]:
     image = np.asarray(read_rgb(sample.path))
     prediction = detector.predict(sample.path)
     assert not isinstance(prediction, Failure)
-    mask = np.zeros(image.shape[:2], bool) if sample.mask is None else read_mask(sample.mask)
+    mask = read_masks(sample.masks) if sample.masks else np.zeros(image.shape[:2], bool)
     white = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
     return [image, white, blend(image, prediction.anomaly_map, detector.header.heat_range)]

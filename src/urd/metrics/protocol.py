@@ -1,20 +1,34 @@
-"""All metrics of a test set at once, with the protocol they were measured by."""
+"""All metrics of a test set at once, in bounded memory, with the protocol they were measured by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from urd.metrics.bootstrap import (
+    Curves,
+    aupro_of,
+    image_curves,
+    interval,
+    pixel_curves,
+    ranking_of,
+    resample,
+)
+from urd.metrics.images import GOOD, Survey, TestImage, negative_chunks, survey
 from urd.metrics.ranking import (
+    Floats,
+    Ranks,
     Scores,
     auroc_from,
     average_precision_from,
     f1_max_from,
+    map_in_threads,
     rank,
+    rank_arrays,
 )
-from urd.metrics.regions import Mask, aupro_200_thresholds, aupro_from, region_weights
+from urd.metrics.regions import FPR_LIMIT, Mask, aupro_from
 
 METRICS = {
     "image_auroc": "image AUROC",
@@ -24,43 +38,113 @@ METRICS = {
     "pixel_ap": "pixel AP",
     "pixel_f1max": "pixel F1-max",
     "aupro": "AUPRO",
+    "aupro_0.05": "AUPRO, FPR to 0.05",
+    "aupro_0.01": "AUPRO, FPR to 0.01",
     "aupro_per_image": "AUPRO per image (200 thr.)",
 }
+AUPRO_LIMITS = {"aupro": FPR_LIMIT, "aupro_0.05": 0.05, "aupro_0.01": 0.01}
+PIXEL_PROTOCOL = (
+    f"pixel metrics over the whole set; AUPRO exact, 8-connected regions, FPR to {FPR_LIMIT}"
+)
+
+
+def evaluate(
+    images: Sequence[TestImage], *, has_masks: bool = True, resamples: int = 0, seed: int = 0
+) -> dict[str, Any]:
+    """Every metric of `METRICS`; `None` where it is undefined (one class absent, no masks).
+
+    Beside them `n_good`, `n_defective`, `n_vanished_masks`, per type of defect
+    `image_auroc:TYPE` and `aupro:TYPE`, and with `resamples` the limits of 95 % bootstrap
+    intervals over images, `NAME_low` and `NAME_high`.
+
+    The memory needed grows with the defective pixels (about 40 bytes each), not with the maps.
+
+    Args:
+        has_masks: false: image metrics only.
+        seed: of the resamples.
+
+    Raises:
+        UsageError: a map that holds NaN or Inf, is not of its mask's size, or is no (H, W) array.
+    """
+    surveys = list(map_in_threads(lambda image: survey(image, has_masks), images))
+    defective = np.array([image.defective for image in images], bool)
+    scores = np.array([survey.score for survey in surveys])
+    found: dict[str, Any] = dict.fromkeys(METRICS)
+    image_ranks = rank_arrays(scores[~defective], scores[defective])
+    _put(found, _ranking_metrics("image", image_ranks))
+    positives = np.concatenate([s.positives for s in surveys]) if surveys else np.empty(0)
+    ranks = None
+    if has_masks and len(positives):
+        ranks = rank(positives, negative_chunks(images, surveys))
+        _put(found, _pixel_metrics(ranks, surveys))
+    _put(found, _of_defects(images, surveys, scores, ranks))
+    found["n_good"] = int((~defective).sum())
+    found["n_defective"] = int(defective.sum())
+    if has_masks:
+        found["n_vanished_masks"] = sum(
+            image.defective and survey.regions == 0
+            for image, survey in zip(images, surveys, strict=True)
+        )
+    if resamples:
+        generator = np.random.default_rng(seed)
+        weights = resample(defective, resamples, generator)
+        _put_intervals(found, "image", image_curves(scores, defective), weights)
+        if ranks is not None and not ranks.undefined:
+            _put_intervals(found, "pixel", pixel_curves(images, surveys, positives), weights)
+            of_images = np.array([survey.per_image for survey in surveys])
+            known = ~np.isnan(of_images)
+            share = weights[:, known] / np.maximum(weights[:, known].sum(1, keepdims=True), 1)
+            _put_interval(found, "aupro_per_image", share @ of_images[known])
+    return found
 
 
 def evaluate_maps(
     maps: Sequence[Scores],
     scores: Scores,
-    defective: Sequence[bool],
+    defects: Sequence[str],
     masks: Sequence[Mask] | None,
-) -> dict[str, float | None]:
-    """Every metric of `METRICS`; `None` where it is undefined (one class absent, no masks).
+    *,
+    names: Sequence[str] | None = None,
+    resamples: int = 0,
+) -> dict[str, Any]:
+    """`evaluate` of maps that are in memory.
 
     Args:
         maps: anomaly maps, (H, W) each.
         scores: one per image.
-        defective: the label of each image, from its folder: a defective image stays one also
-            where its mask vanished on resizing.
-        masks: (H, W) bool, empty for good images.
-
-    Raises:
-        ValueError: a score or a map holds NaN or Inf; the message gives the image's index.
+        defects: `good` or the type of each image.
+        masks: (H, W) bool, empty for good images; `None`: image metrics only.
+        names: for messages; by default `image 0`, `image 1`, ...
     """
-    for index, (score, anomaly_map) in enumerate(zip(scores, maps, strict=True)):
-        if not (np.isfinite(score) and np.isfinite(anomaly_map).all()):
-            raise ValueError(f"the anomaly map of image {index} holds NaN or Inf")
-    is_defective = np.asarray(defective, bool)
-    found = {name: float("nan") for name in METRICS}
-    found |= _ranking_metrics("image", scores[~is_defective], scores[is_defective])
-    if masks is not None:
-        found |= _pixel_metrics(maps, masks)
-    return {name: None if np.isnan(value) else value for name, value in found.items()}
+    names = names or [f"image {index}" for index in range(len(maps))]
+
+    def loader(index: int) -> Callable[[], tuple[Scores, Mask]]:
+        if masks is None:
+            return lambda: (maps[index], np.zeros(maps[index].shape, bool))
+        return lambda: (maps[index], masks[index])
+
+    images = [
+        TestImage(name, defect, loader(index), float(score))
+        for index, (name, defect, score) in enumerate(zip(names, defects, scores, strict=True))
+    ]
+    return evaluate(images, has_masks=masks is not None, resamples=resamples)
 
 
-def _ranking_metrics(level: str, negatives: Scores, positives: Scores) -> dict[str, float]:
-    if not len(negatives) or not len(positives):
+def describe(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Rows of a table for people: name of the metric, value, interval; four decimals."""
+    return [(title, *_cells(result, name)) for name, title in METRICS.items()]
+
+
+def _cells(result: dict[str, Any], name: str) -> tuple[str, str]:
+    if result.get(name) is None:
+        return "undefined", ""
+    low, high = result.get(f"{name}_low"), result.get(f"{name}_high")
+    return f"{result[name]:.4f}", "" if low is None else f"{low:.4f} to {high:.4f}"
+
+
+def _ranking_metrics(level: str, ranks: Ranks) -> dict[str, float]:
+    if ranks.undefined:
         return {}
-    ranks = rank(np.sort(negatives), positives)
     return {
         f"{level}_auroc": auroc_from(ranks),
         f"{level}_ap": average_precision_from(ranks),
@@ -68,28 +152,51 @@ def _ranking_metrics(level: str, negatives: Scores, positives: Scores) -> dict[s
     }
 
 
-def _pixel_metrics(maps: Sequence[Scores], masks: Sequence[Mask]) -> dict[str, float]:
-    pairs = list(zip(maps, masks, strict=True))
-    negatives = np.concatenate([m[~mask] for m, mask in pairs])
-    negatives.sort()
-    positives = np.concatenate([m[mask] for m, mask in pairs])
-    if not len(negatives) or not len(positives):
-        return {}
-    ranks = rank(negatives, positives)
-    of_images = np.array([aupro_200_thresholds(m, mask) for m, mask in pairs if mask.any()])
+def _pixel_metrics(ranks: Ranks, surveys: Sequence[Survey]) -> dict[str, float]:
+    shares = np.concatenate([survey.shares for survey in surveys])
+    regions = sum(survey.regions for survey in surveys)
+    of_images = np.array([survey.per_image for survey in surveys])
     of_images = of_images[~np.isnan(of_images)]
     return {
-        "pixel_auroc": auroc_from(ranks),
-        "pixel_ap": average_precision_from(ranks),
-        "pixel_f1max": f1_max_from(ranks),
-        "aupro": aupro_from(ranks, region_weights(masks)),
+        **_ranking_metrics("pixel", ranks),
+        **{name: aupro_from(ranks, shares, regions, limit) for name, limit in AUPRO_LIMITS.items()},
         "aupro_per_image": float(of_images.mean()) if len(of_images) else float("nan"),
     }
 
 
-def describe(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Rows of a table for people: name of the metric, value with four decimals."""
-    return [
-        (title, "undefined" if result.get(name) is None else f"{result[name]:.4f}")
-        for name, title in METRICS.items()
-    ]
+def _of_defects(
+    images: Sequence[TestImage],
+    surveys: Sequence[Survey],
+    scores: Scores,
+    ranks: Ranks | None,
+) -> dict[str, float]:
+    """Per type: its images against all good ones, its regions against all pixels outside any."""
+    found = {}
+    good = np.array([not image.defective for image in images], bool)
+    for defect in sorted({image.defect for image in images} - {GOOD}):
+        of_type = np.array([image.defect == defect for image in images])
+        found[f"image_auroc:{defect}"] = auroc_from(rank_arrays(scores[good], scores[of_type]))
+        if ranks is not None:
+            shares = [s.shares * inside for s, inside in zip(surveys, of_type, strict=True)]
+            regions = sum(s.regions for s, inside in zip(surveys, of_type, strict=True) if inside)
+            found[f"aupro:{defect}"] = aupro_from(ranks, np.concatenate(shares), regions)
+    return found
+
+
+def _put(found: dict[str, Any], values: dict[str, float]) -> None:
+    found.update({name: None if np.isnan(value) else value for name, value in values.items()})
+
+
+def _put_intervals(found: dict[str, Any], level: str, curves: Curves, weights: Floats) -> None:
+    if not curves.positive_count.any() or not curves.negative_count.any():
+        return
+    for name, values in ranking_of(curves, weights).items():
+        _put_interval(found, f"{level}_{name}", values)
+    if level == "pixel":
+        for name, limit in AUPRO_LIMITS.items():
+            _put_interval(found, name, aupro_of(curves, weights, limit))
+
+
+def _put_interval(found: dict[str, Any], name: str, values: Floats) -> None:
+    if found.get(name) is not None:
+        found[f"{name}_low"], found[f"{name}_high"] = interval(values)

@@ -1,18 +1,26 @@
 """Ranking metrics in rank form: sort the negatives once, search the positives in them.
 
-Exact for every set of scores, with ties, and without a grid of thresholds. `negatives` and
-`positives` are flat arrays of scores; with one of them empty a metric is undefined: NaN.
+Exact for every set of scores, with ties, and without a grid of thresholds. The negatives may come
+in chunks: the places of a positive among the chunks add up, so only the positives and one chunk per
+thread have to be in memory. With one class empty a metric is undefined: NaN.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.floating]
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -21,28 +29,64 @@ class Ranks:
 
     Attributes:
         order: sorts the positives, highest first.
-        above: share of negatives strictly above each sorted positive.
-        at_least: share of negatives at or above it.
+        count_above: how many negatives are strictly above each sorted positive.
+        count_at_least: how many are at or above it.
         last_of_tie: true at the last of equal positives, where a threshold may be put.
         negative_count: how many negatives there are.
     """
 
     order: NDArray[np.intp]
-    above: Floats
-    at_least: Floats
+    count_above: Counts
+    count_at_least: Counts
     last_of_tie: NDArray[np.bool_]
     negative_count: int
 
+    @property
+    def undefined(self) -> bool:
+        """One of the two classes is empty."""
+        return not len(self.order) or not self.negative_count
 
-def rank(sorted_negatives: Scores, positives: Scores) -> Ranks:
-    """Search `positives` in `sorted_negatives` (ascending)."""
+
+def rank(positives: Scores, negatives: Iterable[Callable[[], Scores]]) -> Ranks:
+    """Search `positives` in the negatives, which come as calls that load one chunk each.
+
+    A chunk is sorted in place; chunks are loaded, sorted and searched in threads.
+    """
     order = np.argsort(positives)[::-1]
     scores = positives[order]
-    n = len(sorted_negatives)
-    above = (n - np.searchsorted(sorted_negatives, scores, side="right")) / max(n, 1)
-    at_least = (n - np.searchsorted(sorted_negatives, scores, side="left")) / max(n, 1)
     last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
-    return Ranks(order, above, at_least, last, n)
+    distinct = scores[last][::-1]  # ascending: neighbours in the search stay in the cache
+
+    def search(load: Callable[[], Scores]) -> tuple[Counts, Counts, int]:
+        chunk = load()
+        chunk.sort()
+        below_or_equal = np.searchsorted(chunk, distinct, side="right")
+        below = np.searchsorted(chunk, distinct, side="left")
+        return len(chunk) - below_or_equal, len(chunk) - below, len(chunk)
+
+    above = np.zeros(len(distinct), np.int64)
+    at_least = np.zeros(len(distinct), np.int64)
+    total = 0
+    for chunk_above, chunk_at_least, size in map_in_threads(search, negatives):
+        above += chunk_above
+        at_least += chunk_at_least
+        total += size
+    # From distinct scores, ascending, back to all scores, descending.
+    group = np.cumsum(np.append(False, last[:-1]))[: len(scores)]
+    return Ranks(order, above[::-1][group], at_least[::-1][group], last, total)
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map` with one item per core in work at a time, in order; nothing is computed far ahead."""
+    workers = max(1, min(8, os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = []
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > workers:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
 
 
 def area_below(ranks: Ranks, weights: Floats, limit: float = 1.0) -> float:
@@ -52,20 +96,24 @@ def area_below(ranks: Ranks, weights: Floats, limit: float = 1.0) -> float:
     A positive lifts the curve while the false-positive share goes from `above` to `at_least`: at
     once where no negative ties with it, else linearly, which is the trapezoidal rule.
     """
-    below_limit = np.clip(limit - ranks.above, 0, None)
-    width = ranks.at_least - ranks.above
-    full = limit - ranks.above - width / 2
+    above = ranks.count_above / ranks.negative_count
+    at_least = ranks.count_at_least / ranks.negative_count
+    below_limit = np.clip(limit - above, 0, None)
+    width = at_least - above
+    full = limit - above - width / 2
     cut = below_limit**2 / (2 * np.where(width > 0, width, 1))
-    area = np.where(ranks.at_least <= limit, full, cut)
-    area = np.where(ranks.above >= limit, 0.0, area)
+    area = np.where(at_least <= limit, full, cut)
+    area = np.where(above >= limit, 0.0, area)
     return float(np.dot(weights, area)) / limit
 
 
 def auroc_from(ranks: Ranks) -> float:
     """Chance that a positive scores above a negative, ties counted half."""
-    if not len(ranks.order) or not ranks.negative_count:
+    if ranks.undefined:
         return float("nan")
-    return float(1 - np.mean((ranks.above + ranks.at_least) / 2))
+    # Sums of whole numbers: exact, whatever the number of pixels.
+    pairs_lost = int(ranks.count_above.sum()) + int(ranks.count_at_least.sum())
+    return 1 - pairs_lost / (2 * len(ranks.order) * ranks.negative_count)
 
 
 def precision_recall(ranks: Ranks) -> tuple[Floats, Floats]:
@@ -74,8 +122,7 @@ def precision_recall(ranks: Ranks) -> tuple[Floats, Floats]:
     Between these thresholds only false positives are added: no metric here needs them.
     """
     true_positives = np.arange(1, len(ranks.order) + 1, dtype=np.float64)[ranks.last_of_tie]
-    false_positives = ranks.at_least[ranks.last_of_tie] * ranks.negative_count
-    precision = true_positives / (true_positives + false_positives)
+    precision = true_positives / (true_positives + ranks.count_at_least[ranks.last_of_tie])
     return precision, true_positives / len(ranks.order)
 
 
@@ -95,16 +142,21 @@ def f1_max_from(ranks: Ranks) -> float:
     return float(np.max(2 * precision * recall / (precision + recall)))
 
 
+def rank_arrays(negatives: Scores, positives: Scores) -> Ranks:
+    """`rank` of two flat arrays, which stay as they are."""
+    return rank(positives, [negatives.copy])
+
+
 def auroc(negatives: Scores, positives: Scores) -> float:
-    """Area under the ROC curve."""
-    return auroc_from(rank(np.sort(negatives), positives))
+    """Area under the ROC curve of two flat arrays of scores."""
+    return auroc_from(rank_arrays(negatives, positives))
 
 
 def average_precision(negatives: Scores, positives: Scores) -> float:
     """Average precision; see `average_precision_from`."""
-    return average_precision_from(rank(np.sort(negatives), positives))
+    return average_precision_from(rank_arrays(negatives, positives))
 
 
 def f1_max(negatives: Scores, positives: Scores) -> float:
     """Largest F1; see `f1_max_from`."""
-    return f1_max_from(rank(np.sort(negatives), positives))
+    return f1_max_from(rank_arrays(negatives, positives))

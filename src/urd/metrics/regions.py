@@ -25,32 +25,34 @@ def label_regions(mask: Mask) -> tuple[NDArray[np.int32], int]:
     return labels.astype(np.int32, copy=False), count - 1
 
 
-def region_weights(masks: Sequence[Mask]) -> Floats:
-    """For every pixel in a mask, image by image in row order: 1 / (regions * pixels of its region).
+def region_shares(mask: Mask) -> tuple[Floats, int]:
+    """For every pixel in a mask, in row order: 1 / pixels of its region; and how many regions.
 
-    The weights sum to 1; with them PRO is a weighted share of the positives.
+    Divided by the number of regions of a set, the shares of its masks are the weights with which
+    PRO is a weighted share of the positives.
     """
-    weights, regions = [], 0
-    for mask in masks:
-        labels, count = label_regions(mask)
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)
-        weights.append(1.0 / sizes[labels[mask]])
-        regions += count
-    return np.concatenate(weights) / max(regions, 1) if weights else np.empty(0)
+    labels, count = label_regions(mask)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    return 1.0 / sizes[labels[mask]], count
 
 
-def aupro_from(ranks: Ranks, weights: Floats, limit: float = FPR_LIMIT) -> float:
-    """Exact AUPRO; `weights` as `region_weights` gives them, before sorting."""
-    if not len(ranks.order) or not ranks.negative_count:
+def aupro_from(ranks: Ranks, shares: Floats, regions: int, limit: float = FPR_LIMIT) -> float:
+    """Exact AUPRO; `shares` of all masks as `region_shares` gives them, before sorting.
+
+    With the shares of some regions set to 0, and the number of the others, it is theirs alone.
+    """
+    if ranks.undefined or not regions:
         return float("nan")
-    return area_below(ranks, weights[ranks.order], limit)
+    return area_below(ranks, shares[ranks.order] / regions, limit)
 
 
 def aupro(maps: Sequence[Scores], masks: Sequence[Mask], limit: float = FPR_LIMIT) -> float:
     """Exact AUPRO over a whole set of (H, W) maps and masks."""
-    negatives = np.concatenate([m[~mask] for m, mask in zip(maps, masks, strict=True)])
-    positives = np.concatenate([m[mask] for m, mask in zip(maps, masks, strict=True)])
-    return aupro_from(rank(np.sort(negatives), positives), region_weights(masks), limit)
+    pairs = list(zip(maps, masks, strict=True))
+    positives = np.concatenate([m[mask] for m, mask in pairs])
+    shares, counts = zip(*(region_shares(mask) for mask in masks), strict=True)
+    ranks = rank(positives, [lambda: np.concatenate([m[~mask] for m, mask in pairs])])
+    return aupro_from(ranks, np.concatenate(shares), sum(counts), limit)
 
 
 def aupro_200_thresholds(anomaly_map: Scores, mask: Mask) -> float:
@@ -65,13 +67,23 @@ def aupro_200_thresholds(anomaly_map: Scores, mask: Mask) -> float:
     thresholds = low + (high - low) * np.arange(200) / 200
     negatives = np.sort(anomaly_map[~mask])
     rates = 1 - np.searchsorted(negatives, thresholds, side="right") / len(negatives)
-    overlaps = np.zeros(len(thresholds))
-    labels, count = label_regions(mask)
-    for region in range(1, count + 1):
-        scores = np.sort(anomaly_map[labels == region])
-        overlaps += 1 - np.searchsorted(scores, thresholds, side="right") / len(scores)
+    overlaps = np.mean(
+        [
+            1 - np.searchsorted(np.sort(scores), thresholds, side="right") / len(scores)
+            for scores in _scores_of_regions(anomaly_map, mask)
+        ],
+        axis=0,
+    )
     kept = rates < FPR_LIMIT
-    rates, overlaps = rates[kept][::-1], overlaps[kept][::-1] / max(count, 1)
+    rates, overlaps = rates[kept][::-1], overlaps[kept][::-1]
     if not len(rates) or rates[-1] == 0:
         return float("nan")
     return float(np.trapezoid(overlaps, rates / rates[-1]))
+
+
+def _scores_of_regions(anomaly_map: Scores, mask: Mask) -> list[Scores]:
+    labels, _ = label_regions(mask)
+    inside = labels[mask]
+    order = np.argsort(inside, kind="stable")
+    borders = np.flatnonzero(np.diff(inside[order])) + 1
+    return np.split(anomaly_map[mask][order], borders)

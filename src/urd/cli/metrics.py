@@ -1,0 +1,43 @@
+"""`urd metrics`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from urd.cli.tables import metrics_table, resamples_option
+
+
+@click.command()
+@click.option("--maps", type=click.Path(path_type=Path), required=True, help="Anomaly maps.")
+@click.option("--masks", type=click.Path(path_type=Path), required=True, help="Ground truth.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
+)
+@click.option("--resize", is_flag=True, help="Bring maps to the size of their masks, bilinearly.")
+@resamples_option
+def metrics(maps: Path, masks: Path, json_file: Path | None, resize: bool, resamples: int) -> None:
+    """Exact metrics of anomaly maps that any method has written.
+
+    Maps (TIFF, NPY or PNG, one number per pixel) lie in one folder per type of defect, those of
+    good images in the folder good; masks lie in MVTec's layout: TYPE/NAME_mask.png, TYPE/NAME.png,
+    or several in TYPE/NAME/. Without such folders each map needs a mask of its name, black for a
+    good image. The score of an image is the maximum of its map.
+    """
+    import urd.progress
+    from urd.files import write_json
+    from urd.map_files import as_test_images, find_maps
+    from urd.metrics import PIXEL_PROTOCOL, evaluate
+
+    urd.progress.show()
+    images = as_test_images(find_maps(maps, masks), resize=resize)
+    result = evaluate(images, resamples=resamples)
+    size = "maps resized bilinearly to their masks" if resize else "maps as they are"
+    result["protocol"] = (
+        f"{size}, labels from folders, image score: maximum of the map, {PIXEL_PROTOCOL}"
+    )
+    counts = f"{result['n_good']} good, {result['n_defective']} defective"
+    metrics_table(f"{maps}: {counts}\n{result['protocol']}", result)
+    if json_file is not None:
+        write_json(json_file, result)

@@ -1,0 +1,39 @@
+"""Metrics as a table on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+resamples_option = click.option(
+    "--resamples",
+    type=click.IntRange(0, 100_000),
+    default=1000,
+    show_default=True,
+    help="Bootstrap resamples of the test images, for 95 % intervals; 0: no intervals.",
+)
+
+
+def metrics_table(title: str, result: dict[str, Any]) -> None:
+    """Print a result of `urd.metrics.evaluate`; types of defect follow where there are several."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from urd.metrics.protocol import describe
+
+    table = Table("metric", title=title, title_justify="left")
+    table.add_column("value", justify="right")
+    if any(name.endswith("_low") for name in result):
+        table.add_column("95 % interval")
+    for row in describe(result):
+        table.add_row(*row[: len(table.columns)])
+    console = Console()
+    console.print(table)
+    types = [name.partition(":")[2] for name in result if name.startswith("image_auroc:")]
+    if len(types) > 1:
+        of_types = Table("defect", "image AUROC", "AUPRO", title="By type of defect")
+        for name in types:
+            values = (result.get(f"{metric}:{name}") for metric in ("image_auroc", "aupro"))
+            of_types.add_row(name, *("-" if v is None else f"{v:.4f}" for v in values))
+        console.print(of_types)

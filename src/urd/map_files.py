@@ -1,0 +1,203 @@
+"""Anomaly maps as files: TIFF, NPY and PNG, of this or any other method, with their masks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from urd.data import GOOD, list_images, list_masks, read_masks
+from urd.data.decoding import MAX_PIXELS
+from urd.errors import UrdError, UsageError, first_line
+from urd.files import write_atomically
+from urd.metrics import TestImage
+
+MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
+_GOOD_FOLDERS = (GOOD, "ok")  # of MVTec's data sets and of BTAD
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """A map, the type of defect that its folder names, and the masks of its image."""
+
+    path: Path
+    defect: str
+    masks: tuple[Path, ...]
+
+
+def write_map(path: Path, anomaly_map: np.ndarray, size: tuple[int, int]) -> None:
+    """A float32 TIFF of (height, width) `size`: what MVTec's evaluation reads."""
+    height, width = size
+    resized = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
+    _, encoded = cv2.imencode(".tiff", resized)
+    write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+
+
+def read_map(path: Path) -> np.ndarray:
+    """(H, W) scores, floating; whole numbers become float32.
+
+    Raises:
+        UrdError: not a readable map; a picture in colour is none.
+    """
+    try:
+        array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_image(path)
+    except (OSError, ValueError, EOFError, cv2.error) as error:
+        raise UrdError(
+            f"{path}: can not be read as an anomaly map ({first_line(error)})"
+        ) from error
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
+        raise UrdError(
+            f"{path}: an anomaly map is one number per pixel, (H, W); this is {array.dtype} of "
+            f"shape {array.shape}"
+        )
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def find_maps(maps: Path, masks: Path) -> list[MapFile]:
+    """Pair maps with masks in MVTec's layout.
+
+    Maps are `<type>/<name>.tiff` below `maps` or `maps/test`, masks below `masks` or
+    `masks/ground_truth` as `urd.data.list_masks` reads them. The maps in `good` have no mask. Where
+    maps lie in `maps` directly, so do the masks, one for each, black for good images.
+
+    Raises:
+        UsageError: no maps, two maps of one image, a map without mask or a mask without map.
+    """
+    for folder, what in ((maps, "maps"), (masks, "masks")):
+        if not folder.is_dir():
+            raise UsageError(f"no folder of {what} at {folder}")
+    maps = maps / "test" if (maps / "test").is_dir() else maps
+    masks = masks / "ground_truth" if (masks / "ground_truth").is_dir() else masks
+    found = _flat(maps, masks) if list_images(maps, MAP_SUFFIXES) else _by_type(maps, masks)
+    if not found:
+        raise UsageError(
+            f"no maps in {maps}: expected <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
+            "with the type good for good images"
+        )
+    return found
+
+
+def as_test_images(files: Sequence[MapFile], *, resize: bool) -> list[TestImage]:
+    """What the metrics read; with `resize`, maps of another size are brought to their masks'.
+
+    Raises:
+        UsageError: maps of good images to be resized, but the masks of the others differ in size.
+    """
+    size = _common_size(files) if resize else None
+    return [TestImage(str(file.path), file.defect, _loader(file, size)) for file in files]
+
+
+def _loader(
+    file: MapFile, size: tuple[int, int] | None
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """`size` (height, width): of good images' maps; `None`: no map is resized."""
+
+    def load() -> tuple[np.ndarray, np.ndarray]:
+        anomaly_map = read_map(file.path)
+        mask = np.zeros(size or anomaly_map.shape, bool)
+        if file.masks:
+            mask = read_masks(file.masks)
+        if anomaly_map.shape == mask.shape:
+            return anomaly_map, mask
+        (height, width), (map_height, map_width) = mask.shape, anomaly_map.shape
+        if size is None:
+            raise UsageError(
+                f"{file.path} is {map_width}x{map_height}, its mask {width}x{height}; write maps "
+                "of the masks' size, or pass --resize"
+            )
+        return cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), mask
+
+    return load
+
+
+def _common_size(files: Sequence[MapFile]) -> tuple[int, int]:
+    sizes = set()
+    for file in files:
+        if file.masks:
+            height, width = read_masks(file.masks).shape
+            sizes.add((height, width))
+    if not sizes:
+        raise UsageError("--resize: there are no masks whose size the maps could be given")
+    if len(sizes) > 1 and not all(file.masks for file in files):
+        raise UsageError(
+            "--resize: the masks differ in size, so that of a good image's map is not known; write "
+            "the maps in the size of their images"
+        )
+    return sizes.pop()
+
+
+def _by_type(maps: Path, masks: Path) -> list[MapFile]:
+    known = list_masks(masks)
+    found = []
+    for folder in sorted(d for d in maps.iterdir() if d.is_dir()):
+        of_type = known.get(folder.name, {})
+        for name, path in _by_name(folder).items():
+            mask = of_type.pop(name, ())
+            defect = GOOD if folder.name in _GOOD_FOLDERS else folder.name
+            if defect != GOOD and not mask:
+                raise UsageError(f"no mask of {path} in {masks / folder.name}")
+            found.append(MapFile(path, defect, mask))
+    left = [paths[0] for of_type in known.values() for paths in of_type.values() if paths]
+    if found and left:
+        raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
+    return found
+
+
+def _flat(maps: Path, masks: Path) -> list[MapFile]:
+    known: dict[str, Path] = {}
+    for path in list_images(masks):
+        known[path.stem.removesuffix("_mask")] = path
+    found = []
+    for name, path in _by_name(maps).items():
+        if name not in known:
+            raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
+        mask = known.pop(name)
+        defect = "defective" if read_masks((mask,)).any() else GOOD
+        found.append(MapFile(path, defect, (mask,)))
+    if known:
+        first = next(iter(known.values()))
+        raise UsageError(f"{len(known)} masks have no map in {maps}, first: {first}")
+    return found
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in list_images(folder, MAP_SUFFIXES):
+        other = found.setdefault(path.stem, path)
+        if other is not path:
+            raise UsageError(f"two maps of one image: {other} and {path}")
+    return found
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("not an array")
+    _refuse_huge(array.size)
+    return np.array(array)
+
+
+def _read_image(path: Path) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=("PNG", "TIFF")) as image:
+                _refuse_huge(image.width * image.height)
+    except UnidentifiedImageError:
+        pass  # Pillow knows no float64 TIFF; OpenCV does, and has a limit of its own
+    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ValueError("not a whole PNG or TIFF")
+    return array
+
+
+def _refuse_huge(pixels: int) -> None:
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"over {MAX_PIXELS // 10**6} megapixels")

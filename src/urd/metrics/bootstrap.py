@@ -1,0 +1,178 @@
+"""Confidence intervals: what the metrics would be on other test images of the same kind.
+
+Images are drawn again with replacement (Efron, 1979), good and defective ones apart, so that every
+resample has both. Pixels of one image are not independent; whole images nearly are. A resample is a
+weight per image, and every curve is linear in those weights: per image the counts at a fixed set of
+thresholds are taken once, and a resample costs one matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from urd.metrics.images import Survey, TestImage, load_checked
+from urd.metrics.ranking import Floats, Scores, map_in_threads
+
+CONFIDENCE = 0.95
+THRESHOLDS = 1024
+_BATCH = 64  # resamples evaluated at once: bounds the memory, not the result
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Counts of each of I images at 2 T thresholds, falling: just above and at each of T scores.
+
+    Attributes:
+        negatives, positives: how many are above, (I, 2 T).
+        shares: of the regions' areas, summed over the regions of an image, (I, 2 T).
+        negative_count, positive_count, region_count: of each image, (I,).
+    """
+
+    negatives: Floats
+    positives: Floats
+    shares: Floats
+    negative_count: Floats
+    positive_count: Floats
+    region_count: Floats
+
+
+def image_curves(scores: Scores, defective: np.ndarray) -> Curves:
+    """An image is a pixel here: above a threshold or not."""
+    of_defective = scores[defective]
+    thresholds = pick_thresholds(of_defective, np.ones(len(of_defective)))
+    above = np.array([counts_above(scores[i : i + 1], thresholds) for i in range(len(scores))])
+    above = above.reshape(len(scores), 2 * len(thresholds))
+    positive = defective[:, None]
+    return Curves(
+        above * ~positive,
+        above * positive,
+        np.zeros_like(above),
+        (~defective).astype(float),
+        defective.astype(float),
+        np.zeros(len(scores)),
+    )
+
+
+def pixel_curves(
+    images: Sequence[TestImage], surveys: Sequence[Survey], positives: Scores
+) -> Curves:
+    thresholds = pick_thresholds(positives, np.concatenate([s.shares for s in surveys]))
+
+    def negatives_above(image: TestImage) -> Floats:
+        anomaly_map, mask = load_checked(image)
+        return counts_above(anomaly_map[~mask], thresholds)
+
+    return Curves(
+        np.stack(list(map_in_threads(negatives_above, images))),
+        np.stack([counts_above(s.positives, thresholds) for s in surveys]),
+        np.stack([counts_above(s.positives, thresholds, s.shares) for s in surveys]),
+        np.array([s.negative_count for s in surveys], float),
+        np.array([len(s.positives) for s in surveys], float),
+        np.array([s.regions for s in surveys], float),
+    )
+
+
+def pick_thresholds(positives: Scores, shares: Floats, count: int = THRESHOLDS) -> Scores:
+    """At most `count` of the distinct positive scores, falling.
+
+    All of them where they are few: then the curves are exact. Else they are spaced evenly in the
+    mean of the share of positive pixels and the share of regions that they reach.
+    """
+    order = np.argsort(positives)[::-1]
+    scores = positives[order]
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
+    if np.count_nonzero(last) <= count:
+        return scores[last]
+    reached = np.cumsum(shares[order] / shares.sum() + 1 / len(scores)) / 2
+    index = np.searchsorted(reached, np.linspace(0, 1, count), side="left")
+    return np.unique(scores[np.minimum(index, len(scores) - 1)])[::-1]
+
+
+def counts_above(scores: Scores, thresholds: Scores, weights: Floats | None = None) -> Floats:
+    """How many scores are above and at or above each threshold, interleaved, (2 T,).
+
+    With `weights`, their sums instead of counts.
+    """
+    order = np.argsort(scores) if weights is not None else slice(None)
+    ascending = scores[order] if weights is not None else np.sort(scores)
+    places = np.stack(
+        [
+            np.searchsorted(ascending, thresholds, side="right"),
+            np.searchsorted(ascending, thresholds, side="left"),
+        ],
+        axis=1,
+    ).ravel()
+    if weights is None:
+        return (len(ascending) - places).astype(np.float64)
+    sums = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
+    return sums[places]
+
+
+def resample(defective: np.ndarray, resamples: int, generator: np.random.Generator) -> Floats:
+    """How often each image is drawn, (resamples, I); good and defective images apart."""
+    weights = np.zeros((resamples, len(defective)))
+    for stratum in (np.flatnonzero(defective), np.flatnonzero(~defective)):
+        if len(stratum):
+            even = np.full(len(stratum), 1 / len(stratum))
+            weights[:, stratum] = generator.multinomial(len(stratum), even, size=resamples)
+    return weights
+
+
+def ranking_of(curves: Curves, weights: Floats) -> dict[str, Floats]:
+    """AUROC, AP and F1-max of each resample, by the names `auroc`, `ap`, `f1max`."""
+    parts = [_ranking_of(curves, batch) for batch in _batches(weights)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def aupro_of(curves: Curves, weights: Floats, limit: float) -> Floats:
+    """AUPRO of each resample up to a false-positive rate."""
+    found = []
+    for batch in _batches(weights):
+        rate = _ratio(batch @ curves.negatives, batch @ curves.negative_count)
+        overlap = _ratio(batch @ curves.shares, batch @ curves.region_count)
+        found.append(_area(rate, overlap, limit))
+    return np.concatenate(found)
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """The middle 95 % of the resamples."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _ranking_of(curves: Curves, weights: Floats) -> dict[str, Floats]:
+    false, true = weights @ curves.negatives, weights @ curves.positives
+    recall = _ratio(true, weights @ curves.positive_count)
+    rate = _ratio(false, weights @ curves.negative_count)
+    at = slice(1, None, 2)  # the counts at each threshold; the others are just above it
+    precision = true[:, at] / np.maximum(true[:, at] + false[:, at], 1e-12)
+    steps = np.diff(recall[:, at], axis=1, prepend=0.0)
+    f1 = 2 * precision * recall[:, at] / np.maximum(precision + recall[:, at], 1e-12)
+    return {
+        "auroc": _area(rate, recall, 1.0),
+        "ap": (precision * steps).sum(axis=1),
+        "f1max": f1.max(axis=1),
+    }
+
+
+def _area(x: Floats, y: Floats, limit: float) -> Floats:
+    """Area under each row's polygon from (0, 0) to (1, 1), up to x = limit, divided by it."""
+    ends = np.zeros((len(x), 1)), np.ones((len(x), 1))
+    x = np.concatenate([ends[0], x, ends[1]], axis=1)
+    y = np.concatenate([ends[0], y, ends[1]], axis=1)
+    width = np.diff(x, axis=1)
+    kept = np.clip(limit - x[:, :-1], 0, width)
+    slope = np.diff(y, axis=1) / np.where(width > 0, width, 1)
+    return (kept * (y[:, :-1] + slope * kept / 2)).sum(axis=1) / limit
+
+
+def _ratio(values: Floats, totals: Floats) -> Floats:
+    return values / np.maximum(totals, 1e-12)[:, None]
+
+
+def _batches(weights: Floats) -> list[Floats]:
+    return [weights[i : i + _BATCH] for i in range(0, len(weights), _BATCH)]

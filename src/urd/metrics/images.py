@@ -1,0 +1,117 @@
+"""Test images as the metrics read them: one at a time, from memory or from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from urd.errors import UsageError
+from urd.metrics.ranking import Floats, Scores
+from urd.metrics.regions import Mask, aupro_200_thresholds, region_shares
+
+GOOD = "good"
+CHUNK_PIXELS = 1 << 24
+
+
+@dataclass(frozen=True)
+class TestImage:
+    """A test image as the metrics see it.
+
+    Attributes:
+        name: for messages.
+        defect: its type, or `good`, from the folder and not from the mask: a defective image stays
+            one also where its mask vanished on resizing.
+        load: the anomaly map (H, W), of any floating type, and the mask (H, W) bool. Called twice,
+            from several threads; maps need not fit into memory together.
+        score: the image's score; `None`: the maximum of the map.
+    """
+
+    __test__ = False  # no test class, though pytest would think so from its name
+
+    name: str
+    defect: str
+    load: Callable[[], tuple[Scores, Mask]]
+    score: float | None = None
+
+    @property
+    def defective(self) -> bool:
+        return self.defect != GOOD
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a first look at an image leaves behind.
+
+    Attributes:
+        score: of the image.
+        positives: scores of the pixels in its mask, in row order.
+        shares: of these pixels in their regions; see `region_shares`.
+        regions: how many there are.
+        negative_count: how many pixels are outside.
+        per_image: its AUPRO by 200 thresholds, NaN without a mask.
+    """
+
+    score: float
+    positives: Scores
+    shares: Floats
+    regions: int
+    negative_count: int
+    per_image: float
+
+
+def survey(image: TestImage, has_masks: bool) -> Survey:
+    anomaly_map, mask = load_checked(image)
+    score = float(anomaly_map.max()) if image.score is None else image.score
+    if not np.isfinite(score):
+        raise UsageError(f"the score of {image.name} is NaN or Inf")
+    if not has_masks or not mask.any():
+        none = np.empty(0)
+        return Survey(score, none.astype(anomaly_map.dtype), none, 0, mask.size, float("nan"))
+    shares, regions = region_shares(mask)
+    positives = anomaly_map[mask]
+    per_image = aupro_200_thresholds(anomaly_map, mask)
+    return Survey(score, positives, shares, regions, mask.size - len(positives), per_image)
+
+
+def load_checked(image: TestImage) -> tuple[Scores, Mask]:
+    anomaly_map, mask = image.load()
+    if anomaly_map.ndim != 2 or not anomaly_map.size:
+        raise UsageError(f"the map of {image.name} has the shape {anomaly_map.shape}, not (H, W)")
+    if anomaly_map.shape != mask.shape:
+        (height, width), (mask_height, mask_width) = anomaly_map.shape, mask.shape
+        raise UsageError(
+            f"the map of {image.name} is {width}x{height}, its mask {mask_width}x{mask_height}"
+        )
+    # The sum is finite where every value is, and much faster than a look at each; a float32
+    # sum may overflow, so a second look decides.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(anomaly_map.sum())
+    if suspicious and not np.isfinite(anomaly_map).all():
+        raise UsageError(f"the map of {image.name} holds NaN or Inf")
+    return anomaly_map, mask
+
+
+def negative_chunks(
+    images: Sequence[TestImage], surveys: Sequence[Survey]
+) -> Iterator[Callable[[], Scores]]:
+    """Calls that load the negative pixels of some images each, up to `CHUNK_PIXELS` of them."""
+
+    def loader(chunk: list[TestImage]) -> Callable[[], Scores]:
+        def load() -> Scores:
+            pairs = [load_checked(image) for image in chunk]
+            return np.concatenate([m[~mask] for m, mask in pairs])
+
+        return load
+
+    chunk: list[TestImage] = []
+    pixels = 0
+    for image, survey in zip(images, surveys, strict=True):
+        if chunk and pixels + survey.negative_count > CHUNK_PIXELS:
+            yield loader(chunk)
+            chunk, pixels = [], 0
+        chunk.append(image)
+        pixels += survey.negative_count
+    if chunk:
+        yield loader(chunk)
