@@ -24,7 +24,7 @@ ROWS = [
     ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
     ("urd.fitting",),
     ("urd.detector",),
-    ("urd.demo",),
+    ("urd.demo", "urd.benchmark"),
     ("urd.cli", "urd.__main__"),
 ]
 INDEPENDENT = {  # rooms that know nothing of these, though they stand below them
@@ -32,6 +32,7 @@ INDEPENDENT = {  # rooms that know nothing of these, though they stand below the
     "urd.data": {"urd.networks", "urd.synthesis"},
     "urd.metrics": {"urd.networks", "urd.synthesis", "urd.data", "urd.training", "urd.scoring"},
     "urd.scoring": {"urd.synthesis", "urd.data", "urd.training"},
+    "urd.benchmark": {"urd.demo"},
     "urd.pictures": {"urd.networks", "urd.synthesis", "urd.training"},
 }
 

@@ -101,16 +101,16 @@ def _loader(
 
     def load() -> tuple[np.ndarray, np.ndarray]:
         anomaly_map = read_map(file.path)
-        mask = np.zeros(size or anomaly_map.shape, bool)
+        mask: np.ndarray = np.zeros(size or anomaly_map.shape, bool)
         if file.masks:
             mask = read_masks(file.masks)
         if anomaly_map.shape == mask.shape:
             return anomaly_map, mask
-        (height, width), (map_height, map_width) = mask.shape, anomaly_map.shape
+        height, width = mask.shape
         if size is None:
             raise UsageError(
-                f"{file.path} is {map_width}x{map_height}, its mask {width}x{height}; write maps "
-                "of the masks' size, or pass --resize"
+                f"{file.path} is {anomaly_map.shape[1]}x{anomaly_map.shape[0]}, its mask "
+                f"{width}x{height}; write maps of the masks' size, or pass --resize"
             )
         return cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), mask
 

@@ -13,6 +13,7 @@ from urd import __version__
 from urd.errors import UrdError
 
 VERBS = {
+    "benchmark": "Data sets x categories x settings x seeds, with tables.",
     "check": "Report what a data folder holds, and what is wrong with it.",
     "demo": "Render two products, train on them, and leave the pictures.",
     "evaluate": "Metrics on a labelled test set.",

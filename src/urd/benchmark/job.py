@@ -1,0 +1,82 @@
+"""One job in a process of its own: `python -m urd.benchmark.job FOLDER`.
+
+FOLDER/job.json says what to do, FOLDER/result.json holds what came out. The process ends when its
+standard input does: with whoever started it, however that one ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import urd.progress
+from urd.detector import Detector
+from urd.errors import UrdError, first_line
+from urd.files import write_json
+
+JOB_NAME, RESULT_NAME, RUN_NAME = "job.json", "result.json", "run"
+
+
+def run_job(folder: Path) -> dict[str, Any]:
+    """Train, or go on training, evaluate, and write the result."""
+    order = json.loads((folder / JOB_NAME).read_text(encoding="utf-8"))
+    run = folder / RUN_NAME
+    resume = (run / "config.yaml").exists()
+    began = time.monotonic()
+    detector = Detector.fit(order["data_path"], run, resume=resume, **order["options"])
+    fitted = time.monotonic()
+    measured = detector.evaluate(order["data_path"], resamples=order["resamples"])
+    result = {
+        **order["identity"],
+        **{key: value for key, value in measured.items() if key != "data"},
+        # A run that was continued has no wall time that would mean something.
+        "fit_seconds": None if resume else round(fitted - began, 1),
+        "evaluate_seconds": round(time.monotonic() - fitted, 1),
+        "training": detector.header.data,
+        "machine": machine(detector.device),
+    }
+    write_json(folder / RESULT_NAME, result)
+    return result
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = platform.processor()
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        lines = cpu_info.read_text(encoding="utf-8").splitlines()
+        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
+    return {
+        "cpu": model,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "torch": torch.__version__,
+    }
+
+
+def _end_with_the_parent() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    urd.progress.show()
+    try:
+        run_job(Path(sys.argv[1]))
+    except UrdError as error:
+        print(f"urd: {first_line(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

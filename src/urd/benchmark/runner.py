@@ -1,0 +1,255 @@
+"""Running a suite: what is missing, each job in a process, on as many devices as there are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from urd.benchmark.job import JOB_NAME, RESULT_NAME, RUN_NAME
+from urd.benchmark.suite import PLAIN, Job, Suite
+from urd.benchmark.tables import write_tables
+from urd.data import SOURCES, read_layout
+from urd.errors import UrdError, UsageError
+from urd.files import make_folder, write_json
+from urd.progress import Progress
+
+RESULTS_NAME = "results.json"
+_CORES_PER_JOB = 8  # below, one job at a time uses all cores best
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where this machine keeps what a suite needs, and what may run at once.
+
+    Attributes:
+        roots: folder of each data set of the suite, by its name.
+        weights: of a backbone, by its tag; those of the others by the tag `*`.
+        textures, device: as the options of `urd fit`; the device `auto` takes every GPU.
+        parallel: jobs at once; 0: one per GPU, or one per eight cores.
+        keep_models: keep the run folder of a finished job.
+    """
+
+    roots: dict[str, Path]
+    weights: dict[str, str] = field(default_factory=dict)
+    textures: str = "procedural"
+    device: str = "auto"
+    parallel: int = 0
+    keep_models: bool = False
+    resamples: int = 1000
+
+    def weights_of(self, backbone: str) -> str:
+        return self.weights.get(backbone, self.weights.get("*", "auto"))
+
+
+@dataclass
+class Outcome:
+    """What a call of `run_suite` did.
+
+    Attributes:
+        ran: names of the jobs that were done now; `kept` were done before.
+        failed: name and reason.
+    """
+
+    ran: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
+    """Do the jobs of the suite that OUT has no result of; a failed one does not stop the others.
+
+    OUT/results.json holds every result; a job that was stopped goes on from its checkpoint in
+    OUT/jobs. The tables are written anew after each job.
+
+    Raises:
+        UsageError: data that the suite needs is not where `places` says.
+    """
+    paths = {(job.data, job.category): _data_path(job, places) for job in suite.jobs}
+    for data, category in paths:
+        read_layout(paths[data, category])
+    fingerprint = _Fingerprints(places)
+    digests = {job.digest(fingerprint.of(job)): job for job in suite.jobs}
+    labels = {digest: job.label for digest, job in digests.items()}
+    make_folder(out)
+    known = _known(out)
+    outcome = Outcome(kept=[job.name for digest, job in digests.items() if digest in known])
+    todo = {digest: job for digest, job in digests.items() if digest not in known}
+    devices = _devices(places)
+    lock = threading.Lock()
+    free: queue.Queue[str] = queue.Queue()
+    for device in devices:
+        free.put(device)
+    running: set[subprocess.Popen[bytes]] = set()
+
+    def keep() -> None:
+        write_json(out / RESULTS_NAME, list(known.values()))
+        write_tables(suite, [known[d] for d in digests if d in known], labels, out)
+
+    keep()
+    progress = Progress(f"Suite {suite.name}", len(digests), len(outcome.kept))
+
+    def do(digest: str, job: Job) -> None:
+        device = free.get()
+        try:
+            order = _order(job, digest, paths[job.data, job.category], places, device)
+            result = _run(out / "jobs" / _folder_name(job, digest), order, len(devices), running)
+            with lock:
+                known[digest] = result
+                keep()
+                outcome.ran.append(job.name)
+            if not places.keep_models:
+                shutil.rmtree(out / "jobs" / _folder_name(job, digest), ignore_errors=True)
+        except UrdError as error:
+            with lock:
+                outcome.failed[job.name] = str(error)
+        finally:
+            free.put(device)
+            done = len(outcome.kept) + len(outcome.ran) + len(outcome.failed)
+            progress.update(done, job.name)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        futures = [pool.submit(do, digest, job) for digest, job in todo.items()]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()  # the job writes a checkpoint and ends
+            raise
+        finally:
+            progress.close()
+    return outcome
+
+
+def _data_path(job: Job, places: Places) -> str:
+    root = places.roots.get(job.data)
+    if root is None:
+        how = SOURCES[job.data].how_to_get() if job.data in SOURCES else "a folder of categories"
+        raise UsageError(f"the suite needs {job.data}: pass --root {job.data}=DIR ({how})")
+    path = root / job.category
+    return f"{job.data}:{path}" if job.data != PLAIN else str(path)
+
+
+class _Fingerprints:
+    """Of the files that jobs read beside their images; each file is read once."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._weights: dict[str, str] = {}
+        textures = Path(places.textures)
+        self._textures = places.textures
+        if textures.is_dir():
+            files = sorted(p for p in textures.rglob("*") if p.is_file())
+            listing = [(str(p.relative_to(textures)), p.stat().st_size) for p in files]
+            self._textures = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+    def of(self, job: Job) -> dict[str, str]:
+        weights = self._places.weights_of(job.settings["backbone"])
+        if weights not in self._weights:
+            content = Path(weights).read_bytes() if Path(weights).is_file() else weights.encode()
+            self._weights[weights] = hashlib.sha256(content).hexdigest()
+        return {"weights": self._weights[weights], "textures": self._textures}
+
+
+def _known(out: Path) -> dict[str, dict[str, Any]]:
+    """Results by digest: of the results file, and of jobs that ended when nobody listened."""
+    files = [out / RESULTS_NAME] if (out / RESULTS_NAME).exists() else []
+    known: dict[str, dict[str, Any]] = {}
+    for file in [*files, *sorted(out.glob(f"jobs/*/{RESULT_NAME}"))]:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            for result in content if isinstance(content, list) else [content]:
+                known[result["digest"]] = result
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UrdError(f"{file} is not a results file of a suite; move it away") from error
+    return known
+
+
+def _devices(places: Places) -> list[str]:
+    """One entry per job that runs at once."""
+    import torch
+
+    if places.device == "auto" and torch.cuda.is_available():
+        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        return devices[: places.parallel or None]
+    count = places.parallel
+    if not count:
+        count = max(1, (os.cpu_count() or 1) // _CORES_PER_JOB) if places.device != "cuda" else 1
+    return [places.device] * count
+
+
+def _folder_name(job: Job, digest: str) -> str:
+    parts = (job.data, job.category, job.label, f"seed{job.seed}", digest[:8])
+    return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in p) for p in parts)
+
+
+def _order(job: Job, digest: str, path: str, places: Places, device: str) -> dict[str, Any]:
+    local = {
+        "weights": places.weights_of(job.settings["backbone"]),
+        "textures": places.textures,
+        "device": device,
+    }
+    return {
+        "data_path": path,
+        "options": {**job.settings, **local},
+        "resamples": places.resamples,
+        "identity": {
+            "digest": digest,
+            "data": job.data,
+            "category": job.category,
+            "settings": job.settings,
+        },
+    }
+
+
+def _run(
+    folder: Path,
+    order: Mapping[str, Any],
+    parallel: int,
+    running: set[subprocess.Popen[bytes]],
+) -> dict[str, Any]:
+    """One job in a process; its output goes to FOLDER/log.txt.
+
+    Raises:
+        UrdError: it failed; the message is its last line.
+    """
+    make_folder(folder)
+    write_json(folder / JOB_NAME, order)
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "urd.benchmark.job", str(folder)]
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the suite, which then ends the job once
+        )
+        running.add(process)
+        try:
+            code = process.wait()
+        finally:
+            running.discard(process)
+            if process.stdin is not None:
+                process.stdin.close()
+    if code != 0:
+        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+        said = [line for line in lines if line.strip()]
+        reason = said[-1].removeprefix("urd: ") if said else "no output"
+        raise UrdError(f"{reason} (exit code {code}; {folder / 'log.txt'})")
+    shutil.rmtree(folder / RUN_NAME / "checkpoint", ignore_errors=True)
+    return dict(json.loads((folder / RESULT_NAME).read_text(encoding="utf-8")))

@@ -1,0 +1,257 @@
+"""Tables of a suite's results: Markdown and LaTeX to read, CSV to compute with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from urd.benchmark.suite import Suite
+from urd.files import write_text
+from urd.metrics import METRICS
+
+COLUMNS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "aupro_per_image")
+MISSING = "-"
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text cells under a header; the caption holds the protocol."""
+
+    title: str
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        lines = [f"### {self.title}", "", self.caption, ""]
+        lines += [_line(self.header), _line(["---"] * len(self.header))]
+        return "\n".join([*lines, *map(_line, self.rows)]) + "\n"
+
+    def latex(self) -> str:
+        """A `table` environment that needs no package."""
+        columns = "l" * 2 + "r" * (len(self.header) - 2)
+        rows = [[_escape(cell) for cell in row] for row in (self.header, *self.rows)]
+        body = [" & ".join(row) + r" \\" for row in rows]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                rf"\caption{{{_escape(self.title)}. {_escape(self.caption)}}}",
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\hline",
+                body[0],
+                r"\hline",
+                *body[1:],
+                r"\hline",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def write_tables(
+    suite: Suite, results: Sequence[Result], labels: dict[str, str], out: Path
+) -> None:
+    """OUT/NAME.md, OUT/NAME.tex and OUT/NAME.csv, a row per job in the last one.
+
+    Args:
+        labels: of each job, by its digest.
+    """
+    tables = make_tables(suite, results, labels)
+    head = (
+        f"# {suite.title}\n\n{suite.about.strip()}\n\n" if suite.about else f"# {suite.title}\n\n"
+    )
+    write_text(out / f"{suite.name}.md", head + "\n".join(table.markdown() for table in tables))
+    write_text(out / f"{suite.name}.tex", "\n".join(table.latex() for table in tables))
+    write_text(out / f"{suite.name}.csv", tidy_csv(results, labels))
+
+
+def make_tables(suite: Suite, results: Sequence[Result], labels: dict[str, str]) -> list[Table]:
+    """Per data set: means over categories; then each category, by metric; then intervals."""
+    tables = []
+    for data in suite.data:
+        of_data = [result for result in results if result["data"] == data]
+        categories = _distinct(suite, lambda job: job.category, data)
+        names = _distinct(suite, lambda job: job.label, data)
+        caption = _caption(suite, of_data, data)
+        cells = {
+            (category, label): [
+                r for r in of_data if r["category"] == category and labels[r["digest"]] == label
+            ]
+            for category in categories
+            for label in names
+        }
+        tables.append(_summary(suite, data, caption, categories, names, cells))
+        if len(categories) > 1:
+            tables += [
+                _by_category(data, caption, column, categories, names, cells)
+                for column in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
+            ]
+        tables.append(_intervals(data, caption, categories, names, cells))
+    return tables
+
+
+def tidy_csv(results: Sequence[Result], labels: dict[str, str]) -> str:
+    """One row per job: data, settings, every metric and its interval, seconds."""
+    first = ("data", "category", "label")
+    settings = sorted({key for result in results for key in result["settings"]})
+    skipped = {"digest", "settings", "machine", "training", "protocol", *first, *settings}
+    others = list(dict.fromkeys(key for r in results for key in r if key not in skipped))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*first, *settings, *others, "protocol"])
+    writer.writeheader()
+    for result in results:
+        row = {key: value for key, value in result.items() if key in (*first, *others, "protocol")}
+        writer.writerow({**result["settings"], **row, "label": labels[result["digest"]]})
+    return text.getvalue()
+
+
+def _summary(
+    suite: Suite,
+    data: str,
+    caption: str,
+    categories: list[str],
+    names: list[str],
+    cells: dict[tuple[str, str], list[Result]],
+) -> Table:
+    rows = []
+    for label in names:
+        groups = [cells[category, label] for category in categories]
+        seeds = sorted({r["settings"]["seed"] for group in groups for r in group})
+        values = [[_mean_of_seed(groups, seed, column) for seed in seeds] for column in COLUMNS]
+        rows.append([label, _count(groups), *(_cell(of_column) for of_column in values)])
+    for row in suite.published:
+        if row["data"] == data:
+            figures = (f"{row[c]:.1f}" if c in row else MISSING for c in COLUMNS)
+            note = f", {row['note']}" if row.get("note") else ""
+            rows.append([f"{row['name']} (published: {row['source']}{note})", MISSING, *figures])
+    title = f"{data}: mean over {len(categories)} categories" if len(categories) > 1 else data
+    if len(categories) == 1:
+        title = f"{data}/{categories[0]}"
+    return Table(title, caption, ["", "jobs", *(METRICS[c] for c in COLUMNS)], rows)
+
+
+def _by_category(
+    data: str,
+    caption: str,
+    column: str,
+    categories: list[str],
+    names: list[str],
+    cells: dict[tuple[str, str], list[Result]],
+) -> Table:
+    rows = [
+        [
+            category,
+            _count([cells[category, label] for label in names]),
+            *(_cell([_percent(r, column) for r in cells[category, label]]) for label in names),
+        ]
+        for category in categories
+    ]
+    title = f"{data}: {METRICS[column]} by category"
+    return Table(title, caption, ["category", "jobs", *names], rows)
+
+
+def _intervals(
+    data: str,
+    caption: str,
+    categories: list[str],
+    names: list[str],
+    cells: dict[tuple[str, str], list[Result]],
+) -> Table:
+    rows = []
+    for category in categories:
+        for label in names:
+            of_cell = cells[category, label]
+            limits = [_limits(of_cell, column) for column in COLUMNS]
+            rows.append([category, label, *limits])
+    note = (
+        "95 % bootstrap intervals over the test images, the mean of the limits over seeds: how far "
+        "other test images could move a figure. "
+    )
+    header = ["category", "", *(METRICS[c] for c in COLUMNS)]
+    return Table(f"{data}: intervals", note + caption, header, rows)
+
+
+def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
+    jobs = [job for job in suite.jobs if job.data == data]
+    parts = [f"{len(results)} of {len(jobs)} jobs done."]
+    shared = {
+        key: value
+        for key, value in jobs[0].settings.items()
+        if key != "seed" and all(job.settings[key] == value for job in jobs)
+    }
+    shown = ("backbone", "iterations", "batch_size", "holdout", "mask_resize", "schedule")
+    parts.append(
+        ", ".join(f"{key} {shared[key]}" for key in shown if key in shared).replace("_", " ") + "."
+    )
+    protocols = sorted({result["protocol"] for result in results})
+    parts += [f"Protocol: {protocol}." for protocol in protocols[:1]]
+    if len(protocols) > 1:
+        parts.append(f"({len(protocols)} protocols: see the column of the CSV.)")
+    machines = sorted({r["machine"]["gpu"] or r["machine"]["cpu"] for r in results})
+    if machines:
+        parts.append(f"Measured on {', '.join(machines)}.")
+    parts.append(
+        "Percent; mean ± standard deviation over seeds, where there are several. Published rows "
+        "are their authors' figures, mostly with the epoch chosen on the test set."
+        if any(row["data"] == data for row in suite.published)
+        else "Percent; mean ± standard deviation over seeds, where there are several."
+    )
+    return " ".join(parts)
+
+
+def _distinct(suite: Suite, key: Callable[[Any], str], data: str) -> list[str]:
+    return list(dict.fromkeys(key(job) for job in suite.jobs if job.data == data))
+
+
+def _mean_of_seed(groups: Sequence[Sequence[Result]], seed: int, column: str) -> float | None:
+    """Mean over categories for one seed; `None` unless every category is there."""
+    values = [
+        _percent(result, column)
+        for group in groups
+        for result in group
+        if result["settings"]["seed"] == seed
+    ]
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(groups) else None
+
+
+def _percent(result: Result, column: str) -> float | None:
+    return None if result.get(column) is None else 100 * result[column]
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return MISSING
+    spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.1f}{spread}"
+
+
+def _limits(results: Sequence[Result], column: str) -> str:
+    lows = [r[f"{column}_low"] for r in results if r.get(f"{column}_low") is not None]
+    highs = [r[f"{column}_high"] for r in results if r.get(f"{column}_high") is not None]
+    if not lows:
+        return MISSING
+    return f"{100 * statistics.mean(lows):.1f} to {100 * statistics.mean(highs):.1f}"
+
+
+def _count(groups: Sequence[Sequence[Result]]) -> str:
+    return str(sum(len(group) for group in groups))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "~": r"\textasciitilde{}"}
+
+
+def _escape(text: str) -> str:
+    return "".join(_SPECIAL.get(character, character) for character in text)

@@ -1,0 +1,100 @@
+"""`urd benchmark`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("suite", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of results and tables.")
+@click.option("--list", "list_suites", is_flag=True, help="Name the suites that come with urd.")
+@click.option(
+    "--root", "roots", multiple=True, metavar="DATA=DIR", help="Where a data set lies; repeatable."
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[TAG=]FILE",
+    help="Weight file, for all backbones or for one timm tag; repeatable.",
+)
+@click.option("--textures", default="procedural", show_default=True, help="As in urd fit.")
+@click.option("--device", default="auto", show_default=True, help="auto: every GPU, else the CPU.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(0, 256),
+    default=0,
+    help="Jobs at once.  [default: one per GPU, or one per 8 cores]",
+)
+@click.option("--resamples", type=click.IntRange(0, 100_000), default=1000, show_default=True)
+@click.option("--keep-models", is_flag=True, help="Keep the run folders of finished jobs.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+def benchmark(
+    suite: str | None,
+    out: Path | None,
+    list_suites: bool,
+    roots: tuple[str, ...],
+    weights: tuple[str, ...],
+    textures: str,
+    device: str,
+    jobs: int,
+    resamples: int,
+    keep_models: bool,
+    dry_run: bool,
+) -> None:
+    """Train and evaluate everything that SUITE names; tables in Markdown, CSV and LaTeX.
+
+    SUITE is a YAML file or the name of one that comes with urd. A second call does only what is
+    missing, a stopped job goes on from its checkpoint, and a job that fails does not stop the
+    others. Exit code 1 if one failed.
+    """
+    import urd.progress
+    from urd.benchmark import Places, read_suite, run_suite, shipped_suites
+    from urd.errors import UsageError
+
+    if list_suites:
+        for name in shipped_suites():
+            shipped = read_suite(name)
+            print(f"{name}: {shipped.title} ({len(shipped.jobs)} jobs)")
+        return
+    if suite is None or (out is None and not dry_run):
+        raise UsageError("give SUITE and --out, or --list")
+    urd.progress.show()
+    plan = read_suite(suite)
+    if dry_run or out is None:
+        for job in plan.jobs:
+            print(job.name)
+        return
+    places = Places(
+        roots={name: Path(root) for name, root in map(_named, roots)},
+        weights=dict(_named(text) if "=" in text else ("*", text) for text in weights),
+        textures=textures,
+        device=device,
+        parallel=jobs,
+        keep_models=keep_models,
+        resamples=resamples,
+    )
+    try:
+        outcome = run_suite(plan, out, places)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("stopped; the same command goes on") from error
+    for name, reason in outcome.failed.items():
+        print(f"failed {name}: {reason}", file=sys.stderr)
+    print(
+        f"{len(outcome.ran)} jobs done, {len(outcome.kept)} were done before, "
+        f"{len(outcome.failed)} failed; see {out / plan.name}.md"
+    )
+    if outcome.failed:
+        raise SystemExit(1)
+
+
+def _named(text: str) -> tuple[str, str]:
+    from urd.errors import UsageError
+
+    name, equals, value = text.partition("=")
+    if not equals or not value:
+        raise UsageError(f"'{text}' is not NAME=PATH")
+    return name, value
