@@ -63,7 +63,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def _end_with_the_parent() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):  # not by sys.stdin, whose lock would be held when the process ends
         pass
     os._exit(1)
 

@@ -158,7 +158,12 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a job, later layers before earlier ones."""
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged |= PRESETS[layer["preset"]] if "preset" in layer else {}
+        if "preset" in layer:
+            if layer["preset"] not in PRESETS:
+                raise UsageError(
+                    f"unknown preset '{layer['preset']}'; known are {', '.join(PRESETS)}"
+                )
+            merged |= PRESETS[layer["preset"]]
         merged |= {key: value for key, value in layer.items() if key != "preset"}
     for key in _OF_THE_MACHINE:
         if key in merged:
