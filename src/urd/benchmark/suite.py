@@ -49,8 +49,13 @@ class Job:
 
     def digest(self, inputs: Mapping[str, str]) -> str:
         """What makes two jobs the same: data, settings, and the fingerprints of weights and
-        textures (`inputs`); not the label."""
-        identity = [self.data, self.category, self.settings, dict(inputs)]
+        textures (`inputs`); not the label.
+
+        Settings at their default do not count, so that results outlive a new option.
+        """
+        default = FitConfig().to_dict()
+        chosen = {key: value for key, value in self.settings.items() if value != default[key]}
+        identity = [self.data, self.category, chosen, dict(inputs)]
         text = json.dumps(identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -186,7 +186,7 @@ def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
         for key, value in jobs[0].settings.items()
         if key != "seed" and all(job.settings[key] == value for job in jobs)
     }
-    shown = ("backbone", "iterations", "batch_size", "holdout", "mask_resize", "schedule")
+    shown = ("backbone", "iterations", "batch_size", "holdout", "foreground", "average")
     parts.append(
         ", ".join(f"{key} {shared[key]}" for key in shown if key in shared).replace("_", " ") + "."
     )
