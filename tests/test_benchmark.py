@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import TINY
 
-from urd.benchmark import Places, read_suite, run_suite, shipped_suites
+from urd.benchmark import Places, read_suite, run_suite, shipped_suites, tables
 from urd.benchmark.runner import RESULTS_NAME
 from urd.benchmark.tables import make_tables, tidy_csv
 from urd.errors import UsageError
@@ -245,7 +245,7 @@ def tabled(suite_file):
     return suite, labels
 
 
-def test_tables_hold_means_over_categories_and_spread_over_seeds(tabled):
+def test_tables_hold_means_over_categories_and_spread_over_seeds(tabled, monkeypatch):
     suite, labels = tabled
     values = {("whole", 0): 0.9, ("whole", 1): 0.92, ("whole", 2): 0.97}
     values |= {("partial", 0): 0.7, ("partial", 1): 0.8, ("partial", 2): 0.6}
@@ -255,13 +255,18 @@ def test_tables_hold_means_over_categories_and_spread_over_seeds(tabled):
         for job in suite.jobs
         if job.label == "rd"
     ]
-    summary, by_category, *_, intervals = make_tables(suite, results, labels)
+    summary, of_first, of_second, intervals = make_tables(suite, results, labels)
     rows = {row[0]: row for row in summary.rows}
     per_seed = [100 * (values["whole", s] + values["partial", s]) / 2 for s in (0, 1, 2)]
     expected = f"{statistics.mean(per_seed):.1f} ± {statistics.stdev(per_seed):.1f}"
     assert rows["rd"][:3] == ["rd", "6", expected]
     assert rows["urd"] == ["urd", "0", *["-"] * 6]
     assert rows["Other (published: 2020)"][2] == "98.8"
+    assert of_first.rows[0][:3] == ["rd", "3", "93.0 ± 3.6"]
+    assert (of_second.title, of_second.rows[0][2]) == ("folder/partial", "70.0 ± 10.0")
+    assert len(of_first.rows) == 2  # what others published is of the whole data set
+    monkeypatch.setattr(tables, "_FEW", 1)
+    by_category = make_tables(suite, results, labels)[1]
     assert by_category.rows[0] == ["whole", "3", "93.0 ± 3.6", "-"]
     assert intervals.rows[0][:3] == ["whole", "rd", "50.0 to 99.0"]
     for table in (summary, by_category, intervals):
@@ -269,6 +274,7 @@ def test_tables_hold_means_over_categories_and_spread_over_seeds(tabled):
         assert "of a test" in table.caption
         lines = table.markdown().splitlines()
         assert {line.count("|") for line in lines[4:]} == {len(table.header) + 1}
+        assert f"backbone {TINY}" in table.caption
         assert "10 \\% \\& more" in table.latex()
         assert table.latex().count(r"\\") == len(table.rows) + 1
 

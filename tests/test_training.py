@@ -72,26 +72,6 @@ def test_a_frozen_teacher_is_the_encoder_and_a_taught_one_is_not(data, tiny_conf
         assert same == (variant == "rd")
 
 
-def test_the_moving_average_is_kept(data, tiny_config, tmp_path):
-    """a_1 = w_1, a_n = 0.7 a_(n-1) + 0.3 w_n, of weights and running statistics, in float64."""
-    name = "student.decoder.stage_1.0.branch.0.weight"
-    means = "student.bottleneck.shrink_2.1.running_mean"
-    expected = {}
-    for iterations in (1, 2, 3, 4):
-        config = dataclasses.replace(tiny_config, iterations=iterations)
-        Detector.fit(data, tmp_path / f"{iterations}", config=config)
-        for key in (name, means):
-            now = weights_of(tmp_path / f"{iterations}")[key].double()
-            expected[key] = now if iterations == 1 else 0.7 * expected[key] + 0.3 * now
-    config = dataclasses.replace(tiny_config, average=0.7)
-    detector = Detector.fit(data, tmp_path / "average", config=config)
-    kept = weights_of(tmp_path / "average")
-    for key in (name, means):
-        assert torch.allclose(kept[key].double(), expected[key], rtol=1e-5, atol=1e-6)
-    image = data / "test" / "square" / "000.png"
-    assert Detector.load(tmp_path / "average").predict(image).score == detector.predict(image).score
-
-
 def test_test_images_are_never_read_in_training(data, tiny_config, tmp_path):
     for path in (data / "test").rglob("*.png"):
         path.write_bytes(b"never read")
@@ -132,13 +112,10 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("average", [0.0, 0.7], ids=["last", "average"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_training_resumes_to_the_same_weights(
-    data, tiny_config, tmp_path, moment, average
-):
+def test_a_killed_training_resumes_to_the_same_weights(data, tiny_config, tmp_path, moment):
     module, function, at, before = MOMENTS[moment]
-    config = dataclasses.replace(tiny_config, iterations=6, average=average)
+    config = dataclasses.replace(tiny_config, iterations=6)
     Detector.fit(data, tmp_path / "whole", config=config)
     script = KILL_AT.format(module=module, function=function, at=at, before=before)
     killed = subprocess.run(

@@ -57,11 +57,6 @@ class FitConfig:
     schedule: Literal["constant", "cosine"] = _option(
         "constant", "Learning rates: constant as in the paper, or falling to 0 along a half cosine."
     )
-    average: float = _option(
-        0.0,
-        "Weights that are kept: 0: of the last iteration, as in the paper; else their exponential "
-        "moving average with this decay.",
-    )
     checkpoint_seconds: float = _option(120.0, "Time between checkpoints, in seconds.")
     white_level: int = _option(
         65535, "16-bit value that is shown as white; 4095 for 12-bit cameras."
@@ -109,19 +104,13 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "validate_every": (0, 10_000_000),
     "student_lr": (0.0, 1.0),
     "teacher_lr": (0.0, 1.0),
-    "average": (0.0, 0.9999),
     "checkpoint_seconds": (0.0, 1e9),
     "white_level": (1, 65535),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "fast": {
-        "backbone": "resnet18.tv_in1k",
-        "iterations": 1000,
-        "batch_size": 8,
-        "average": 0.98,
-    },
+    "fast": {"backbone": "resnet18.tv_in1k", "iterations": 1000, "batch_size": 8},
 }
 
 

@@ -263,10 +263,8 @@ class Detector:
             if has_masks
             else "no masks, image metrics only"
         )
-        average = self.config.average
-        weights = f", weights averaged with decay {average}" if average else ""
         return (
-            f"{height}x{width} px, iteration {self.config.iterations} (last){weights}, labels from "
+            f"{height}x{width} px, iteration {self.config.iterations} (last), labels from "
             f"folders, {pixel}; F1-max uses the labels to choose its threshold"
         )
 

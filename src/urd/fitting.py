@@ -80,14 +80,14 @@ def fit(
 
     # Without held-out images the reference is the training images, whose scores are optimistic.
     reference = holdout or SyntheticValidation(material.train, config.seed)
-    scores = reference.score(networks.result)
+    scores = reference.score(networks.model)
     header = _header(config, material, expert, scores, held_out=holdout is not None)
     if out is not None:
-        save_model(out / MODEL_NAME, networks.result, header)
+        save_model(out / MODEL_NAME, networks.model, header)
         for name in _OF_AN_OLDER_MODEL:
             (out / name).unlink(missing_ok=True)
         _remove_checkpoint(out / "checkpoint")
-    return networks.result.eval(), header, material.failures
+    return networks.model.eval(), header, material.failures
 
 
 def pick_device(name: str) -> torch.device:

@@ -16,6 +16,7 @@ from urd.metrics import METRICS
 
 COLUMNS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "aupro_per_image")
 MISSING = "-"
+_FEW = 4  # categories that get a table each; more get one table per metric
 Result = dict[str, Any]
 
 
@@ -73,7 +74,7 @@ def write_tables(
 
 
 def make_tables(suite: Suite, results: Sequence[Result], labels: dict[str, str]) -> list[Table]:
-    """Per data set: means over categories; then each category, by metric; then intervals."""
+    """Per data set: means over categories; then each category; then intervals."""
     tables = []
     for data in suite.data:
         of_data = [result for result in results if result["data"] == data]
@@ -87,8 +88,11 @@ def make_tables(suite: Suite, results: Sequence[Result], labels: dict[str, str])
             for category in categories
             for label in names
         }
-        tables.append(_summary(suite, data, caption, categories, names, cells))
         if len(categories) > 1:
+            tables.append(_summary(suite, data, caption, categories, names, cells))
+        if len(categories) <= _FEW:
+            tables += [_summary(suite, data, caption, [c], names, cells) for c in categories]
+        else:
             tables += [
                 _by_category(data, caption, column, categories, names, cells)
                 for column in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
@@ -126,14 +130,15 @@ def _summary(
         seeds = sorted({r["settings"]["seed"] for group in groups for r in group})
         values = [[_mean_of_seed(groups, seed, column) for seed in seeds] for column in COLUMNS]
         rows.append([label, _count(groups), *(_cell(of_column) for of_column in values)])
+    whole = len(categories) == len(_distinct(suite, lambda job: job.category, data))
     for row in suite.published:
-        if row["data"] == data:
+        if row["data"] == data and whole:
             figures = (f"{row[c]:.1f}" if c in row else MISSING for c in COLUMNS)
             note = f", {row['note']}" if row.get("note") else ""
             rows.append([f"{row['name']} (published: {row['source']}{note})", MISSING, *figures])
-    title = f"{data}: mean over {len(categories)} categories" if len(categories) > 1 else data
-    if len(categories) == 1:
-        title = f"{data}/{categories[0]}"
+    title = f"{data}/{categories[0]}"
+    if len(categories) > 1:
+        title = f"{data}: mean over {len(categories)} categories"
     return Table(title, caption, ["", "jobs", *(METRICS[c] for c in COLUMNS)], rows)
 
 
@@ -186,10 +191,9 @@ def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
         for key, value in jobs[0].settings.items()
         if key != "seed" and all(job.settings[key] == value for job in jobs)
     }
-    shown = ("backbone", "iterations", "batch_size", "holdout", "foreground", "average")
-    parts.append(
-        ", ".join(f"{key} {shared[key]}" for key in shown if key in shared).replace("_", " ") + "."
-    )
+    shown = ("backbone", "iterations", "batch_size", "holdout", "foreground")
+    said = (f"{key.replace('_', ' ')} {shared[key]}" for key in shown if key in shared)
+    parts.append(", ".join(said) + ".")
     protocols = sorted({result["protocol"] for result in results})
     parts += [f"Protocol: {protocol}." for protocol in protocols[:1]]
     if len(protocols) > 1:

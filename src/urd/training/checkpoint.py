@@ -77,10 +77,6 @@ def load_checkpoint(folder: Path, networks: Networks) -> None:
     tensors = load_file(folder / STATE_NAME)
     model = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     networks.model.load_state_dict(model)
-    if networks.average is not None:
-        prefix = "average."
-        average = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        networks.average.load_state_dict(average)
     for name, optimizer in _optimizers(networks).items():
         prefix = f"{name}_optimizer."
         of_optimizer = {
@@ -98,8 +94,6 @@ def _optimizers(networks: Networks) -> dict[str, Optimizer]:
 
 def _state(networks: Networks) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value for name, value in networks.model.state_dict().items()}
-    if networks.average is not None:
-        tensors |= {f"average.{n}": value for n, value in networks.average.state_dict().items()}
     for name, optimizer in _optimizers(networks).items():
         for index, of_parameter in optimizer.state_dict()["state"].items():
             for key, value in of_parameter.items():

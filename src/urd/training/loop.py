@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from urd.config import FitConfig
 from urd.networks import VARIANTS, Encoder, TeacherStudent
@@ -78,10 +77,9 @@ def build_networks(expert: Encoder, config: FitConfig, device: torch.device) -> 
     student_optimizer = _adam(model.student, config.student_lr)
     if not variant.expert:
         model.teacher.requires_grad_(False).eval()
-        return Networks(model, student_optimizer, average=_average(model, config))
+        return Networks(model, student_optimizer)
     frozen = _place(copy.deepcopy(expert), device).requires_grad_(False).eval()
-    teacher_optimizer = _adam(model.teacher, config.teacher_lr)
-    return Networks(model, student_optimizer, frozen, teacher_optimizer, _average(model, config))
+    return Networks(model, student_optimizer, frozen, _adam(model.teacher, config.teacher_lr))
 
 
 def train(
@@ -112,14 +110,12 @@ def train(
         for iteration in range(first, config.iterations):
             set_learning_rates(networks, config, iteration)
             losses = train_iteration(networks, data, config, iteration, autocast)
-            if networks.average is not None:
-                networks.average.update_parameters(networks.model)
             done = iteration + 1
             curve.add(losses, config.batch_size)
             if done % _LOG_EVERY == 0 or done == config.iterations:
                 progress.update(done, curve.write(done))
             if validate is not None and _validation_is_due(done, config):
-                curve.write_validation(done, validate(networks.result))
+                curve.write_validation(done, validate(networks.model))
             if stop_requested():
                 save(done)
                 raise Interrupted(
@@ -131,7 +127,7 @@ def train(
             ):
                 save(done)
                 saved_at = time.monotonic()
-    if not all(torch.isfinite(t).all() for t in networks.result.state_dict().values()):
+    if not all(torch.isfinite(t).all() for t in networks.model.state_dict().values()):
         raise NotFinite(f"NaN or Inf in the weights after iteration {config.iterations}")
 
 
@@ -223,14 +219,6 @@ def _place(module: NetworkT, device: torch.device) -> NetworkT:
 
 def _adam(module: nn.Module, lr: float) -> torch.optim.Adam:
     return torch.optim.Adam(module.parameters(), lr, ADAM_BETAS, fused=True)
-
-
-def _average(model: TeacherStudent, config: FitConfig) -> AveragedModel | None:
-    """Of weights and of the running statistics that belong to them."""
-    if config.average == 0:
-        return None
-    ema = get_ema_multi_avg_fn(config.average)
-    return AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
 
 
 def _validation_is_due(done: int, config: FitConfig) -> bool:

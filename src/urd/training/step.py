@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from urd.networks import Encoder, TeacherStudent
 from urd.training.losses import (
@@ -26,21 +24,12 @@ Autocast = Callable[[], AbstractContextManager[object]]
 
 @dataclass
 class Networks:
-    """What is trained, and by which optimisers; no expert means a frozen teacher.
-
-    `average` follows the weights where a moving average is asked for.
-    """
+    """What is trained, and by which optimisers; no expert means a frozen teacher."""
 
     model: TeacherStudent
     student_optimizer: Optimizer
     expert: Encoder | None = None
     teacher_optimizer: Optimizer | None = None
-    average: AveragedModel | None = None
-
-    @property
-    def result(self) -> TeacherStudent:
-        """What is validated and saved: the average, or the weights as they are."""
-        return self.model if self.average is None else cast(TeacherStudent, self.average.module)
 
 
 def train_with_expert(
