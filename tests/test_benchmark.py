@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -16,11 +17,13 @@ import time
 import pytest
 import yaml
 from conftest import TINY
+from filelock import FileLock
 
 from urd.benchmark import Places, read_suite, run_suite, shipped_suites, tables
-from urd.benchmark.runner import RESULTS_NAME
+from urd.benchmark.job import run_job
+from urd.benchmark.runner import RESULTS_NAME, _Fingerprints
 from urd.benchmark.tables import make_tables, tidy_csv
-from urd.errors import UsageError
+from urd.errors import UrdError, UsageError
 from urd.metrics import METRICS
 
 
@@ -90,7 +93,7 @@ def test_a_job_is_its_settings_and_files_and_not_where_they_lie(suite_file):
         ({"colour": 1}, "unknown key 'colour'"),
         ({"data": {"mvtec": "all"}}, "unknown data 'mvtec'"),
         ({"data": {"mvtec_ad": ["nut"]}}, "no category 'nut'"),
-        ({"data": {}, "settings_for": {}}, "no jobs"),
+        ({"data": {}, "settings_for": {}}, "the key 'data' is missing"),
         ({"settings": {"iteration": 3}}, "unknown option 'iteration'"),
         ({"settings": {"device": "cpu"}}, "belongs to a machine"),
         ({"settings": {"preset": "slow"}}, "unknown preset 'slow'"),
@@ -98,7 +101,18 @@ def test_a_job_is_its_settings_and_files_and_not_where_they_lie(suite_file):
         ({"vary": {"variant": ["rdx"]}}, "choose from rd"),
         ({"published": [{"name": "A", "data": "visa"}]}, "data that the suite has not"),
         ({"published": [{"name": "A", "data": "folder"}]}, "without source"),
-        ({"title": None, "data": 3}, "is not a suite"),
+        ({"title": "x", "data": 3}, "is not a suite"),
+        ({"title": None}, "the key 'title' is missing"),
+        ({"seeds": [0, 0]}, "names something twice"),
+        ({"seeds": [1.7]}, "whole numbers"),
+        ({"seeds": [True]}, "whole numbers"),
+        ({"seeds": [float("inf")]}, "whole numbers"),
+        ({"vary": {"seed": [1, 2]}}, "seeds are given as"),
+        ({"settings": {"seed": 7}}, "seeds are given as"),
+        ({"vary": {"preset": ["paper", "fast"]}}, "vary those that you mean"),
+        ({"vary": {"backbone": "abc"}}, "vary backbone is a list"),
+        ({"data": {"folder": "whole"}, "settings_for": {}}, "data folder is a list"),
+        ({"published": [{"name": "A", "source": "b", "data": "folder", "x": 1}]}, "with 'x'"),
     ],
 )
 def test_what_is_no_suite_says_why(suite_file, change, message):
@@ -107,6 +121,66 @@ def test_what_is_no_suite_says_why(suite_file, change, message):
     with pytest.raises(UsageError, match=message) as error:
         read_suite(str(suite_file))
     assert "\n" not in str(error.value)
+
+
+def test_categories_that_yaml_reads_as_numbers(suite_file):
+    suite_file.write_text("title: x\ndata: {btad: [01, 02]}\n")
+    assert [job.category for job in read_suite(str(suite_file)).jobs] == ["01", "02"]
+
+
+def test_places_that_the_suite_has_no_use_for(suite_file, places, tmp_path):
+    suite = read_suite(str(suite_file))
+    for change, message in (
+        ({"roots": {**places.roots, "typo": tmp_path}}, "--root typo"),
+        ({"weights": {"resnet18": places.weights["*"]}}, "no backbone resnet18"),
+        ({"weights": {"*": "absent.pth"}}, r"no weight file at absent\.pth"),
+        ({"textures": "absent"}, "no texture folder at absent"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run_suite(suite, tmp_path / "out", dataclasses.replace(places, **change))
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_images_are_other_jobs(suite_file, places, roots, tmp_path):
+    """Digests hold what the images are, and not where they lie."""
+    suite, moved = read_suite(str(suite_file)), tmp_path / "moved"
+    shutil.copytree(roots, moved / "root")
+    there = dataclasses.replace(places, roots={"folder": moved / "root"})
+    before, after = (_Fingerprints(suite, p).of(suite.jobs[0]) for p in (places, there))
+    assert before == after
+    image = moved / "root/whole/train/good/000.png"
+    image.write_bytes((moved / "root/whole/train/good/001.png").read_bytes())
+    changed = _Fingerprints(suite, there)
+    assert changed.of(suite.jobs[0])["images"] != before["images"]
+    assert changed.of(suite.jobs[2]) == _Fingerprints(suite, places).of(suite.jobs[2])
+
+
+def test_two_suites_do_not_work_in_one_folder(suite_file, places, tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(UrdError, match="another suite is at work"),
+    ):
+        run_suite(read_suite(str(suite_file)), tmp_path / "out", places)
+
+
+def test_a_damaged_results_file_is_one_line(suite_file, places, tmp_path):
+    (tmp_path / "out").mkdir()
+    for content in ("[", "[{}]", '[{"digest": "a"}]', "3"):
+        (tmp_path / "out" / RESULTS_NAME).write_text(content)
+        with pytest.raises(UrdError, match="is not a results file of a suite"):
+            run_suite(read_suite(str(suite_file)), tmp_path / "out", places)
+
+
+def test_what_a_stopped_job_left_behind_never_blocks_it(data, tiny_config, tmp_path):
+    """Its checkpoint is cut in half: it begins anew."""
+    options = {**tiny_config.to_dict(), "holdout": 0.0}
+    order = {"data_path": str(data), "options": options, "resamples": 0, "identity": {}}
+    (tmp_path / "run" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(options))
+    (tmp_path / "run" / "checkpoint" / "state.safetensors").write_bytes(b"half")
+    (tmp_path / "job.json").write_text(json.dumps(order))
+    assert run_job(tmp_path)["n_good"] == 4
 
 
 def test_unknown_suites_and_missing_roots(suite_file, tmp_path):
@@ -144,7 +218,8 @@ def test_a_failed_job_stops_nothing_and_is_the_only_one_done_again(
     assert results[:2] == json.loads(before)
     assert [r["settings"]["iterations"] for r in results] == [3, 3, 2, 2]
     assert all(set(METRICS) <= set(r) and "image_auroc_low" in r for r in results)
-    assert not list((out / "jobs").iterdir())
+    # What is left is of the failed jobs, which are others since their data have changed.
+    assert {path.name.split("-")[1] for path in (out / "jobs").iterdir()} == {"partial"}
     assert "4 of 4 jobs done" in (out / "tiny.md").read_text()
     assert (out / "tiny.tex").exists()
     assert len(list(csv.DictReader(io.StringIO((out / "tiny.csv").read_text())))) == 4
@@ -228,6 +303,8 @@ def result(job, **metrics):
         "protocol": "of a test, 10 % & more",
         "machine": {"cpu": "a processor", "gpu": None},
         "fit_seconds": 1.0,
+        "encoder": {"pretrained": False},
+        "textures": "procedural",
         **metrics,
     }
 

@@ -34,6 +34,10 @@ def store(path, array):
         ("a.npy", MAP.astype(np.float16)),
         ("a.npy", MAP[None]),
         ("a.npy", MAP[..., None]),
+        ("a.npy", MAP.astype(">f4")),
+        ("a.npy", MAP.astype(np.longdouble)),
+        ("a.npy", (MAP * 2**30).astype(np.uint32)),
+        ("a.npy", np.asfortranarray(MAP)),
         ("a.png", (MAP * 255).astype(np.uint8)),
         ("a.png", (MAP * 65535).astype(np.uint16)),
     ],
@@ -41,7 +45,9 @@ def store(path, array):
 def test_a_map_is_read_as_it_was_written(tmp_path, name, array):
     found = read_map(store(tmp_path / name, array))
     assert np.array_equal(found, array.reshape(20, 30))
-    assert found.dtype == (array.dtype if array.dtype.kind == "f" else np.float32)
+    exact = array.dtype.itemsize <= 2 or array.dtype.newbyteorder("=") == np.float32
+    assert found.dtype == (np.float32 if exact else np.float64)
+    assert found.dtype.isnative
 
 
 def test_write_map_resizes_and_keeps_float32(tmp_path):
@@ -58,11 +64,14 @@ def test_what_is_no_map_says_so(tmp_path):
     cut.write_bytes(cut.read_bytes()[:200])
     pickled = tmp_path / "pickled.npy"
     np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
+    header = tmp_path / "header.npy"
+    header.write_bytes(b"\x93NUMPY\x01\x00\x0b\x00{'descr': (\n")
     colour = save(np.zeros((9, 9, 3), np.uint8), tmp_path / "colour.png")
     cases = (
         text,
         cut,
         pickled,
+        header,
         colour,
         tmp_path / "absent.tiff",
         store(tmp_path / "v.npy", MAP[0]),
@@ -111,6 +120,19 @@ def test_the_folders_test_and_ground_truth_are_found(stored):
     assert measured(root, "a", "a") == expected
 
 
+def test_a_picture_beside_the_folders_changes_nothing(stored):
+    root, expected = stored
+    save(np.zeros((5, 5, 3), np.uint8), root / "maps" / "overview.png")
+    assert measured(root) == expected
+
+
+def test_a_good_image_with_a_mask_that_marks_is_refused(stored):
+    root, _ = stored
+    save(np.full((20, 30), 255, np.uint8), root / "gt/good/001_mask.png")
+    with pytest.raises(UsageError, match=r"001\.tiff is a good image, but its mask marks"):
+        measured(root)
+
+
 def test_several_masks_of_an_image_mark_together(stored):
     root, expected = stored
     mask = root / "gt/dent/005_mask.png"
@@ -132,6 +154,9 @@ def test_maps_and_masks_side_by_side_without_folders(stored):
         store(root / "flat" / f"{path.stem}.npy", read_map(path))
     found = measured(root, "flat", "masks")
     assert {name: found[name] for name in METRICS} == {name: expected[name] for name in METRICS}
+    black = np.zeros((20, 30), np.uint8)
+    save(black, root / "masks" / "005_mask.png")  # together they mark what 005.png marks
+    assert measured(root, "flat", "masks")["aupro"] == expected["aupro"]
     (root / "masks" / "000.png").unlink()
     with pytest.raises(UsageError, match="good images need a black one"):
         find_maps(root / "flat", root / "masks")

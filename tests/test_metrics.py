@@ -372,12 +372,49 @@ def test_resamples_draw_good_and_defective_images_apart():
 
 def test_the_same_call_gives_the_same_intervals():
     maps, masks = random_case(6, 40, np.float32)
-    results = [
-        evaluate_maps(maps, np.arange(4.0), kinds([0, 1, 1, 1]), masks, resamples=50)
-        for _ in range(2)
-    ]
+    maps, masks, defects = maps * 2, masks * 2, kinds([0, 1, 1, 1]) * 2
+    results = [evaluate_maps(maps, np.arange(8.0), defects, masks, resamples=50) for _ in range(2)]
     assert results[0] == results[1]
     assert "aupro_per_image_low" in results[0]
+
+
+def test_a_resample_without_regions_does_not_count():
+    """One of three defective images lost its mask: 1 resample in 27 has no region at all."""
+    rng = np.random.default_rng(7)
+    masks = [np.zeros((30, 30), bool) for _ in range(8)]
+    maps = [rng.random((30, 30)) for _ in masks]
+    for index in (5, 6):
+        masks[index][5:9, 5:9] = True
+        maps[index][masks[index]] += 0.9
+    defects = kinds([0] * 5 + [1] * 3)
+    found = evaluate_maps(maps, np.arange(8.0), defects, masks, resamples=2000)
+    for name in ("pixel_auroc", "aupro", "aupro_per_image"):
+        assert found[f"{name}_low"] > 0.9
+    assert found["pixel_ap_low"] > 0.3
+    masks[6][:] = False  # now 8 in 27: too many to speak of 95 %
+    found = evaluate_maps(maps, np.arange(8.0), defects, masks, resamples=2000)
+    assert "aupro_low" not in found
+    assert "image_auroc_low" in found
+
+
+def test_one_image_of_a_class_gives_no_interval():
+    maps = [np.random.default_rng(i).random((4, 4)) for i in range(3)]
+    found = evaluate_maps(maps, np.arange(3.0), ["good", "good", "bad"], None, resamples=50)
+    assert found["image_auroc"] == 1.0
+    assert not any(name.endswith("_low") for name in found)
+
+
+def test_masks_of_whole_numbers_are_masks_and_good_images_have_none():
+    maps, masks = random_case(5, 50, np.float32)
+    defects = kinds(mask.any() for mask in masks)
+    whole = [mask.astype(np.uint8) * 255 for mask in masks]
+    scores = np.arange(4.0)
+    assert evaluate_maps(maps, scores, defects, whole) == evaluate_maps(
+        maps, scores, defects, masks
+    )
+    assert aupro(maps, whole) == aupro(maps, masks)
+    with pytest.raises(ValueError, match="image 1 is a good image, but its mask marks something"):
+        evaluate_maps(maps, scores, ["good", "good", "bad", "bad"], masks)
 
 
 def test_memory_does_not_grow_with_the_set(monkeypatch):

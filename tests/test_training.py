@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from conftest import picture, save
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from urd import Detector, fitting
 from urd.config import FitConfig
@@ -312,6 +312,27 @@ def test_the_old_model_stays_until_the_new_one_is_done(data, tiny_config, tmp_pa
     assert Detector.fit(data, run, resume=True).config.seed == 1
     assert (run / "model.safetensors").read_bytes() != before
     assert not (run / "evaluation.json").exists()
+
+
+def test_weights_may_lie_elsewhere_on_resume_but_must_be_the_same(
+    data, tiny_config, tmp_path, monkeypatch
+):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    run, moved = tmp_path / "run", tmp_path / "moved.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting.SyntheticValidation, "score", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Detector.fit(data, run, config=tiny_config)
+    others = {name: value + 1 for name, value in load_file(tiny_config.weights).items()}
+    save_file(others, moved)
+    with pytest.raises(UsageError, match="other weights"):
+        Detector.fit(data, run, resume=True, weights=str(moved))
+    moved.write_bytes(Path(tiny_config.weights).read_bytes())
+    Detector.fit(data, run, resume=True, weights=str(moved))
+    Detector.fit(data, tmp_path / "whole", config=tiny_config)
+    assert_same_weights(run, tmp_path / "whole")
 
 
 def test_resume_refuses_other_textures(data, tiny_config, tmp_path, monkeypatch):

@@ -29,8 +29,9 @@ CONFIG_NAME = "config.yaml"
 # Written about a model by other verbs; they end when another model takes its place.
 _OF_AN_OLDER_MODEL = ("evaluation.json", "report.html")
 _EXPERT_NAME = "expert.safetensors"
-# What may change when a run is continued: none of it changes the course of the training.
-_FREE_ON_RESUME = {"iterations", "device", "checkpoint_seconds"}
+# What may change when a run is continued: none of it changes the course of the training. Weights
+# and textures may lie elsewhere now; that they are the same is seen from their fingerprints.
+_FREE_ON_RESUME = {"iterations", "device", "checkpoint_seconds", "weights", "textures"}
 
 
 def fit(
@@ -149,7 +150,8 @@ def _fixed_settings(config: FitConfig) -> dict[str, Any]:
 
 def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> None:
     """A checkpoint is continued with its settings, on its images, and not beyond its end."""
-    _same_settings(saved["settings"], facts["settings"])
+    before = FitConfig.from_mapping(saved["settings"])  # an option that is new has its default
+    _same_settings(_fixed_settings(before), facts["settings"])
     for name, what in (("fingerprint", "images"), ("synthesis_fingerprint", "textures or masks")):
         if saved[name] != facts[name]:
             raise UsageError(f"--resume on other {what} than the run was started with")
@@ -171,6 +173,10 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
         raise UrdError(
             f"{checkpoint / _EXPERT_NAME} can not be read; pass --overwrite to train anew"
         ) from error
+    if Path(config.weights).is_file():
+        now = load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
+        if fingerprint(now) != fingerprint(encoder):
+            raise UsageError("--resume with other weights than the run was started with")
     return encoder
 
 

@@ -11,14 +11,15 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from urd.data import GOOD, list_images, list_masks, read_masks
+from urd.data import GOOD, list_images, list_masks, masks_by_name, read_masks
 from urd.data.decoding import MAX_PIXELS
 from urd.errors import UrdError, UsageError, first_line
 from urd.files import write_atomically
 from urd.metrics import TestImage
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
-_GOOD_FOLDERS = (GOOD, "ok")  # of MVTec's data sets and of BTAD
+_GOOD_FOLDERS = (GOOD, "ok", "Normal")  # of MVTec's data sets, BTAD and VisA
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we report it ourselves
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ def write_map(path: Path, anomaly_map: np.ndarray, size: tuple[int, int]) -> Non
 
 
 def read_map(path: Path) -> np.ndarray:
-    """(H, W) scores, floating; whole numbers become float32.
+    """(H, W) scores, float32 or float64: the smaller one that holds the file's values.
 
     Raises:
         UrdError: not a readable map; a picture in colour is none.
     """
     try:
         array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_image(path)
-    except (OSError, ValueError, EOFError, cv2.error) as error:
+    except Exception as error:  # a damaged file raises errors of many types in both libraries
         raise UrdError(
             f"{path}: can not be read as an anomaly map ({first_line(error)})"
         ) from error
@@ -57,7 +58,8 @@ def read_map(path: Path) -> np.ndarray:
             f"{path}: an anomaly map is one number per pixel, (H, W); this is {array.dtype} of "
             f"shape {array.shape}"
         )
-    return array if array.dtype.kind == "f" else array.astype(np.float32)
+    small = np.can_cast(array.dtype, np.float32)
+    return array.astype(np.float32 if small else np.float64, copy=False)
 
 
 def find_maps(maps: Path, masks: Path) -> list[MapFile]:
@@ -75,7 +77,7 @@ def find_maps(maps: Path, masks: Path) -> list[MapFile]:
             raise UsageError(f"no folder of {what} at {folder}")
     maps = maps / "test" if (maps / "test").is_dir() else maps
     masks = masks / "ground_truth" if (masks / "ground_truth").is_dir() else masks
-    found = _flat(maps, masks) if list_images(maps, MAP_SUFFIXES) else _by_type(maps, masks)
+    found = _by_type(maps, masks) or _flat(maps, masks)
     if not found:
         raise UsageError(
             f"no maps in {maps}: expected <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
@@ -151,18 +153,16 @@ def _by_type(maps: Path, masks: Path) -> list[MapFile]:
 
 
 def _flat(maps: Path, masks: Path) -> list[MapFile]:
-    known: dict[str, Path] = {}
-    for path in list_images(masks):
-        known[path.stem.removesuffix("_mask")] = path
+    known = masks_by_name(masks)
     found = []
     for name, path in _by_name(maps).items():
         if name not in known:
             raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
-        mask = known.pop(name)
-        defect = "defective" if read_masks((mask,)).any() else GOOD
-        found.append(MapFile(path, defect, (mask,)))
-    if known:
-        first = next(iter(known.values()))
+        of_image = known.pop(name)
+        defect = "defective" if read_masks(of_image).any() else GOOD
+        found.append(MapFile(path, defect, of_image))
+    if found and known:
+        first = next(iter(known.values()))[0]
         raise UsageError(f"{len(known)} masks have no map in {maps}, first: {first}")
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import sys
 import threading
 import time
@@ -31,7 +32,15 @@ def run_job(folder: Path) -> dict[str, Any]:
     run = folder / RUN_NAME
     resume = (run / "config.yaml").exists()
     began = time.monotonic()
-    detector = Detector.fit(order["data_path"], run, resume=resume, **order["options"])
+    try:
+        detector = Detector.fit(order["data_path"], run, resume=resume, **order["options"])
+    except UrdError:
+        if not resume:
+            raise
+        # Whatever a killed job has left, the job itself can always be done from its beginning.
+        resume, began = False, time.monotonic()
+        shutil.rmtree(run)
+        detector = Detector.fit(order["data_path"], run, **order["options"])
     fitted = time.monotonic()
     measured = detector.evaluate(order["data_path"], resamples=order["resamples"])
     result = {
@@ -41,6 +50,7 @@ def run_job(folder: Path) -> dict[str, Any]:
         "fit_seconds": None if resume else round(fitted - began, 1),
         "evaluate_seconds": round(time.monotonic() - fitted, 1),
         "training": detector.header.data,
+        "encoder": detector.header.encoder,
         "machine": machine(detector.device),
     }
     write_json(folder / RESULT_NAME, result)

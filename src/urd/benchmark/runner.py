@@ -10,11 +10,14 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from urd.benchmark.job import JOB_NAME, RESULT_NAME, RUN_NAME
 from urd.benchmark.suite import PLAIN, Job, Suite
@@ -25,6 +28,7 @@ from urd.files import make_folder, write_json
 from urd.progress import Progress
 
 RESULTS_NAME = "results.json"
+_NEEDED = ("digest", "data", "category", "settings", "protocol", "machine", "encoder", "textures")
 _CORES_PER_JOB = 8  # below, one job at a time uses all cores best
 
 
@@ -75,13 +79,27 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
     Raises:
         UsageError: data that the suite needs is not where `places` says.
     """
-    paths = {(job.data, job.category): _data_path(job, places) for job in suite.jobs}
-    for data, category in paths:
-        read_layout(paths[data, category])
-    fingerprint = _Fingerprints(places)
+    _check(suite, places)
+    fingerprint = _Fingerprints(suite, places)
     digests = {job.digest(fingerprint.of(job)): job for job in suite.jobs}
     labels = {digest: job.label for digest, job in digests.items()}
     make_folder(out)
+    lock_file = FileLock(out / ".lock")
+    try:
+        lock_file.acquire(timeout=0)
+    except Timeout as error:
+        raise UrdError(
+            f"another suite is at work in {out}; wait for it, or give another --out"
+        ) from error
+    try:
+        return _run_missing(suite, out, places, digests, labels)
+    finally:
+        lock_file.release()
+
+
+def _run_missing(
+    suite: Suite, out: Path, places: Places, digests: dict[str, Job], labels: dict[str, str]
+) -> Outcome:
     known = _known(out)
     outcome = Outcome(kept=[job.name for digest, job in digests.items() if digest in known])
     todo = {digest: job for digest, job in digests.items() if digest not in known}
@@ -102,7 +120,7 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
     def do(digest: str, job: Job) -> None:
         device = free.get()
         try:
-            order = _order(job, digest, paths[job.data, job.category], places, device)
+            order = _order(job, digest, places, device)
             result = _run(out / "jobs" / _folder_name(job, digest), order, len(devices), running)
             with lock:
                 known[digest] = result
@@ -133,6 +151,23 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
     return outcome
 
 
+def _check(suite: Suite, places: Places) -> None:
+    """Refuse what would be noticed by the first job, or by nobody."""
+    for name in places.roots:
+        if name not in suite.data:
+            raise UsageError(
+                f"--root {name}=...: the suite has no {name}, but {', '.join(suite.data)}"
+            )
+    tags = {job.settings["backbone"] for job in suite.jobs}
+    for tag, file in places.weights.items():
+        if tag != "*" and tag not in tags:
+            raise UsageError(f"--weights {tag}=...: the suite has no backbone {tag}")
+        if file not in ("auto", "none") and not Path(file).is_file():
+            raise UsageError(f"no weight file at {file}")
+    if places.textures != "procedural" and not Path(places.textures).is_dir():
+        raise UsageError(f"no texture folder at {places.textures}")
+
+
 def _data_path(job: Job, places: Places) -> str:
     root = places.roots.get(job.data)
     if root is None:
@@ -143,24 +178,46 @@ def _data_path(job: Job, places: Places) -> str:
 
 
 class _Fingerprints:
-    """Of the files that jobs read beside their images; each file is read once."""
+    """Of all files that jobs read: images, masks, weights, textures. Each is read once."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, suite: Suite, places: Places) -> None:
         self._places = places
-        self._weights: dict[str, str] = {}
-        textures = Path(places.textures)
-        self._textures = places.textures
-        if textures.is_dir():
-            files = sorted(p for p in textures.rglob("*") if p.is_file())
-            listing = [(str(p.relative_to(textures)), p.stat().st_size) for p in files]
-            self._textures = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+        self._images: dict[tuple[str, str], str] = {}
+        for job in suite.jobs:
+            if (job.data, job.category) not in self._images:
+                data_set = read_layout(_data_path(job, places))
+                samples = [*data_set.train, *data_set.test]
+                files = [path for sample in samples for path in (sample.path, *sample.masks)]
+                self._images[job.data, job.category] = _of_files(files, data_set.root.parent)
+        tags = {job.settings["backbone"] for job in suite.jobs}
+        weights = {places.weights_of(tag) for tag in tags}
+        self._weights = {name: _of_path(name) for name in weights}
+        self._textures = _of_path(places.textures)
 
     def of(self, job: Job) -> dict[str, str]:
-        weights = self._places.weights_of(job.settings["backbone"])
-        if weights not in self._weights:
-            content = Path(weights).read_bytes() if Path(weights).is_file() else weights.encode()
-            self._weights[weights] = hashlib.sha256(content).hexdigest()
-        return {"weights": self._weights[weights], "textures": self._textures}
+        return {
+            "images": self._images[job.data, job.category],
+            "weights": self._weights[self._places.weights_of(job.settings["backbone"])],
+            "textures": self._textures,
+        }
+
+
+def _of_path(name: str) -> str:
+    """Of a file, of a folder's files, or of a word such as `auto`."""
+    path = Path(name)
+    if path.is_dir():
+        return _of_files([p for p in path.rglob("*") if p.is_file()], path)
+    return _of_files([path], path.parent) if path.is_file() else name
+
+
+def _of_files(files: Iterable[Path], root: Path) -> str:
+    """Of names below `root` and contents; a file that can not be read counts by its name."""
+    digest = hashlib.sha256()
+    for path in sorted(set(files)):
+        digest.update(str(path.relative_to(root)).encode(errors="surrogateescape") + b"\0")
+        with suppress(OSError):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _known(out: Path) -> dict[str, dict[str, Any]]:
@@ -171,7 +228,7 @@ def _known(out: Path) -> dict[str, dict[str, Any]]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             for result in content if isinstance(content, list) else [content]:
-                known[result["digest"]] = result
+                known[result["digest"]] = {key: result[key] for key in _NEEDED} | result
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UrdError(f"{file} is not a results file of a suite; move it away") from error
     return known
@@ -195,14 +252,14 @@ def _folder_name(job: Job, digest: str) -> str:
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in p) for p in parts)
 
 
-def _order(job: Job, digest: str, path: str, places: Places, device: str) -> dict[str, Any]:
+def _order(job: Job, digest: str, places: Places, device: str) -> dict[str, Any]:
     local = {
         "weights": places.weights_of(job.settings["backbone"]),
         "textures": places.textures,
         "device": device,
     }
     return {
-        "data_path": path,
+        "data_path": _data_path(job, places),
         "options": {**job.settings, **local},
         "resamples": places.resamples,
         "identity": {
@@ -210,6 +267,7 @@ def _order(job: Job, digest: str, path: str, places: Places, device: str) -> dic
             "data": job.data,
             "category": job.category,
             "settings": job.settings,
+            "textures": "procedural" if places.textures == "procedural" else "a folder",
         },
     }
 
@@ -228,7 +286,7 @@ def _run(
     make_folder(folder)
     write_json(folder / JOB_NAME, order)
     threads = max(1, (os.cpu_count() or 1) // parallel)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     command = [sys.executable, "-m", "urd.benchmark.job", str(folder)]
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(

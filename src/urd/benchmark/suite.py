@@ -15,9 +15,10 @@ import yaml
 from urd.config import PRESETS, FitConfig
 from urd.data import SOURCES
 from urd.errors import UsageError, first_line
+from urd.metrics import METRICS
 
 _SUITES = Path(__file__).parent / "suites"
-# Where files lie and how fast the machine is: no part of what a job is.
+# Where files lie and what the machine is like: no part of what a job is.
 _OF_THE_MACHINE = ("device", "weights", "textures", "checkpoint_seconds")
 PLAIN = "folder"
 _KEYS = {"title", "about", "data", "settings", "settings_for", "vary", "seeds", "published"}
@@ -48,7 +49,7 @@ class Job:
         return f"{self.data}/{self.category}, {self.label}, seed {self.seed}"
 
     def digest(self, inputs: Mapping[str, str]) -> str:
-        """What makes two jobs the same: data, settings, and the fingerprints of weights and
+        """What makes two jobs the same: settings, and the fingerprints of images, weights and
         textures (`inputs`); not the label.
 
         Settings at their default do not count, so that results outlive a new option.
@@ -98,13 +99,13 @@ def read_suite(name: str) -> Suite:
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"can not read {path} as YAML: {first_line(error)}") from error
     try:
         return _suite(path.stem, content)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+    except (TypeError, ValueError, AttributeError, KeyError, ArithmeticError) as error:
         raise UsageError(f"{path} is not a suite: {first_line(error)}") from error
 
 
@@ -112,15 +113,25 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
     unknown = set(content) - _KEYS
     if unknown:
         raise UsageError(f"unknown key '{min(unknown)}'; known are {', '.join(sorted(_KEYS))}")
-    vary = {key: list(values) for key, values in content.get("vary", {}).items()}
-    seeds = [int(seed) for seed in content.get("seeds", [0])]
+    for key in ("title", "data"):
+        if not content.get(key):
+            raise UsageError(f"the key '{key}' is missing")
+    vary = {key: _list(f"vary {key}", v) for key, v in (content.get("vary") or {}).items()}
+    seeds = _list("seeds", content.get("seeds", [0]))
+    if not all(type(seed) is int for seed in seeds):
+        raise UsageError(f"seeds are whole numbers, not {seeds}")
     categories = {data: _categories(data, which) for data, which in content["data"].items()}
     places = {f"{d}/{c}" for d, inside in categories.items() for c in inside} | set(categories)
-    exceptions = dict(content.get("settings_for", {}))
+    base = content.get("settings") or {}
+    exceptions = content.get("settings_for") or {}
     for place in exceptions:
         if place not in places:
             raise UsageError(f"settings_for '{place}', but the suite has no such data")
-    base = dict(content.get("settings", {}))
+    for layer in (base, vary, *exceptions.values()):
+        if "seed" in layer:
+            raise UsageError("seeds are given as 'seeds: [0, 1, 2]'")
+    if "preset" in vary:
+        raise UsageError("a preset is many options: vary those that you mean")
     jobs = [
         Job(
             data,
@@ -141,22 +152,30 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
     ]
     if not jobs:
         raise UsageError("the suite has no jobs")
-    published = [_published(row, set(categories)) for row in content.get("published", [])]
-    return Suite(name, str(content["title"]), str(content.get("about", "")), jobs, published)
+    published = [_published(row, set(categories)) for row in content.get("published") or []]
+    return Suite(name, str(content["title"]), str(content.get("about") or ""), jobs, published)
+
+
+def _list(what: str, values: Any) -> list[Any]:
+    if not isinstance(values, list) or not values:
+        raise UsageError(f"{what} is a list, such as [a, b]")
+    if any(value in values[:index] for index, value in enumerate(values)):
+        raise UsageError(f"{what} names something twice")
+    return values
 
 
 def _categories(data: str, which: Any) -> list[str]:
-    if data == PLAIN:
-        return [str(category) for category in which]
-    if data not in SOURCES:
+    if data != PLAIN and data not in SOURCES:
         raise UsageError(f"unknown data '{data}': choose from {PLAIN}, {', '.join(SOURCES)}")
-    known = SOURCES[data].categories
-    if which == "all":
-        return list(known)
-    for category in which:
-        if str(category) not in known:
-            raise UsageError(f"{data} has no category '{category}': {', '.join(known)}")
-    return [str(category) for category in which]
+    if which == "all" and data != PLAIN:
+        return list(SOURCES[data].categories)
+    # YAML reads an unquoted 01 as a number.
+    named = [f"{c:02}" if type(c) is int else str(c) for c in _list(f"data {data}", which)]
+    for category in named:
+        if data != PLAIN and category not in SOURCES[data].categories:
+            known = ", ".join(SOURCES[data].categories)
+            raise UsageError(f"{data} has no category '{category}': {known}")
+    return named
 
 
 def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +191,7 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
         merged |= {key: value for key, value in layer.items() if key != "preset"}
     for key in _OF_THE_MACHINE:
         if key in merged:
-            raise UsageError(f"'{key}' belongs to a machine: give it on the command line")
+            raise UsageError(f"'{key}' belongs to a machine and not into a suite")
     settings = FitConfig.from_mapping(merged).to_dict()
     return {key: value for key, value in settings.items() if key not in _OF_THE_MACHINE}
 
@@ -184,4 +203,7 @@ def _published(row: Mapping[str, Any], data: set[str]) -> dict[str, Any]:
         if not row.get(key):
             raise UsageError(f"published row without {key}")
     metrics = {key: float(value) for key, value in row.items() if key not in _PUBLISHED_KEYS}
+    for key in metrics:
+        if key not in METRICS:
+            raise UsageError(f"published row with '{key}'; metrics are {', '.join(METRICS)}")
     return {**{key: row[key] for key in _PUBLISHED_KEYS if key in row}, **metrics}

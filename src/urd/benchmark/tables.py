@@ -105,7 +105,16 @@ def tidy_csv(results: Sequence[Result], labels: dict[str, str]) -> str:
     """One row per job: data, settings, every metric and its interval, seconds."""
     first = ("data", "category", "label")
     settings = sorted({key for result in results for key in result["settings"]})
-    skipped = {"digest", "settings", "machine", "training", "protocol", *first, *settings}
+    skipped = {
+        "digest",
+        "settings",
+        "machine",
+        "training",
+        "encoder",
+        "protocol",
+        *first,
+        *settings,
+    }
     others = list(dict.fromkeys(key for r in results for key in r if key not in skipped))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*first, *settings, *others, "protocol"])
@@ -194,6 +203,10 @@ def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
     shown = ("backbone", "iterations", "batch_size", "holdout", "foreground")
     said = (f"{key.replace('_', ' ')} {shared[key]}" for key in shown if key in shared)
     parts.append(", ".join(said) + ".")
+    if not all(result["encoder"]["pretrained"] for result in results):
+        parts.append("The encoder is untrained.")
+    textures = sorted({result["textures"] for result in results})
+    parts += [f"Textures: {' and '.join(textures)}."] if textures else []
     protocols = sorted({result["protocol"] for result in results})
     parts += [f"Protocol: {protocol}." for protocol in protocols[:1]]
     if len(protocols) > 1:
@@ -251,10 +264,18 @@ def _count(groups: Sequence[Sequence[Result]]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 
-_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {"±": r"$\pm$", "~": r"\textasciitilde{}"}
+_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "±": r"$\pm$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+}
 
 
 def _escape(text: str) -> str:

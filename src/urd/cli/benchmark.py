@@ -70,7 +70,7 @@ def benchmark(
         return
     places = Places(
         roots={name: Path(root) for name, root in map(_named, roots)},
-        weights=dict(_named(text) if "=" in text else ("*", text) for text in weights),
+        weights=dict(_weights(text) for text in weights),
         textures=textures,
         device=device,
         parallel=jobs,
@@ -89,6 +89,12 @@ def benchmark(
     )
     if outcome.failed:
         raise SystemExit(1)
+
+
+def _weights(text: str) -> tuple[str, str]:
+    """A tag holds no slash, so that a path with = in it is one."""
+    tag, equals, file = text.partition("=")
+    return (tag, file) if equals and "/" not in tag else ("*", text)
 
 
 def _named(text: str) -> tuple[str, str]:

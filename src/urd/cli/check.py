@@ -14,10 +14,11 @@ _TITLES = {
     "unreadable": "can not be used",
     "mask_size": "masks of another size than their image",
     "empty_mask": "masks that mark nothing",
+    "marked_good_image": "masks of good images that mark something",
     "mask_without_image": "masks without image",
     "defective_without_mask": "defective images without mask",
     "duplicate": "images that are there more than once",
-    "train_test_leak": "training images that are in the test set too",
+    "train_test_leak": "images of the training (or validation) set that are in another set too",
 }
 _SHOWN = 10
 

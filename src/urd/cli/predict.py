@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from urd.detector import Detector, Prediction
 
 _NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
+_MAP_NAME_BYTES = 240
 COLUMNS = ("path", "score", "width", "height", "overlay", "map", "error")
 
 
@@ -54,6 +57,7 @@ def predict(
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device)
     make_folder(out)
+    _forget(out)
     rows = _predict(detector, paths, out, batch_size, maps)
     failed = [row for row in rows if row["error"]]
     for row in failed:
@@ -66,7 +70,8 @@ def predict(
 def find_images(names: Sequence[str], out: Path) -> list[Path]:
     """Files as they are, folders as the images below them, globs as what they match.
 
-    Hidden files are passed over, and so is what an earlier call has left in `out`.
+    Hidden files are passed over, and so are masks in `ground_truth` and what an earlier call has
+    left in `out`.
 
     Raises:
         UsageError: a folder or glob without images.
@@ -80,6 +85,8 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
         if path.is_dir():
             below = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
             matches = [p for p in below if not p.name.startswith(".") and out not in p.parents]
+            masks = path / "ground_truth"  # MVTec AD 2 keeps them among the test images
+            matches = [p for p in matches if masks not in p.parents]
         elif glob.has_magic(name) and not path.exists():
             matches = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - absolute globs too
         else:
@@ -89,6 +96,19 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
             raise UsageError(f"no images in {name}")
         found += matches
     return list(dict.fromkeys(found))
+
+
+def _forget(out: Path) -> None:
+    """Delete the pictures and maps that an earlier call has listed: they are of other weights."""
+    listing = out / "predictions.jsonl"
+    if not listing.exists():
+        return
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            row = json.loads(line)
+            for name in filter(None, (row.get("overlay"), row.get("map"))):
+                if (out / name).resolve().is_relative_to(out.resolve()):
+                    (out / name).unlink(missing_ok=True)
 
 
 def _predict(
@@ -153,33 +173,36 @@ def _row(
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:
     """`overlays/NAME.png` for each image, with folder or number where two names are alike."""
-    return _unique(
-        [(path, ("", f"{_short(path.parent.name)}_")) for path in paths], "overlays", "png"
-    )
+    names = [_short(path.stem, _NAME_BYTES) for path in paths]
+    folders = [_short(path.parent.name, _NAME_BYTES) for path in paths]
+    both = [f"{folder}_{name}" for folder, name in zip(folders, names, strict=True)]
+    return [f"overlays/{name}.png" for name in _unique(zip(names, both, strict=True))]
 
 
 def map_names(paths: Sequence[Path]) -> list[str]:
     """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect."""
-    folders = [(path, (f"{_short(path.parent.resolve().name)}/",)) for path in paths]
-    return _unique(folders, "maps", "tiff")
+    candidates = (
+        (f"{path.parent.resolve().name}/{_short(path.stem, _MAP_NAME_BYTES)}",) for path in paths
+    )
+    return [f"maps/{name}.tiff" for name in _unique(candidates)]
 
 
-def _unique(
-    prefixed: Sequence[tuple[Path, tuple[str, ...]]], folder: str, suffix: str
-) -> list[str]:
-    """The first of the prefixes that makes a name unlike the earlier ones, else with a number."""
+def _unique(candidates: Iterable[tuple[str, ...]]) -> list[str]:
+    """The first of each image's candidates that is not taken, else the last one with a number.
+
+    Names that differ in case only are alike: on some file systems they are one.
+    """
     taken: set[str] = set()
     names = []
-    for path, prefixes in prefixed:
-        candidates = [f"{prefix}{_short(path.stem)}" for prefix in prefixes]
-        candidates += [f"{candidates[-1]}_{n}" for n in range(2, len(prefixed) + 2)]
-        name = next(c for c in candidates if c.lower() not in taken)
+    for of_image in candidates:
+        numbered = (f"{of_image[-1]}_{n}" for n in itertools.count(2))
+        name = next(c for c in itertools.chain(of_image, numbered) if c.lower() not in taken)
         taken.add(name.lower())
-        names.append(f"{folder}/{name}.{suffix}")
+        names.append(name)
     return names
 
 
-def _short(name: str) -> str:
+def _short(name: str, length: int) -> str:
     from urd.files import printable
 
-    return printable(Path(name)).encode()[:_NAME_BYTES].decode(errors="ignore")
+    return printable(Path(name)).encode()[:length].decode(errors="ignore")

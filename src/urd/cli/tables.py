@@ -18,11 +18,12 @@ resamples_option = click.option(
 def metrics_table(title: str, result: dict[str, Any]) -> None:
     """Print a result of `urd.metrics.evaluate`; types of defect follow where there are several."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from urd.metrics.protocol import describe
 
-    table = Table("metric", title=title, title_justify="left")
+    table = Table("metric", title=escape(title), title_justify="left")
     table.add_column("value", justify="right")
     if any(name.endswith("_low") for name in result):
         table.add_column("95 % interval")
@@ -30,10 +31,14 @@ def metrics_table(title: str, result: dict[str, Any]) -> None:
         table.add_row(*row[: len(table.columns)])
     console = Console()
     console.print(table)
+    if result.get("n_vanished_masks"):
+        console.print(
+            f"{result['n_vanished_masks']} masks vanished on resizing: no region of theirs counts."
+        )
     types = [name.partition(":")[2] for name in result if name.startswith("image_auroc:")]
     if len(types) > 1:
         of_types = Table("defect", "image AUROC", "AUPRO", title="By type of defect")
         for name in types:
             values = (result.get(f"{metric}:{name}") for metric in ("image_auroc", "aupro"))
-            of_types.add_row(name, *("-" if v is None else f"{v:.4f}" for v in values))
+            of_types.add_row(escape(name), *("-" if v is None else f"{v:.4f}" for v in values))
         console.print(of_types)

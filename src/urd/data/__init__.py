@@ -1,7 +1,15 @@
 """From folders to images: layouts of the data sets, safe decoding, the in-memory store."""
 
 from urd.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_mask, read_masks, read_rgb
-from urd.data.layouts import GOOD, DataSet, Sample, list_images, list_masks, read_layout
+from urd.data.layouts import (
+    GOOD,
+    DataSet,
+    Sample,
+    list_images,
+    list_masks,
+    masks_by_name,
+    read_layout,
+)
 from urd.data.sources import SOURCES, Source
 from urd.data.store import Failure, decode_all, decode_or_refuse, resize_rgb
 
@@ -18,6 +26,7 @@ __all__ = [
     "decode_or_refuse",
     "list_images",
     "list_masks",
+    "masks_by_name",
     "read_layout",
     "read_mask",
     "read_masks",

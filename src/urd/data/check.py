@@ -88,8 +88,9 @@ def _check_masks(
             problems["mask_size"].append(
                 f"{mask} is {marked.shape[1]}x{marked.shape[0]}, its image {size[1]}x{size[0]}"
             )
-        if not marked.any() and sample.defective:
-            problems["empty_mask"].append(str(mask))
+        if marked.any() != sample.defective:
+            kind = "empty_mask" if sample.defective else "marked_good_image"
+            problems[kind].append(str(mask))
 
 
 def _find_copies(

@@ -136,13 +136,19 @@ def list_masks(ground_truth: Path) -> dict[str, dict[str, tuple[Path, ...]]]:
     """
     found: dict[str, dict[str, tuple[Path, ...]]] = {}
     for of_type in _folders(ground_truth):
-        masks: dict[str, tuple[Path, ...]] = {}
-        for path in list_images(of_type):
-            name = path.stem.removesuffix("_mask")
-            masks[name] = (*masks.get(name, ()), path)
+        found[of_type.name] = masks_by_name(of_type)
         for of_image in _folders(of_type):
-            masks[of_image.name] = (*masks.get(of_image.name, ()), *list_images(of_image))
-        found[of_type.name] = masks
+            before = found[of_type.name].get(of_image.name, ())
+            found[of_type.name][of_image.name] = (*before, *list_images(of_image))
+    return found
+
+
+def masks_by_name(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Mask files directly in a folder, by the name of their image: `000_mask.png`, `000.png`."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in list_images(folder):
+        name = path.stem.removesuffix("_mask")
+        found[name] = (*found.get(name, ()), path)
     return found
 
 

@@ -138,9 +138,12 @@ def aupro_of(curves: Curves, weights: Floats, limit: float) -> Floats:
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """The middle 95 % of the resamples."""
+    """The middle 95 % of the resamples; NaN unless the metric is defined in nearly all of them."""
+    known = values[~np.isnan(values)]
+    if len(known) < CONFIDENCE * len(values):
+        return float("nan"), float("nan")
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+    low, high = np.quantile(known, [tail, 1 - tail])
     return float(low), float(high)
 
 
@@ -152,10 +155,11 @@ def _ranking_of(curves: Curves, weights: Floats) -> dict[str, Floats]:
     precision = true[:, at] / np.maximum(true[:, at] + false[:, at], 1e-12)
     steps = np.diff(recall[:, at], axis=1, prepend=0.0)
     f1 = 2 * precision * recall[:, at] / np.maximum(precision + recall[:, at], 1e-12)
+    undefined = np.isnan(rate[:, 0]) | np.isnan(recall[:, 0])
     return {
         "auroc": _area(rate, recall, 1.0),
-        "ap": (precision * steps).sum(axis=1),
-        "f1max": f1.max(axis=1),
+        "ap": np.where(undefined, np.nan, (precision * steps).sum(axis=1)),
+        "f1max": np.where(undefined, np.nan, f1.max(axis=1)),
     }
 
 
@@ -171,7 +175,8 @@ def _area(x: Floats, y: Floats, limit: float) -> Floats:
 
 
 def _ratio(values: Floats, totals: Floats) -> Floats:
-    return values / np.maximum(totals, 1e-12)[:, None]
+    """NaN where a resample has none of what is counted."""
+    return values / np.where(totals > 0, totals, np.nan)[:, None]
 
 
 def _batches(weights: Floats) -> list[Floats]:

@@ -77,6 +77,9 @@ def survey(image: TestImage, has_masks: bool) -> Survey:
 
 def load_checked(image: TestImage) -> tuple[Scores, Mask]:
     anomaly_map, mask = image.load()
+    mask = np.asarray(mask, bool)
+    if image.defect == GOOD and mask.any():
+        raise UsageError(f"{image.name} is a good image, but its mask marks something")
     if anomaly_map.ndim != 2 or not anomaly_map.size:
         raise UsageError(f"the map of {image.name} has the shape {anomaly_map.shape}, not (H, W)")
     if anomaly_map.shape != mask.shape:

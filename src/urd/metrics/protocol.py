@@ -55,9 +55,9 @@ def evaluate(
 
     Beside them `n_good`, `n_defective`, `n_vanished_masks`, per type of defect
     `image_auroc:TYPE` and `aupro:TYPE`, and with `resamples` the limits of 95 % bootstrap
-    intervals over images, `NAME_low` and `NAME_high`.
+    intervals over images, `NAME_low` and `NAME_high`; none where a class has a single image.
 
-    The memory needed grows with the defective pixels (about 40 bytes each), not with the maps.
+    The memory needed grows with the defective pixels (about @@ bytes each), not with the maps.
 
     Args:
         has_masks: false: image metrics only.
@@ -85,7 +85,7 @@ def evaluate(
             image.defective and survey.regions == 0
             for image, survey in zip(images, surveys, strict=True)
         )
-    if resamples:
+    if resamples and _enough(defective):
         generator = np.random.default_rng(seed)
         weights = resample(defective, resamples, generator)
         _put_intervals(found, "image", image_curves(scores, defective), weights)
@@ -93,8 +93,9 @@ def evaluate(
             _put_intervals(found, "pixel", pixel_curves(images, surveys, positives), weights)
             of_images = np.array([survey.per_image for survey in surveys])
             known = ~np.isnan(of_images)
-            share = weights[:, known] / np.maximum(weights[:, known].sum(1, keepdims=True), 1)
-            _put_interval(found, "aupro_per_image", share @ of_images[known])
+            drawn = weights[:, known].sum(axis=1)
+            means = weights[:, known] @ of_images[known] / np.where(drawn > 0, drawn, np.nan)
+            _put_interval(found, "aupro_per_image", means)
     return found
 
 
@@ -187,6 +188,12 @@ def _put(found: dict[str, Any], values: dict[str, float]) -> None:
     found.update({name: None if np.isnan(value) else value for name, value in values.items()})
 
 
+def _enough(defective: np.ndarray) -> bool:
+    """Two images of each class that is there: one alone would be drawn every time."""
+    sizes = np.bincount(defective.astype(int))
+    return bool((sizes[sizes > 0] > 1).all()) and len(defective) > 0
+
+
 def _put_intervals(found: dict[str, Any], level: str, curves: Curves, weights: Floats) -> None:
     if not curves.positive_count.any() or not curves.negative_count.any():
         return
@@ -198,5 +205,6 @@ def _put_intervals(found: dict[str, Any], level: str, curves: Curves, weights: F
 
 
 def _put_interval(found: dict[str, Any], name: str, values: Floats) -> None:
-    if found.get(name) is not None:
-        found[f"{name}_low"], found[f"{name}_high"] = interval(values)
+    low, high = interval(values)
+    if found.get(name) is not None and not np.isnan(low):
+        found[f"{name}_low"], found[f"{name}_high"] = low, high

@@ -8,6 +8,7 @@ thread have to be in memory. With one class empty a metric is undefined: NaN.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,20 +58,23 @@ def rank(positives: Scores, negatives: Iterable[Callable[[], Scores]]) -> Ranks:
     last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
     distinct = scores[last][::-1]  # ascending: neighbours in the search stay in the cache
 
-    def search(load: Callable[[], Scores]) -> tuple[Counts, Counts, int]:
+    not_above = np.zeros(len(distinct), np.int64)
+    below = np.zeros(len(distinct), np.int64)
+    lock = threading.Lock()
+
+    def search(load: Callable[[], Scores]) -> int:
         chunk = load()
         chunk.sort()
-        below_or_equal = np.searchsorted(chunk, distinct, side="right")
-        below = np.searchsorted(chunk, distinct, side="left")
-        return len(chunk) - below_or_equal, len(chunk) - below, len(chunk)
+        add(not_above, np.searchsorted(chunk, distinct, side="right"))
+        add(below, np.searchsorted(chunk, distinct, side="left"))
+        return len(chunk)
 
-    above = np.zeros(len(distinct), np.int64)
-    at_least = np.zeros(len(distinct), np.int64)
-    total = 0
-    for chunk_above, chunk_at_least, size in map_in_threads(search, negatives):
-        above += chunk_above
-        at_least += chunk_at_least
-        total += size
+    def add(total: Counts, places: Counts) -> None:
+        with lock:  # whole numbers: the order of the threads does not matter
+            total += places
+
+    total = sum(map_in_threads(search, negatives))
+    above, at_least = total - not_above, total - below
     # From distinct scores, ascending, back to all scores, descending.
     group = np.cumsum(np.append(False, last[:-1]))[: len(scores)]
     return Ranks(order, above[::-1][group], at_least[::-1][group], last, total)

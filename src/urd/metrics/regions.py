@@ -48,6 +48,7 @@ def aupro_from(ranks: Ranks, shares: Floats, regions: int, limit: float = FPR_LI
 
 def aupro(maps: Sequence[Scores], masks: Sequence[Mask], limit: float = FPR_LIMIT) -> float:
     """Exact AUPRO over a whole set of (H, W) maps and masks."""
+    masks = [np.asarray(mask, bool) for mask in masks]
     pairs = list(zip(maps, masks, strict=True))
     positives = np.concatenate([m[mask] for m, mask in pairs])
     shares, counts = zip(*(region_shares(mask) for mask in masks), strict=True)
