@@ -203,11 +203,11 @@ class _Fingerprints:
 
 
 def _of_path(name: str) -> str:
-    """Of a file, of a folder's files, or of a word such as `auto`."""
+    """Of a file's content, of a folder's files, or of a word such as `auto`."""
     path = Path(name)
     if path.is_dir():
         return _of_files([p for p in path.rglob("*") if p.is_file()], path)
-    return _of_files([path], path.parent) if path.is_file() else name
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else name
 
 
 def _of_files(files: Iterable[Path], root: Path) -> str:
@@ -228,7 +228,9 @@ def _known(out: Path) -> dict[str, dict[str, Any]]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             for result in content if isinstance(content, list) else [content]:
-                known[result["digest"]] = {key: result[key] for key in _NEEDED} | result
+                if not set(_NEEDED) <= set(result):
+                    raise ValueError("not a result")
+                known[result["digest"]] = result
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UrdError(f"{file} is not a results file of a suite; move it away") from error
     return known
