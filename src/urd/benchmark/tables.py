@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,31 +73,38 @@ def write_tables(
     write_text(out / f"{suite.name}.csv", tidy_csv(results, labels))
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """The results of one data set, by category and label."""
+
+    data: str
+    caption: str
+    categories: list[str]
+    labels: list[str]
+    cells: dict[tuple[str, str], list[Result]]
+
+
 def make_tables(suite: Suite, results: Sequence[Result], labels: dict[str, str]) -> list[Table]:
     """Per data set: means over categories; then each category; then intervals."""
     tables = []
     for data in suite.data:
-        of_data = [result for result in results if result["data"] == data]
-        categories = _distinct(suite, lambda job: job.category, data)
-        names = _distinct(suite, lambda job: job.label, data)
-        caption = _caption(suite, of_data, data)
-        cells = {
-            (category, label): [
-                r for r in of_data if r["category"] == category and labels[r["digest"]] == label
+        grid = _grid(suite, data, results, labels)
+        published = [row for row in suite.published if row["data"] == data]
+        if len(grid.categories) > 1:
+            title = f"{data}: mean over {len(grid.categories)} categories"
+            tables.append(_summary(title, grid, grid.categories, published))
+        if len(grid.categories) <= _FEW:
+            alone = len(grid.categories) == 1
+            tables += [
+                _summary(f"{data}/{c}", grid, [c], published if alone else [])
+                for c in grid.categories
             ]
-            for category in categories
-            for label in names
-        }
-        if len(categories) > 1:
-            tables.append(_summary(suite, data, caption, categories, names, cells))
-        if len(categories) <= _FEW:
-            tables += [_summary(suite, data, caption, [c], names, cells) for c in categories]
         else:
             tables += [
-                _by_category(data, caption, column, categories, names, cells)
+                _by_category(grid, column)
                 for column in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
             ]
-        tables.append(_intervals(data, caption, categories, names, cells))
+        tables.append(_intervals(grid))
     return tables
 
 
@@ -125,71 +132,59 @@ def tidy_csv(results: Sequence[Result], labels: dict[str, str]) -> str:
     return text.getvalue()
 
 
+def _grid(suite: Suite, data: str, results: Sequence[Result], labels: dict[str, str]) -> _Grid:
+    jobs = [job for job in suite.jobs if job.data == data]
+    of_data = [result for result in results if result["data"] == data]
+    cells: dict[tuple[str, str], list[Result]] = {(job.category, job.label): [] for job in jobs}
+    for result in of_data:
+        cells[result["category"], labels[result["digest"]]].append(result)
+    return _Grid(
+        data,
+        _caption(suite, of_data, data),
+        list(dict.fromkeys(job.category for job in jobs)),
+        list(dict.fromkeys(job.label for job in jobs)),
+        cells,
+    )
+
+
 def _summary(
-    suite: Suite,
-    data: str,
-    caption: str,
-    categories: list[str],
-    names: list[str],
-    cells: dict[tuple[str, str], list[Result]],
+    title: str, grid: _Grid, categories: list[str], published: list[dict[str, Any]]
 ) -> Table:
     rows = []
-    for label in names:
-        groups = [cells[category, label] for category in categories]
+    for label in grid.labels:
+        groups = [grid.cells[category, label] for category in categories]
         seeds = sorted({r["settings"]["seed"] for group in groups for r in group})
         values = [[_mean_of_seed(groups, seed, column) for seed in seeds] for column in COLUMNS]
         rows.append([label, _count(groups), *(_cell(of_column) for of_column in values)])
-    whole = len(categories) == len(_distinct(suite, lambda job: job.category, data))
-    for row in suite.published:
-        if row["data"] == data and whole:
-            figures = (f"{row[c]:.1f}" if c in row else MISSING for c in COLUMNS)
-            note = f", {row['note']}" if row.get("note") else ""
-            rows.append([f"{row['name']} (published: {row['source']}{note})", MISSING, *figures])
-    title = f"{data}/{categories[0]}"
-    if len(categories) > 1:
-        title = f"{data}: mean over {len(categories)} categories"
-    return Table(title, caption, ["", "jobs", *(METRICS[c] for c in COLUMNS)], rows)
+    for row in published:
+        figures = (f"{row[c]:.1f}" if c in row else MISSING for c in COLUMNS)
+        note = f", {row['note']}" if row.get("note") else ""
+        rows.append([f"{row['name']} (published: {row['source']}{note})", MISSING, *figures])
+    return Table(title, grid.caption, ["", "jobs", *(METRICS[c] for c in COLUMNS)], rows)
 
 
-def _by_category(
-    data: str,
-    caption: str,
-    column: str,
-    categories: list[str],
-    names: list[str],
-    cells: dict[tuple[str, str], list[Result]],
-) -> Table:
-    rows = [
-        [
-            category,
-            _count([cells[category, label] for label in names]),
-            *(_cell([_percent(r, column) for r in cells[category, label]]) for label in names),
-        ]
-        for category in categories
-    ]
-    title = f"{data}: {METRICS[column]} by category"
-    return Table(title, caption, ["category", "jobs", *names], rows)
-
-
-def _intervals(
-    data: str,
-    caption: str,
-    categories: list[str],
-    names: list[str],
-    cells: dict[tuple[str, str], list[Result]],
-) -> Table:
+def _by_category(grid: _Grid, column: str) -> Table:
     rows = []
-    for category in categories:
-        for label in names:
-            of_cell = cells[category, label]
-            limits = [_limits(of_cell, column) for column in COLUMNS]
-            rows.append([category, label, *limits])
+    for category in grid.categories:
+        groups = [grid.cells[category, label] for label in grid.labels]
+        cells = (_cell([_percent(result, column) for result in group]) for group in groups)
+        rows.append([category, _count(groups), *cells])
+    title = f"{grid.data}: {METRICS[column]} by category"
+    return Table(title, grid.caption, ["category", "jobs", *grid.labels], rows)
+
+
+def _intervals(grid: _Grid) -> Table:
+    rows = [
+        [category, label, *(_limits(grid.cells[category, label], column) for column in COLUMNS)]
+        for category in grid.categories
+        for label in grid.labels
+    ]
     note = (
         "95 % bootstrap intervals over the test images, the mean of the limits over seeds: how far "
         "other test images could move a figure. "
     )
     header = ["category", "", *(METRICS[c] for c in COLUMNS)]
-    return Table(f"{data}: intervals", note + caption, header, rows)
+    return Table(f"{grid.data}: intervals", note + grid.caption, header, rows)
 
 
 def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
@@ -221,10 +216,6 @@ def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
         else "Percent; mean ± standard deviation over seeds, where there are several."
     )
     return " ".join(parts)
-
-
-def _distinct(suite: Suite, key: Callable[[Any], str], data: str) -> list[str]:
-    return list(dict.fromkeys(key(job) for job in suite.jobs if job.data == data))
 
 
 def _mean_of_seed(groups: Sequence[Sequence[Result]], seed: int, column: str) -> float | None:
