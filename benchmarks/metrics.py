@@ -4,10 +4,10 @@
 
 On 83 synthetic maps of 256 px and 83 of 900 px (21 good; blobs of many sizes as defects): all pixel
 metrics of `urd.metrics` together; scikit-learn's AUROC and AP alone; the per-image AUPRO at 200
-thresholds alone, written plainly (the regions are found anew for each threshold, or once per image);
+thresholds alone, written plainly (the regions found anew for each threshold, or once per image);
 and, by the interpreter of an environment in which it is installed, anomalib's AUPRO, AUROC and
-F1Max. Figures that should agree are compared. Each measurement runs in a process of its own, so that
-its peak memory is its own.
+F1Max. Figures that should agree are compared. Each measurement runs in a process of its own, so
+that its peak memory is its own.
 """
 
 from __future__ import annotations
