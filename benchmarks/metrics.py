@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -159,10 +158,12 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure[0], Path(options.measure[1]))))
         return
+    from urd.machine import machine  # not above: anomalib's environment has no urd
+
     interpreters = dict.fromkeys(list(MEASURED)[:-1], sys.executable)
     if options.anomalib:
         interpreters["anomalib"] = options.anomalib
-    result: dict[str, object] = {"images": IMAGES, "machine": platform.processor()}
+    result: dict[str, object] = {"images": IMAGES, "machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
             file = Path(folder) / f"{size}.npz"

@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional
-from variants import machine
 
 from urd.config import FitConfig
 from urd.files import write_json
 from urd.fitting import pick_device
+from urd.machine import machine
 from urd.material import normalisation
 from urd.networks import VARIANTS, Encoder, TeacherStudent
 from urd.networks.weights import load_encoder

@@ -14,7 +14,7 @@ import urd
 SOURCE = Path(urd.__file__).parent
 # A module may import those of its own row and of the rows above it.
 ROWS = [
-    ("urd", "urd.errors", "urd.seeding", "urd.files", "urd.progress", "urd.config"),
+    ("urd", "urd.errors", "urd.seeding", "urd.files", "urd.progress", "urd.config", "urd.machine"),
     ("urd.networks",),
     ("urd.synthesis",),
     ("urd.data",),

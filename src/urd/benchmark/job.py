@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
 import sys
 import threading
@@ -16,12 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import urd.progress
 from urd.detector import Detector
 from urd.errors import UrdError, first_line
 from urd.files import write_json
+from urd.machine import machine
 
 JOB_NAME, RESULT_NAME, RUN_NAME = "job.json", "result.json", "run"
 
@@ -55,21 +53,6 @@ def run_job(folder: Path) -> dict[str, Any]:
     }
     write_json(folder / RESULT_NAME, result)
     return result
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = platform.processor()
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        lines = cpu_info.read_text(encoding="utf-8").splitlines()
-        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
-    return {
-        "cpu": model,
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "torch": torch.__version__,
-    }
 
 
 def _end_with_the_parent() -> None:
