@@ -21,6 +21,7 @@ SIZE = 256
 _SIDE = 320  # rendered with a margin, so that perspective leaves no empty corner
 _NAMES = tuple(FAMILIES)
 _SCALES = (5.0, 70.0)
+_CONTRAST_AT_LEAST = 8.0
 
 # What a scene's parameters are and how many values each may take.
 PARAMETERS = {
@@ -42,7 +43,15 @@ class Scene:
 
 
 def render_scene(seed: int, index: int) -> Scene:
-    rng = np.random.default_rng((seed, index))
+    """The scene of these numbers; one that shows next to nothing is drawn anew."""
+    for attempt in range(20):
+        scene = _draw(np.random.default_rng((seed, index, attempt)), index)
+        if scene.image.std(axis=(0, 1)).max() >= _CONTRAST_AT_LEAST:
+            break
+    return scene
+
+
+def _draw(rng: Random, index: int) -> Scene:
     name = _NAMES[index % len(_NAMES)]  # every family equally often
     log_scale = rng.random()
     layout = int(rng.choice(4, p=[0.5, 0.2, 0.2, 0.1]))
