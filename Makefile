@@ -13,8 +13,8 @@ test: check
 	$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 check: $(VENV)/.installed
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks pretraining
+	$(BIN)/ruff format --check src tests benchmarks pretraining
 	$(BIN)/mypy
 
 $(VENV)/.installed: pyproject.toml

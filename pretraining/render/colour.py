@@ -29,4 +29,6 @@ def palette(rng: Random, colours: int) -> Field:
 def coloured(tone: Field, colours: Field) -> Field:
     """(H, W, 3): the palette's colours, in order, spread evenly over tones 0 to 1."""
     places = np.linspace(0, 1, len(colours))
-    return np.stack([np.interp(tone, places, colours[:, c]) for c in range(3)], -1).astype(np.float32)
+    return np.stack([np.interp(tone, places, colours[:, c]) for c in range(3)], -1).astype(
+        np.float32
+    )

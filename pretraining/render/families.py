@@ -1,7 +1,7 @@
 """Families of surfaces: each a function of a generator, a size and a scale.
 
-A family is different from the others in how it comes about, not only in its numbers; it answers with
-what the scene then colours, lights and photographs.
+A family is different from the others in how it comes about, not only in its numbers; it answers
+with what the scene then colours, lights and photographs.
 """
 
 from __future__ import annotations
@@ -62,8 +62,10 @@ def family(function: Family) -> Family:
     return function
 
 
-def _surface(rng: Random, height: Field, tone: Field, relief: float, gloss: Field | float | None = None) -> Surface:
-    """`relief`: deviation of the height in pixels at the most; drawn, as gloss is where not given."""
+def _surface(
+    rng: Random, height: Field, tone: Field, relief: float, gloss: Field | float | None = None
+) -> Surface:
+    """`relief`: the most that the height deviates, in pixels; how much is drawn, like the gloss."""
     if gloss is None:
         gloss = float(rng.uniform(0, 0.8) ** 2)
     shape = height.shape
@@ -117,8 +119,12 @@ def cracks(rng: Random, side: int, scale: float) -> Surface:
     width = rng.uniform(0.03, 0.15)
     ground = warped(rng, margin, scale * rng.uniform(0.02, 0.15), scale / 2)
     gaps = step(width, 0.3 * width, ground)
-    relief = -gaps + 0.15 * perlin(rng, side, scale, 4) + rng.choice([0, 0.6]) * unit(np.sqrt(margin))
-    return _surface(rng, relief, unit(perlin(rng, side, 3 * scale, 4)) + 0.2 * number - gaps, scale / 10)
+    relief = (
+        -gaps + 0.15 * perlin(rng, side, scale, 4) + rng.choice([0, 0.6]) * unit(np.sqrt(margin))
+    )
+    return _surface(
+        rng, relief, unit(perlin(rng, side, 3 * scale, 4)) + 0.2 * number - gaps, scale / 10
+    )
 
 
 @family
@@ -141,7 +147,9 @@ def leaves(rng: Random, side: int, scale: float) -> Surface:
         outline = _leaf(rng, size, kind) + rng.uniform(0, side, 2)
         points = np.round(outline * 16).astype(np.int32)
         cv2.fillPoly(tone, [points], float(rng.random()), cv2.LINE_AA, shift=4)
-        cv2.fillPoly(height, [points], float(number / count + rng.random() * 0.2), cv2.LINE_AA, shift=4)
+        cv2.fillPoly(
+            height, [points], float(number / count + rng.random() * 0.2), cv2.LINE_AA, shift=4
+        )
     grain = rng.uniform(0, 0.15) * perlin(rng, side, scale / 2, 3)
     return _surface(rng, cv2.GaussianBlur(height, (0, 0), 0.7), tone + grain, scale / 10)
 
@@ -151,9 +159,13 @@ def _leaf(rng: Random, size: float, kind: int) -> Field:
     if kind == 2:
         outline = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (1, rng.uniform(0.2, 1))
     else:
-        angle = np.linspace(0, 2 * np.pi, int(rng.integers(3, 8)) if kind == 1 else 24, endpoint=False)
+        angle = np.linspace(
+            0, 2 * np.pi, int(rng.integers(3, 8)) if kind == 1 else 24, endpoint=False
+        )
         radius = 1 + (rng.uniform(0, 0.5) * np.cos(rng.integers(2, 7) * angle) if kind == 3 else 0)
-        outline = np.stack([radius * np.cos(angle), rng.uniform(0.3, 1) * radius * np.sin(angle)], 1)
+        outline = np.stack(
+            [radius * np.cos(angle), rng.uniform(0.3, 1) * radius * np.sin(angle)], 1
+        )
     x, y = turned(outline[:, 0], outline[:, 1], rng.uniform(0, np.pi))
     return np.stack([x, y], 1) * size / 2
 
@@ -164,7 +176,9 @@ def weaves(rng: Random, side: int, scale: float) -> Surface:
     x, y = coordinates(side)
     pitch = max(3.0, 0.5 * scale)
     u = (x + rng.uniform(0, 0.2) * pitch * smooth(rng, side, 3 * scale)) / pitch
-    v = (y + rng.uniform(0, 0.2) * pitch * smooth(rng, side, 3 * scale)) / (pitch * rng.uniform(0.7, 1.4))
+    v = (y + rng.uniform(0, 0.2) * pitch * smooth(rng, side, 3 * scale)) / (
+        pitch * rng.uniform(0.7, 1.4)
+    )
     over, period, shift = [(1, 2, 1), (2, 3, 1), (2, 4, 1), (3, 4, 1), (4, 5, 2)][rng.integers(5)]
     i, j = np.floor(u).astype(int), np.floor(v).astype(int)
     warp_up = (i + shift * j) % period < over
@@ -227,15 +241,19 @@ def brushed(rng: Random, side: int, scale: float) -> Surface:
     """Metal after brush, lathe or mill: lines, circles or arcs."""
     x, y = coordinates(side)
     lines = standardised(
-        perlin(rng, side, max(2.0, scale / 6), 3, rng.uniform(10, 60)) + 0.3 * power_law(rng, side, 0.7, 12)
+        perlin(rng, side, max(2.0, scale / 6), 3, rng.uniform(10, 60))
+        + 0.3 * power_law(rng, side, 0.7, 12)
     )
     if rng.random() < 0.35:
         cx, cy = rng.uniform(-0.6, 0.6, 2) * side
         radius = np.hypot(x - cx, y - cy)
         turn = np.arctan2(y - cy, x - cx) * side / np.pi
         lines = cv2.remap(
-            lines, np.mod(turn, side).astype(np.float32), np.mod(radius, side).astype(np.float32),
-            cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP,
+            lines,
+            np.mod(turn, side).astype(np.float32),
+            np.mod(radius, side).astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_WRAP,
         )
     gloss = 0.3 + 0.7 * rng.random()
     return _surface(rng, lines, lines + 2 * smooth(rng, side, side / 2), 0.5, gloss)
@@ -270,7 +288,7 @@ def marble(rng: Random, side: int, scale: float) -> Surface:
     x, y = coordinates(side)
     fold = rng.uniform(1, 5) * perlin(rng, side, 4 * scale, 5)
     waves = np.sin((x + rng.uniform(-1, 1) * y) / scale * rng.uniform(0.3, 1.5) + fold)
-    veins = waves if rng.random() < 0.5 else -np.abs(waves) ** rng.uniform(0.2, 0.6)
+    veins = waves if rng.random() < 0.5 else -(np.abs(waves) ** rng.uniform(0.2, 0.6))
     return _surface(rng, veins, veins + 0.1 * perlin(rng, side, scale, 4), rng.uniform(0, 1))
 
 
@@ -283,12 +301,20 @@ def fibres(rng: Random, side: int, scale: float) -> Surface:
     main, spread = rng.uniform(0, np.pi), rng.choice([0.15, 0.5, np.pi])
     thickness = max(1, round(scale * rng.uniform(0.05, 0.25)))
     length, bend = scale * rng.uniform(2, 8), rng.uniform(0.02, 0.35)
-    angle = main + spread * rng.uniform(-1, 1, (count, 1)) + np.cumsum(bend * rng.standard_normal((count, 12)), 1)
+    angle = (
+        main
+        + spread * rng.uniform(-1, 1, (count, 1))
+        + np.cumsum(bend * rng.standard_normal((count, 12)), 1)
+    )
     steps = np.stack([np.cos(angle), np.sin(angle)], -1) * length / 12
     paths = np.cumsum(steps, axis=1) + rng.uniform(-0.1, 1.1, (count, 1, 2)) * side
     for index, path in enumerate(np.round(paths * 16).astype(np.int32)):
-        cv2.polylines(height, [path], False, float(index / count + 0.3), thickness, cv2.LINE_AA, shift=4)
-        cv2.polylines(tone, [path], False, float(rng.uniform(0.3, 1)), thickness, cv2.LINE_AA, shift=4)
+        cv2.polylines(
+            height, [path], False, float(index / count + 0.3), thickness, cv2.LINE_AA, shift=4
+        )
+        cv2.polylines(
+            tone, [path], False, float(rng.uniform(0.3, 1)), thickness, cv2.LINE_AA, shift=4
+        )
     return _surface(rng, cv2.GaussianBlur(height, (0, 0), 0.6), tone, thickness * 0.6)
 
 
@@ -339,9 +365,15 @@ def circuits(rng: Random, side: int, scale: float) -> Surface:
         cv2.polylines(canvas, [points], False, 1.0, width, cv2.LINE_AA, shift=4)
         if rng.random() < 0.6:
             for end in (points[0], points[-1]):
-                cv2.circle(pads, end.tolist(), round(pitch * 0.45 * 16), 1.0, -1, cv2.LINE_AA, shift=4)
+                cv2.circle(
+                    pads, end.tolist(), round(pitch * 0.45 * 16), 1.0, -1, cv2.LINE_AA, shift=4
+                )
     copper = np.maximum(canvas, pads)
-    tone = 0.1 * perlin(rng, side, scale, 3) + copper * rng.uniform(0.4, 1) + pads * rng.uniform(-0.5, 1)
+    tone = (
+        0.1 * perlin(rng, side, scale, 3)
+        + copper * rng.uniform(0.4, 1)
+        + pads * rng.uniform(-0.5, 1)
+    )
     return _surface(rng, copper, tone, 1.0, 0.2 + 0.6 * pads)
 
 
@@ -351,7 +383,9 @@ def print_(rng: Random, side: int, scale: float) -> Surface:
     page = np.zeros((side, side), np.uint8)
     size = max(0.25, scale / 28)
     line = 30 * size * rng.uniform(1.1, 2)
-    letters = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-/#%&()[]<>=*.,:"))
+    letters = np.array(
+        list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-/#%&()[]<>=*.,:")
+    )
     font = int(rng.choice([0, 1, 2, 3, 4, 6, 7]))
     y = rng.uniform(0, line)
     while y < side + line:
@@ -359,7 +393,9 @@ def print_(rng: Random, side: int, scale: float) -> Surface:
         left = int(rng.uniform(-20, side / 3))
         if kind < 0.7:
             text = "".join(rng.choice(letters, int(rng.integers(3, 24))))
-            cv2.putText(page, text, (left, int(y)), font, size, 255, max(1, round(1.5 * size)), cv2.LINE_AA)
+            cv2.putText(
+                page, text, (left, int(y)), font, size, 255, max(1, round(1.5 * size)), cv2.LINE_AA
+            )
         elif kind < 0.85:
             bars = np.repeat(rng.random(60) < 0.5, max(1, round(2 * size))).astype(np.uint8) * 255
             bars = bars[: max(1, side - max(left, 0))]

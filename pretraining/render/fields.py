@@ -101,7 +101,8 @@ def warped(rng: Random, field: Field, strength: float, scale: float) -> Field:
 def cells(rng: Random, side: int, scale: float, regular: float) -> tuple[Field, Field, Field]:
     """Worley cells: distance to the nearest point, margin to the second, and a number per cell.
 
-    `regular` 0: points anywhere; 1: on a grid. Distances are in units of `scale`, numbers in [0, 1].
+    `regular` 0: points anywhere; 1: on a grid. Distances are in units of `scale`, numbers in
+    [0, 1].
     """
     count = max(2, round(side / scale)) + 2
     lattice = np.stack(np.meshgrid(np.arange(count), np.arange(count)), -1).reshape(-1, 2) - 0.5
@@ -123,7 +124,7 @@ def cells(rng: Random, side: int, scale: float, regular: float) -> tuple[Field, 
 def grown(rng: Random, side: int, scale: float) -> Field:
     """Spots, stripes and mazes of reaction and diffusion: near excitation, far inhibition.
 
-    Each round subtracts a wide blur from a narrow one and saturates; `scale` follows from their widths.
+    Each round subtracts a wide blur from a narrow one and saturates; the widths set the scale.
     """
     field = white(rng, side)
     narrow = scale / 5
@@ -137,11 +138,13 @@ def grown(rng: Random, side: int, scale: float) -> Field:
 
 
 def iterated_functions(rng: Random, side: int) -> Field:
-    """Attractor of a random iterated function system (Barnsley), as the logarithm of its density."""
+    """Attractor of random iterated functions (Barnsley), as the logarithm of its density."""
     maps = rng.integers(2, 6)
     turns = rng.uniform(-np.pi, np.pi, (maps, 2))
     shrink = np.sort(rng.uniform(0.25, 0.85, (maps, 2)), axis=1)
-    linear = np.stack([_rotation(a) @ np.diag(s) @ _rotation(b) for (a, b), s in zip(turns, shrink, strict=True)])
+    linear = np.stack(
+        [_rotation(a) @ np.diag(s) @ _rotation(b) for (a, b), s in zip(turns, shrink, strict=True)]
+    )
     shift = rng.uniform(-1, 1, (maps, 2))
     areas = np.abs(np.linalg.det(linear)) + 0.02
     points = rng.uniform(-1, 1, (3000, 2))
@@ -181,4 +184,6 @@ def escape_time(rng: Random, side: int) -> Field:
         size = np.abs(z)
         time += np.where(alive, np.exp(-size), 0)
         alive &= size < 4
-    return standardised(np.log1p(cv2.resize(time, (side, side), interpolation=cv2.INTER_CUBIC).clip(0)))
+    return standardised(
+        np.log1p(cv2.resize(time, (side, side), interpolation=cv2.INTER_CUBIC).clip(0))
+    )

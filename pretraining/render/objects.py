@@ -95,9 +95,21 @@ def _letter(rng: Random, u: Field, v: Field) -> Field:
     distance = cv2.distanceTransform((canvas > 127).astype(np.uint8), cv2.DIST_L2, 3)
     distance -= cv2.distanceTransform((canvas <= 127).astype(np.uint8), cv2.DIST_L2, 3)
     return cv2.remap(
-        distance / 48, (u * 48 + 48).astype(np.float32), (v * 48 + 48).astype(np.float32),
-        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
+        distance / 48,
+        (u * 48 + 48).astype(np.float32),
+        (v * 48 + 48).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
 
 
-SHAPES: tuple[Shape, ...] = (_ring, _polygon, _gear, _bar, _turned_part, _turned_part, _blob, _letter)
+SHAPES: tuple[Shape, ...] = (
+    _ring,
+    _polygon,
+    _gear,
+    _bar,
+    _turned_part,
+    _turned_part,
+    _blob,
+    _letter,
+)

@@ -1,7 +1,7 @@
 """A photograph: surfaces and parts, their colours, wear, light, the camera.
 
-`render_scene` is a pure function of its two numbers. Everything that decides the picture and that an
-encoder could be asked for is kept with it.
+`render_scene` is a pure function of its two numbers. What decides the picture and an encoder could
+be asked for is kept with it.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def _with_parts(
         cover = stencil[..., None]
         colour = colour * (1 - cover) + its_colour * cover
         surface = Surface(
-            surface.height * (1 - stencil) + (height + rng.choice([0.3, 1]) * of_part.height) * stencil,
+            surface.height * (1 - stencil)
+            + (height + rng.choice([0.3, 1]) * of_part.height) * stencil,
             surface.tone,
             surface.gloss * (1 - stencil) + of_part.gloss * stencil,
         )
@@ -155,10 +156,17 @@ def _wear(rng: Random, surface: Surface, colour: Field) -> tuple[Surface, Field]
     for _ in range(int(rng.geometric(0.25))):
         start = rng.uniform(0, _SIDE, 2)
         angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.08, 16))
-        path = start + np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1), 0) * rng.uniform(1, 14)
+        path = start + np.cumsum(np.stack([np.cos(angle), np.sin(angle)], 1), 0) * rng.uniform(
+            1, 14
+        )
         cv2.polylines(
-            mark, [np.round(path * 16).astype(np.int32)], False, float(rng.uniform(0.3, 1)),
-            int(rng.integers(1, 4)), cv2.LINE_AA, shift=4,
+            mark,
+            [np.round(path * 16).astype(np.int32)],
+            False,
+            float(rng.uniform(0.3, 1)),
+            int(rng.integers(1, 4)),
+            cv2.LINE_AA,
+            shift=4,
         )
     stain = step(1.0, rng.uniform(1.1, 2.5), perlin(rng, _SIDE, rng.uniform(15, 90), 4))
     dent = step(1.4, 2.4, smooth(rng, _SIDE, rng.uniform(20, 60)))
@@ -204,7 +212,9 @@ def _photograph(rng: Random, picture: Field) -> NDArray[np.uint8]:
     middle = _SIDE / 2
     angle, zoom = rng.uniform(0, 2 * np.pi), rng.uniform(0.85, 1.0)
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * SIZE / 2 * zoom
-    slant = 1 + rng.uniform(0, 0.18) * np.sin(np.array([0.25, 0.75, 1.25, 1.75]) * np.pi + rng.uniform(0, 6))
+    slant = 1 + rng.uniform(0, 0.18) * np.sin(
+        np.array([0.25, 0.75, 1.25, 1.75]) * np.pi + rng.uniform(0, 6)
+    )
     quarter = np.round(angle / (np.pi / 2)) * np.pi / 2
     angle = quarter + rng.uniform(-0.12, 0.12)  # quarter turns leave the frame full
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -25,6 +25,7 @@ from urd.data import (
     read_layout,
     read_masks,
     read_rgb,
+    resize_mask,
     resize_rgb,
 )
 from urd.data.decoding import to_rgb
@@ -243,18 +244,15 @@ class Detector:
 
     def _mask(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
         """The sample's mask at the network's size: bilinear, threshold one half."""
-        height, width = self.config.image_size
         if not sample.masks:
-            return np.zeros((height, width), bool)
+            return np.zeros(self.config.image_size, bool)
         mask = read_masks(sample.masks)
         if mask.shape != size:
             raise UsageError(
                 f"mask {sample.masks[0]} is {mask.shape[1]}x{mask.shape[0]}, its image "
                 f"{sample.path.name} is {size[1]}x{size[0]}"
             )
-        grey = Image.fromarray(mask.astype(np.uint8) * 255)
-        resized = grey.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized) >= 127.5
+        return resize_mask(mask, self.config.image_size)
 
     def _protocol(self, has_masks: bool) -> str:
         height, width = self.config.image_size

@@ -16,6 +16,7 @@ from torch.nn import functional
 from urd.config import FitConfig
 from urd.data import Failure, Sample, decode_or_refuse, list_images, read_mask
 from urd.errors import UsageError
+from urd.networks.builtin import BUILTIN, MEAN, STD
 from urd.seeding import generator
 from urd.synthesis import foreground_masks, procedural_textures, split_textures
 from urd.training.loop import TrainingImages
@@ -106,6 +107,8 @@ def holdout_count(images: int, share: float) -> int:
 
 def normalisation(tag: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation per RGB channel with which the backbone was trained."""
+    if tag == BUILTIN:
+        return MEAN, STD
     pretrained = timm.get_pretrained_cfg(tag, allow_unregistered=True)
     if pretrained is None:
         return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD

@@ -11,7 +11,7 @@ from urd.data.layouts import (
     read_layout,
 )
 from urd.data.sources import SOURCES, Source
-from urd.data.store import Failure, decode_all, decode_or_refuse, resize_rgb
+from urd.data.store import Failure, decode_all, decode_or_refuse, resize_mask, resize_rgb
 
 __all__ = [
     "GOOD",
@@ -31,5 +31,6 @@ __all__ = [
     "read_mask",
     "read_masks",
     "read_rgb",
+    "resize_mask",
     "resize_rgb",
 ]

@@ -31,6 +31,13 @@ def resize_rgb(image: Image.Image, size: Size) -> np.ndarray:
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
+def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    """(H, W) bool at `size` (H, W): bilinear with antialiasing, threshold one half."""
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    resized = grey.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized) >= 127.5
+
+
 def decode_all(
     paths: Sequence[Path], size: Size, white_level: int = WHITE_LEVEL, *, label: str = "Reading"
 ) -> tuple[np.ndarray, list[int], list[Failure]]:

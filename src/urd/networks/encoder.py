@@ -1,4 +1,4 @@
-"""The encoder: stem and first three stages of a pretrained backbone, by its timm tag.
+"""The encoder: stem and first three stages of a pretrained backbone, by timm tag or built in.
 
 Expert and teacher are two copies of it.
 """
@@ -15,6 +15,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from urd.errors import UsageError, first_line
+from urd.networks.builtin import BUILTIN, architecture
 
 STRIDES = (4, 8, 16)
 _PROBE = 128
@@ -49,13 +50,14 @@ class Encoder(nn.Module):
 
 
 def build_encoder(tag: str) -> Encoder:
-    """The encoder of a timm tag with untrained weights; see `weights` for the trained ones.
+    """The encoder of a timm tag, or the built-in one, untrained; `weights` has the trained ones.
 
     Raises:
         UsageError: the tag is unknown to timm, or its pyramid has no levels at 4, 8 and 16.
     """
-    indices = pyramid_indices(tag)
-    body: Any = timm.create_model(tag, pretrained=False, features_only=True, out_indices=indices)
+    name = architecture(tag)
+    indices = pyramid_indices(name)
+    body: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
     channels = tuple(body.feature_info.channels())
     return Encoder(tag, body, _stages(body, channels))
 
@@ -66,7 +68,8 @@ def pyramid_indices(tag: str) -> tuple[int, ...]:
         near = difflib.get_close_matches(tag, timm.list_models(pretrained=True), n=3)
         hint = f" Near names: {', '.join(near)}." if near else ""
         raise UsageError(
-            f"unknown backbone '{tag}': timm {timm.__version__} has no such model.{hint}"
+            f"unknown backbone '{tag}': it is not '{BUILTIN}', and timm {timm.__version__} has no "
+            f"such model.{hint}"
         )
     try:
         with torch.device("meta"):

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from urd.errors import UrdError, UsageError
+from urd.networks.builtin import BUILTIN, architecture, builtin_weights
 from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
 
 AUTO = "auto"
@@ -31,8 +32,9 @@ def load_encoder(tag: str, weights: str, generator: torch.Generator) -> Encoder:
     """The encoder of a timm tag with its weights.
 
     Args:
-        weights: a file; `auto` for timm's cache or, failing that, its download; `none` for an
-            untrained encoder drawn from `generator`.
+        weights: a file; `auto` for timm's cache or, failing that, its download, and for the
+            built-in backbone the shipped file; `none` for an untrained encoder drawn from
+            `generator`.
 
     Raises:
         UsageError: unknown backbone or unusable file.
@@ -45,7 +47,7 @@ def load_encoder(tag: str, weights: str, generator: torch.Generator) -> Encoder:
     if weights == NONE:
         return _open_branches(encoder)
     state = _pretrained_state(encoder) if weights == AUTO else read_weights(Path(weights))
-    source = f"timm's weights of {tag}" if weights == AUTO else weights
+    source = f"the weights of {tag}" if weights == AUTO else weights
     _load_state(encoder, state, source)
     return encoder
 
@@ -106,7 +108,9 @@ def fingerprint(encoder: Encoder) -> str:
 
 
 def cached_weights_available(tag: str) -> bool:
-    """True when timm's weights of this tag lie on this machine; asks no network."""
+    """True when the weights of this tag lie on this machine; asks no network."""
+    if tag == BUILTIN:
+        return True
     try:
         from huggingface_hub import try_to_load_from_cache
 
@@ -122,8 +126,10 @@ def cached_weights_available(tag: str) -> bool:
 
 
 def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
-    """Weights by timm: its cache, else its download."""
+    """The shipped weights, or those by timm: its cache, else its download."""
     tag = encoder.tag
+    if tag == BUILTIN:
+        return builtin_weights()
     if not cached_weights_available(tag) and not _hub_reachable():
         raise UrdError(_how_to_get(tag, "the hub can not be reached"))
     indices = pyramid_indices(tag)
@@ -169,7 +175,7 @@ def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> N
     state = {flat[n] if n not in wanted and flat[n] in wanted else n: t for n, t in state.items()}
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
     with torch.device("meta"):
-        full = timm.create_model(encoder.tag, pretrained=False)
+        full = timm.create_model(architecture(encoder.tag), pretrained=False)
     shapes = {name: value.shape for name, value in full.state_dict().items()}
     unknown = [n for n in state if n not in wanted and n not in shapes]
     wrong = [

@@ -82,7 +82,7 @@ def load_checkpoint(folder: Path, networks: Networks) -> None:
         of_optimizer = {
             n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)
         }
-        _load_optimizer(optimizer, of_optimizer)
+        load_optimizer(optimizer, of_optimizer)
 
 
 def _optimizers(networks: Networks) -> dict[str, Optimizer]:
@@ -95,13 +95,22 @@ def _optimizers(networks: Networks) -> dict[str, Optimizer]:
 def _state(networks: Networks) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value for name, value in networks.model.state_dict().items()}
     for name, optimizer in _optimizers(networks).items():
-        for index, of_parameter in optimizer.state_dict()["state"].items():
-            for key, value in of_parameter.items():
-                tensors[f"{name}_optimizer.{index}.{key}"] = value
+        state = optimizer_tensors(optimizer)
+        tensors |= {f"{name}_optimizer.{key}": value for key, value in state.items()}
     return tensors
 
 
-def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by names `<parameter's number>.<what>`; it must hold tensors only."""
+    return {
+        f"{index}.{key}": value
+        for index, of_parameter in optimizer.state_dict()["state"].items()
+        for key, value in of_parameter.items()
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put what `optimizer_tensors` gave into an optimiser of the same parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, value in tensors.items():
         index, key = name.split(".")
