@@ -138,7 +138,7 @@ def mazes(rng: Random, side: int, scale: float) -> Surface:
 def leaves(rng: Random, side: int, scale: float) -> Surface:
     """Dead leaves: shapes of a power law of sizes that cover each other."""
     tone, height = np.full((side, side), 0.5, np.float32), np.zeros((side, side), np.float32)
-    kind = rng.integers(4)
+    kind = int(rng.integers(4))
     least, most = 0.35 * scale, 4 * scale
     count = int(min(600, 3 * (side / scale) ** 2 + 40))
     uniform = rng.random(count)

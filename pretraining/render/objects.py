@@ -92,10 +92,12 @@ def _letter(rng: Random, u: Field, v: Field) -> Field:
     sign = chr(int(rng.choice([*range(48, 58), *range(65, 91)])))
     font, thick = int(rng.choice([0, 2, 3, 4])), int(rng.integers(6, 16))
     cv2.putText(canvas, sign, (18, 78), font, 3, 255, thick, cv2.LINE_AA)
-    distance = cv2.distanceTransform((canvas > 127).astype(np.uint8), cv2.DIST_L2, 3)
-    distance -= cv2.distanceTransform((canvas <= 127).astype(np.uint8), cv2.DIST_L2, 3)
+    inside, outside = (
+        cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 3)
+        for part in (canvas > 127, canvas <= 127)
+    )
     return cv2.remap(
-        distance / 48,
+        (inside - outside) / 48,
         (u * 48 + 48).astype(np.float32),
         (v * 48 + 48).astype(np.float32),
         cv2.INTER_LINEAR,

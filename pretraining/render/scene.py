@@ -170,8 +170,8 @@ def _wear(rng: Random, surface: Surface, colour: Field) -> tuple[Surface, Field]
         )
     stain = step(1.0, rng.uniform(1.1, 2.5), perlin(rng, _SIDE, rng.uniform(15, 90), 4))
     dent = step(1.4, 2.4, smooth(rng, _SIDE, rng.uniform(20, 60)))
-    dust = (rng.random((_SIDE, _SIDE)) < rng.uniform(0, 0.003)).astype(np.float32)
-    dust = cv2.dilate(dust, np.ones((2, 2), np.uint8))
+    specks = (rng.random((_SIDE, _SIDE)) < rng.uniform(0, 0.003)).astype(np.float32)
+    dust = cv2.dilate(specks, np.ones((2, 2), np.uint8))
     tint, bare = palette(rng, 2)
     amount = rng.uniform(0, 0.9) * stain
     colour = colour * (1 - amount[..., None] * (1 - tint))

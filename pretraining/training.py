@@ -1,0 +1,172 @@
+"""The training loop of the encoder, and the file that comes out of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pretraining.objectives import OBJECTIVES, Batch, Objective
+from pretraining.views import cut, normalised, photographed, placements
+from urd.networks import Encoder, build_encoder
+from urd.networks.builtin import BUILTIN
+from urd.progress import Progress
+from urd.seeding import derived_seed, generator
+from urd.training.checkpoint import load_optimizer, optimizer_tensors, save_tensors
+from urd.training.loop import autocast_for
+
+_HEADER = "urd_pretraining"
+_CHECKPOINT_SECONDS = 120.0
+_WARM_UP = 0.05
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, but for the machine's rounding.
+
+    Attributes:
+        objective: one of `OBJECTIVES`.
+        images: how many are rendered. steps: of `batch_size` images, at one or two views each.
+        side: of a view, in pixels. lr: at its peak; it rises linearly and falls along a cosine.
+    """
+
+    objective: str = "instances"
+    images: int = 8000
+    steps: int = 6000
+    batch_size: int = 96
+    side: int = 128
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    seed: int = 0
+
+
+def train(
+    recipe: Recipe,
+    images: NDArray[np.uint8],
+    parameters: NDArray[np.int64],
+    folder: Path,
+    device: torch.device,
+) -> Encoder:
+    """The trained encoder, in evaluation mode; `folder` keeps a checkpoint to go on from."""
+    encoder, objective = _networks(recipe, len(images))
+    both = nn.ModuleDict({"encoder": encoder, "objective": objective})
+    both.to(device).to(memory_format=torch.channels_last).train()
+    optimizer = _optimizer(both, recipe)
+    first = _resume(folder, recipe, both, optimizer)
+    truth = torch.from_numpy(parameters)
+    autocast = autocast_for(device, "auto")
+    progress = Progress("Pretraining", recipe.steps, first)
+    kept = time.monotonic()
+    for step in range(first, recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        index = _batch_index(recipe, len(images), step)
+        pixels = torch.from_numpy(images[index.numpy()]).permute(0, 3, 1, 2).to(device)
+        views, places = _views(pixels, recipe, objective.views, step)
+        batch = Batch(index.to(device), truth[index].to(device), places.to(device))
+        with autocast():
+            loss = objective(encoder(views), batch)
+        if not torch.isfinite(loss):
+            raise SystemExit(f"the loss is {float(loss)} at step {step}; try a lower --lr")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        progress.update(step + 1, f"loss {float(loss.detach()):.3f}" if step % 10 == 0 else "")
+        if time.monotonic() - kept > _CHECKPOINT_SECONDS:
+            _keep(folder, recipe, both, optimizer, step + 1)
+            kept = time.monotonic()
+    progress.close()
+    return encoder.eval()
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    warm = max(1, round(_WARM_UP * recipe.steps))
+    if step < warm:
+        return recipe.lr * (step + 1) / warm
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, recipe.steps - warm)))
+
+
+def write_weights(path: Path, encoder: Encoder, recipe: Recipe) -> None:
+    """Convolutions in half precision, the norms' few numbers in single; the recipe as header."""
+    tensors = {
+        name: value.half() if value.dim() == 4 else value
+        for name, value in encoder.body.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(path, tensors, {_HEADER: json.dumps(asdict(recipe))})
+
+
+def _networks(recipe: Recipe, images: int) -> tuple[Encoder, Objective]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(recipe.seed, "pretraining"))
+        encoder = build_encoder(BUILTIN)
+        channels = tuple(stage.channels for stage in encoder.stages)
+        return encoder, OBJECTIVES[recipe.objective](channels, images)
+
+
+def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """Weight decay on matrices and kernels only."""
+    decayed = [p for p in module.parameters() if p.dim() > 1]
+    free = [p for p in module.parameters() if p.dim() <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, recipe.lr, fused=True)
+
+
+def _batch_index(recipe: Recipe, images: int, step: int) -> Tensor:
+    """The step's images: every image once per epoch, in an order of the epoch's own."""
+    places = torch.arange(step * recipe.batch_size, (step + 1) * recipe.batch_size)
+    epochs = places // images
+    orders = {
+        int(epoch): torch.randperm(images, generator=generator(recipe.seed, "epoch", int(epoch)))
+        for epoch in epochs.unique()
+    }
+    return torch.stack([orders[int(e)][p % images] for e, p in zip(epochs, places, strict=True)])
+
+
+def _views(pixels: Tensor, recipe: Recipe, count: int, step: int) -> tuple[Tensor, Tensor]:
+    random = generator(recipe.seed, "views", step)
+    places = placements(count * len(pixels), random)
+    views = cut(pixels.repeat(count, 1, 1, 1), places, recipe.side)
+    return normalised(photographed(views, random)), places
+
+
+def _keep(
+    folder: Path, recipe: Recipe, both: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model.{name}": value for name, value in both.state_dict().items()}
+    tensors |= {f"optimizer.{name}": v for name, v in optimizer_tensors(optimizer).items()}
+    header = {_HEADER: json.dumps({"recipe": asdict(recipe), "step": step})}
+    save_tensors(folder / "state.safetensors", tensors, header)
+
+
+def _resume(folder: Path, recipe: Recipe, both: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """The step to go on with; 0 where there is no checkpoint of this recipe."""
+    path = folder / "state.safetensors"
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as file:
+        kept = json.loads(file.metadata()[_HEADER])
+    if kept["recipe"] != asdict(recipe):
+        return 0
+    tensors = load_file(path)
+    both.load_state_dict(_part(tensors, "model."))
+    load_optimizer(optimizer, _part(tensors, "optimizer."))
+    return int(kept["step"])
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,147 @@
+"""The renderer, the views, the objectives and the loop that make the built-in backbone."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import urd
+from pretraining import training
+from pretraining.objectives import OBJECTIVES, Batch, _same_places
+from pretraining.render import PARAMETERS, SIZE, render_scene
+from pretraining.render.families import FAMILIES
+from pretraining.training import Recipe, train, write_weights
+from pretraining.views import cut, photographed, placements
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = Recipe(images=8, steps=4, batch_size=4, side=32)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [render_scene(0, index) for index in range(8)]
+
+
+@pytest.fixture(scope="module")
+def arrays(scenes):
+    images = np.stack([scene.image for scene in scenes])
+    return images, np.array([list(scene.parameters.values()) for scene in scenes])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("scale", [5.0, 70.0])
+def test_each_family_gives_finite_fields_that_are_not_flat(name, scale):
+    surface = FAMILIES[name](np.random.default_rng(1), 96, scale)
+    for field in (surface.height, surface.tone, surface.gloss):
+        assert field.shape == (96, 96)
+        assert field.dtype == np.float32
+        assert np.isfinite(field).all()
+    assert surface.tone.min() >= 0 and surface.tone.max() <= 1
+    assert surface.height.std() > 0
+
+
+def test_a_scene_depends_on_its_two_numbers_only(scenes):
+    again = render_scene(0, 3)
+    assert np.array_equal(again.image, scenes[3].image)
+    assert again.parameters == scenes[3].parameters
+    assert not np.array_equal(render_scene(1, 3).image, scenes[3].image)
+
+
+def test_parameters_lie_in_their_ranges(scenes):
+    for scene in scenes:
+        assert scene.image.shape == (SIZE, SIZE, 3)
+        assert list(scene.parameters) == list(PARAMETERS)
+        assert all(0 <= scene.parameters[name] < count for name, count in PARAMETERS.items())
+
+
+def test_same_places_of_two_views_show_the_same_spot():
+    """On an image whose values are its coordinates, both views must read the same values."""
+    axis = (torch.arange(SIZE) + 0.5) / SIZE
+    across, down = axis.expand(SIZE, SIZE), axis[:, None].expand(SIZE, SIZE)
+    ramp = torch.stack([across, down, across])
+    image = (ramp * 255).to(torch.uint8)[None].expand(6, 3, SIZE, SIZE)
+    places = placements(12, torch.Generator().manual_seed(0))
+    views = cut(image.repeat(2, 1, 1, 1), places, 64)
+    here, there, seen = _same_places(places, 5)
+    first, second = (
+        torch.nn.functional.grid_sample(view, where, padding_mode="border", align_corners=False)[
+            :, :2
+        ]
+        .flatten(2)
+        .transpose(1, 2)
+        .flatten(0, 1)[seen]
+        for view, where in zip(views.chunk(2), (here, there), strict=True)
+    )
+    assert 20 < int(seen.sum()) < len(seen)
+    assert torch.allclose(first, second, atol=0.02)
+
+
+def test_views_are_drawn_from_the_generator_that_is_passed():
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    a, b = (photographed(images, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, photographed(images, torch.Generator().manual_seed(6)))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_teaches_every_level_it_asks(name):
+    objective = OBJECTIVES[name]((8, 16, 32), 10)
+    count = 6 * objective.views
+    levels = [
+        torch.randn(count, c, 64 // s, 64 // s, requires_grad=True)
+        for c, s in zip((8, 16, 32), (4, 8, 16), strict=True)
+    ]
+    random = torch.Generator().manual_seed(0)
+    truth = torch.stack([torch.randint(n, (6,), generator=random) for n in PARAMETERS.values()], 1)
+    loss = objective(levels, Batch(torch.arange(6), truth, placements(count, random)))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert levels[1].grad.abs().sum() > 0 and levels[2].grad.abs().sum() > 0
+    assert all(p.grad is not None for p in objective.parameters())
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_stopped_training_goes_on_to_the_same_weights(name, arrays, tmp_path, monkeypatch):
+    recipe = replace(TINY, objective=name)
+    device = torch.device("cpu")
+    whole = train(recipe, *arrays, tmp_path / "whole", device)
+    monkeypatch.setattr("pretraining.training._CHECKPOINT_SECONDS", 0.0)
+
+    real = training.learning_rate
+
+    def stop(recipe, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return real(recipe, step)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(training, "learning_rate", stop)
+        train(recipe, *arrays, tmp_path / "cut", device)
+    resumed = train(recipe, *arrays, tmp_path / "cut", device)
+    for name_, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name_]), name_
+
+
+def test_the_weight_file_is_small_and_has_no_heads(arrays, tmp_path):
+    encoder = train(replace(TINY, steps=1), *arrays, tmp_path, torch.device("cpu"))
+    write_weights(tmp_path / "w.safetensors", encoder, TINY)
+    assert (tmp_path / "w.safetensors").stat().st_size <= 6 * 2**20
+    assert sum(p.numel() for p in encoder.parameters()) <= 3_000_000
+    assert set(load_file(tmp_path / "w.safetensors")) <= set(encoder.body.state_dict())
+
+
+def test_demo_and_pretraining_do_not_know_each_other():
+    demo = Path(urd.__file__).parent / "demo"
+    for folder, forbidden in ((ROOT / "pretraining", "urd.demo"), (demo, "pretraining")):
+        for path in folder.rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    names = [f"{node.module}.{alias.name}" for alias in node.names]
+                assert not any(f"{name}.".startswith(f"{forbidden}.") for name in names), path
