@@ -165,7 +165,7 @@ def test_flags_go_before_the_file_and_the_file_before_the_preset(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("iterations: 7\nimage_size: 64x96\nseed: 3\n")
     config = resolve_config(preset="fast", config_file=file, options={"seed": "4"})
-    assert (config.backbone, config.iterations, config.seed) == ("resnet18.tv_in1k", 7, 4)
+    assert (config.backbone, config.iterations, config.seed) == ("resnet18.tv_in1k,builtin", 7, 4)
     assert config.image_size == (64, 96)
 
 

@@ -22,7 +22,7 @@ ROWS = [
     ("urd.scoring",),
     ("urd.metrics",),
     ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
-    ("urd.fitting",),
+    ("urd.fitting", "urd.doctor"),
     ("urd.detector",),
     ("urd.demo", "urd.benchmark"),
     ("urd.cli", "urd.__main__"),

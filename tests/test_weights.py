@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import urllib.request
 
@@ -11,8 +12,10 @@ import torch
 from conftest import SHARED, TINY
 from safetensors.torch import load_file, save_file
 
+from urd.doctor import doctor
 from urd.errors import UrdError, UsageError
-from urd.networks import weights
+from urd.networks import build_encoder, builtin, weights
+from urd.networks.builtin import BUILTIN
 from urd.networks.weights import fingerprint, load_encoder
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -135,3 +138,51 @@ def test_names_of_a_whole_model_are_found_in_a_flattened_one(tmp_path):
     save_file(whole, tmp_path / "w.safetensors")
     encoder = load_encoder(tag, str(tmp_path / "w.safetensors"), GENERATOR)
     assert torch.equal(encoder.body.state_dict()["stem_0.weight"], whole["stem.0.weight"])
+
+
+@pytest.fixture
+def shipped(monkeypatch, tmp_path):
+    """A built-in backbone with drawn weights, in the place of the released one."""
+    encoder = build_encoder(BUILTIN)
+    file = tmp_path / "builtin.safetensors"
+    halves = {n: t.half() if t.dim() == 4 else t for n, t in encoder.body.state_dict().items()}
+    save_file(halves, file)
+    monkeypatch.setattr(builtin, "FILE", file)
+    monkeypatch.setattr(builtin, "SHA256", hashlib.sha256(file.read_bytes()).hexdigest())
+    return file
+
+
+def test_builtin_weights_are_checked_and_in_single_precision(shipped):
+    encoder = load_encoder(BUILTIN, "auto", GENERATOR)
+    assert all(p.dtype == torch.float32 for p in encoder.parameters())
+    assert torch.equal(encoder.body.conv1.weight, load_file(shipped)["conv1.weight"].float())
+    shipped.write_bytes(shipped.read_bytes()[:-1] + b"x")
+    with pytest.raises(UrdError, match="damaged"):
+        load_encoder(BUILTIN, "auto", GENERATOR)
+
+
+def test_of_several_backbones_the_first_whose_weights_can_be_had(shipped, monkeypatch):
+    monkeypatch.setattr(weights, "hub_reachable", lambda: False)
+    monkeypatch.setattr(
+        weights, "cached_weights_available", lambda tag: tag in (BUILTIN, "resnet34.tv_in1k")
+    )
+    choose = weights.choose_backbone
+    assert choose("resnet18.tv_in1k") == "resnet18.tv_in1k"  # alone it is not replaced
+    assert choose("resnet18.tv_in1k,builtin") == BUILTIN
+    assert choose("resnet18.tv_in1k, resnet34.tv_in1k,builtin") == "resnet34.tv_in1k"
+    assert choose("resnet18.tv_in1k,builtin", "file.safetensors") == "resnet18.tv_in1k"
+    monkeypatch.setattr(weights, "hub_reachable", lambda: True)
+    assert choose("resnet18.tv_in1k,builtin") == "resnet18.tv_in1k"
+    with pytest.raises(UsageError, match="empty"):
+        choose(" ,")
+
+
+def test_doctor_says_which_backbones_are_usable_and_why_not(shipped, monkeypatch):
+    monkeypatch.setattr(urllib.request, "urlopen", None)  # a call would fail
+    monkeypatch.setattr("urd.doctor.cached_weights_available", lambda tag: "50" in tag)
+    found = {b.tag: b for b in doctor(["nonsense"]).backbones}
+    assert found[BUILTIN].usable and found["wide_resnet50_2.tv_in1k"].usable
+    assert "--weights FILE" in found["resnet18.tv_in1k"].reason
+    assert "unknown backbone" in found["nonsense"].reason and not found["nonsense"].usable
+    shipped.unlink()
+    assert not doctor().backbones[0].usable

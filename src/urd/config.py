@@ -25,9 +25,14 @@ class FitConfig:
     """Settings of one training. The defaults are those of the paper (preset `paper`)."""
 
     variant: Variant = _option("urd", "Which parts of the method are used.")
-    backbone: str = _option("wide_resnet50_2.tv_in1k", "timm tag of the pretrained encoder.")
+    backbone: str = _option(
+        "wide_resnet50_2.tv_in1k",
+        "timm tag of the pretrained encoder, or builtin; of several, with commas between, the "
+        "first whose weights can be had. The presets name theirs and then builtin.",
+    )
     weights: str = _option(
-        "auto", "Weight file of the encoder; auto: timm's cache or download; none: untrained."
+        "auto",
+        "Weight file of the encoder; auto: shipped, timm's cache or download; none: untrained.",
     )
     textures: str = _option(
         "procedural", "Folder of texture images for synthetic anomalies, or procedural."
@@ -109,8 +114,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "fast": {"backbone": "resnet18.tv_in1k", "iterations": 1000, "batch_size": 8},
+    "paper": {"backbone": "wide_resnet50_2.tv_in1k,builtin"},
+    "fast": {"backbone": "resnet18.tv_in1k,builtin", "iterations": 1000, "batch_size": 8},
 }
 
 
@@ -122,10 +127,10 @@ def resolve_config(
 ) -> FitConfig:
     """Settings in rising order of precedence: defaults, preset, configuration file, options."""
     settings: dict[str, Any] = {}
-    if preset is not None:
-        if preset not in PRESETS:
-            raise UsageError(f"unknown preset '{preset}'; known are {', '.join(PRESETS)}")
-        settings |= PRESETS[preset]
+    preset = preset or "paper"
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset '{preset}'; known are {', '.join(PRESETS)}")
+    settings |= PRESETS[preset]
     if config_file is not None:
         settings |= read_config_file(config_file)
     settings |= options or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from urd.files import make_folder, refuse_existing, remove_parts, write_text
 from urd.material import Material, load_material
 from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
 from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
-from urd.networks.weights import fingerprint, load_encoder
+from urd.networks.builtin import BUILTIN
+from urd.networks.weights import choose_backbone, fingerprint, load_encoder
+from urd.progress import note
 from urd.seeding import generator
 from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
 from urd.training.loop import Record, build_networks, train
@@ -51,6 +54,7 @@ def fit(
         UsageError: the request can not be carried out; nothing was written.
         UrdError: the work failed; checkpoints and older files are intact.
     """
+    config = _with_one_backbone(config)
     samples = read_layout(data).train
     if out is not None:
         _check_out(out, config, resume, overwrite)
@@ -89,6 +93,18 @@ def fit(
             (out / name).unlink(missing_ok=True)
         _remove_checkpoint(out / "checkpoint")
     return networks.model.eval(), header, material.failures
+
+
+def _with_one_backbone(config: FitConfig) -> FitConfig:
+    """Of several backbones the one that is used, which is then what the run records."""
+    chosen = choose_backbone(config.backbone, config.weights)
+    wanted = config.backbone.partition(",")[0]
+    if chosen == BUILTIN and wanted != BUILTIN:
+        note(
+            f"No pretrained weights of {wanted} on this machine and no network: the built-in "
+            "backbone is used (--weights FILE takes others, at higher accuracy)."
+        )
+    return replace(config, backbone=chosen)
 
 
 def pick_device(name: str) -> torch.device:

@@ -21,6 +21,12 @@ def show(enabled: bool = True) -> None:
     _shown = enabled
 
 
+def note(text: str) -> None:
+    """A line that the user should see before the work begins."""
+    if _shown:
+        print(text, file=sys.stderr, flush=True)
+
+
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
     """Pass items through, with a bar where one can be seen and the work is not over at once."""
     if not _shown:

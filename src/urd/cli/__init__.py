@@ -16,6 +16,7 @@ VERBS = {
     "benchmark": "Data sets x categories x settings x seeds, with tables.",
     "check": "Report what a data folder holds, and what is wrong with it.",
     "demo": "Render two products, train on them, and leave the pictures.",
+    "doctor": "Tell what works on this machine, and which backbones are usable.",
     "evaluate": "Metrics on a labelled test set.",
     "fit": "Train on good images.",
     "metrics": "Exact metrics of anomaly maps of any method.",

@@ -6,18 +6,18 @@ How it was trained, and what it can do: `pretraining/MODEL_CARD.md` in the repos
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
+from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from urd.errors import UrdError
+from urd.errors import UrdError, first_line
 
 BUILTIN = "builtin"
 ARCHITECTURE = "resnet18"  # its stem and first three stages: 2.8 M parameters
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-FILE_NAME = "builtin.safetensors"
+FILE = Path(__file__).with_name("builtin.safetensors")
 SHA256 = ""
 
 
@@ -32,11 +32,10 @@ def builtin_weights() -> dict[str, Tensor]:
     Raises:
         UrdError: the file is absent or not the one that this version was released with.
     """
-    file = resources.files("urd.networks") / FILE_NAME
     try:
-        content = file.read_bytes()
+        content = FILE.read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256:
-            raise UrdError(f"{file} is damaged (its SHA-256 is another one); install urd anew")
+            raise UrdError(f"{FILE} is damaged (its SHA-256 is another one); install urd anew")
         return {name: tensor.float() for name, tensor in load(content).items()}
     except (OSError, SafetensorError) as error:
-        raise UrdError(f"{file} can not be read ({error}); install urd anew") from error
+        raise UrdError(f"{FILE} can not be read ({first_line(error)}); install urd anew") from error

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from urd.errors import UrdError, UsageError
+from urd.networks import builtin
 from urd.networks.builtin import BUILTIN, architecture, builtin_weights
 from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
 
@@ -62,6 +63,25 @@ def _open_branches(encoder: Encoder) -> Encoder:
         if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
             nn.init.ones_(module.weight)
     return encoder
+
+
+def choose_backbone(wanted: str, weights: str = AUTO) -> str:
+    """The first of the backbones in `wanted` (with commas between) whose weights can be had.
+
+    That is the first one where `weights` names a file or none. Whether the last one's can be had is
+    not asked: loading it tells, and says what to do.
+    """
+    tags = [tag.strip() for tag in wanted.split(",") if tag.strip()]
+    if not builtin.FILE.is_file():
+        tags = [tag for tag in tags if tag != BUILTIN] or tags
+    if not tags:
+        raise UsageError("backbone is empty; give a timm tag or 'builtin'")
+    if weights != AUTO:
+        return tags[0]
+    for tag in tags[:-1]:
+        if cached_weights_available(tag) or hub_reachable():
+            return tag
+    return tags[-1]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -110,7 +130,7 @@ def fingerprint(encoder: Encoder) -> str:
 def cached_weights_available(tag: str) -> bool:
     """True when the weights of this tag lie on this machine; asks no network."""
     if tag == BUILTIN:
-        return True
+        return builtin.FILE.is_file()
     try:
         from huggingface_hub import try_to_load_from_cache
 
@@ -130,17 +150,19 @@ def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
     tag = encoder.tag
     if tag == BUILTIN:
         return builtin_weights()
-    if not cached_weights_available(tag) and not _hub_reachable():
-        raise UrdError(_how_to_get(tag, "the hub can not be reached"))
+    if not cached_weights_available(tag) and not hub_reachable():
+        raise UrdError(f"the hub can not be reached, and there are {how_to_get(tag)}")
     indices = pyramid_indices(tag)
     try:
         body = timm.create_model(tag, pretrained=True, features_only=True, out_indices=indices)
     except Exception as error:  # the hub's client raises types of its own, of many libraries
-        raise UrdError(_how_to_get(tag, type(error).__name__)) from error
+        raise UrdError(
+            f"download failed ({type(error).__name__}), and there are {how_to_get(tag)}"
+        ) from error
     return body.state_dict()
 
 
-def _hub_reachable() -> bool:
+def hub_reachable() -> bool:
     """One short attempt: the hub's own client would retry for a minute and a half."""
     request = urllib.request.Request(_hub(), method="HEAD")
     try:
@@ -156,11 +178,12 @@ def _hub() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
-def _how_to_get(tag: str, reason: str) -> str:
+def how_to_get(tag: str) -> str:
+    """What to tell a user whose machine lacks the weights of a tag."""
     return (
-        f"no pretrained weights of '{tag}' in timm's cache, and no download ({reason}). On a "
-        f"machine with a network fetch {_hub()}/timm/{tag}/resolve/main/model.safetensors and pass "
-        "it with --weights FILE; --weights none trains without pretraining, at much lower accuracy."
+        f"no pretrained weights of '{tag}' in timm's cache. On a machine with a network fetch "
+        f"{_hub()}/timm/{tag}/resolve/main/model.safetensors and pass it with --weights FILE; "
+        f"--backbone {BUILTIN} needs no file, at lower accuracy."
     )
 
 

@@ -200,13 +200,14 @@ def normalise(images: Tensor, data: TrainingImages) -> Tensor:
 def autocast_for(device: torch.device, precision: str) -> Autocast:
     """A context for forward passes: bfloat16 where asked for or, by `auto`, where it is fast."""
     if precision == "auto":
-        precision = "bfloat16" if _computes_in_bfloat16(device) else "float32"
+        precision = "bfloat16" if computes_in_bfloat16(device) else "float32"
     if precision == "float32":
         return nullcontext
     return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
-def _computes_in_bfloat16(device: torch.device) -> bool:
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for it, so that it is faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

@@ -1,0 +1,33 @@
+"""`urd doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("tags", nargs=-1, metavar="[BACKBONE]...")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write findings here.")
+def doctor(tags: tuple[str, ...], json_file: Path | None) -> None:
+    """Tell what works on this machine: versions, processor, and which backbones are usable.
+
+    Looks at the backbones of the presets and at those that are named. Asks no network. Exit code 1
+    if one that was named is not usable.
+    """
+    from urd.doctor import doctor as examine
+    from urd.files import write_json
+
+    found = examine(tags)
+    if json_file is not None:
+        write_json(json_file, found.to_dict())
+    print(", ".join(f"{name} {version}" for name, version in found.versions.items()))
+    about = found.machine
+    print(f"{about['cpu']}, {about['threads']} threads; GPU: {about['gpu'] or 'none'}")
+    print(f"trains in {'bfloat16' if found.bfloat16 else 'float32: no fast bfloat16 here'}")
+    for backbone in found.backbones:
+        print(f"{'usable' if backbone.usable else 'NOT usable'}: {backbone.tag}")
+        print(f"    {backbone.reason}")
+    if any(backbone.tag in tags and not backbone.usable for backbone in found.backbones):
+        raise SystemExit(1)

@@ -1,0 +1,65 @@
+"""What works on this machine: versions, processor, and which backbones have their weights here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from urd.config import PRESETS
+from urd.errors import UrdError, UsageError
+from urd.machine import machine
+from urd.model_file import current_versions
+from urd.networks import build_encoder
+from urd.networks.builtin import BUILTIN, builtin_weights
+from urd.networks.weights import cached_weights_available, how_to_get
+from urd.training.loop import computes_in_bfloat16
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Whether `urd fit --backbone TAG` can start here without a network, and why or why not."""
+
+    tag: str
+    usable: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that `urd doctor` has looked at."""
+
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    bfloat16: bool
+    backbones: list[Backbone]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def doctor(tags: Sequence[str] = ()) -> Findings:
+    """Look at the machine and at the backbones of the presets and of `tags`; asks no network."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    preferred = [tag for preset in PRESETS.values() for tag in preset["backbone"].split(",")]
+    return Findings(
+        current_versions(),
+        machine(device),
+        computes_in_bfloat16(device),
+        [_examine(tag) for tag in dict.fromkeys([BUILTIN, *preferred, *tags])],
+    )
+
+
+def _examine(tag: str) -> Backbone:
+    try:
+        if tag == BUILTIN:
+            builtin_weights()
+            return Backbone(tag, True, "comes with urd")
+        build_encoder(tag)
+        if cached_weights_available(tag):
+            return Backbone(tag, True, "its weights lie in timm's cache")
+        return Backbone(tag, False, how_to_get(tag))
+    except (UrdError, UsageError) as error:
+        return Backbone(tag, False, str(error))
