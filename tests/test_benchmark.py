@@ -25,6 +25,8 @@ from urd.benchmark.runner import RESULTS_NAME, _Fingerprints
 from urd.benchmark.tables import make_tables, tidy_csv
 from urd.errors import UrdError, UsageError
 from urd.metrics import METRICS
+from urd.networks import builtin
+from urd.networks.builtin import BUILTIN
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def test_shipped_suites_name_what_they_say():
         "ablation": 15 * 5 * 3,
         "backbone-weights": 15 * 2 * 3,
         "cpu": 2 * 5 * 3,
+        "encoders": 2 * 2 * 3 * 3,
         "mask-resize": 15 * 2 * 3,
         "paper": (15 + 6 + 3 + 12) * 2 * 3,
     }
@@ -85,6 +88,28 @@ def test_a_job_is_its_settings_and_files_and_not_where_they_lie(suite_file):
     assert first.digest(inputs) != second.digest(inputs)
     assert first.digest(inputs) != first.digest({**inputs, "weights": "c"})
     assert not {"device", "weights", "textures"} & set(first.settings)
+
+
+def test_choices_with_names_and_an_untrained_encoder(suite_file, places, monkeypatch):
+    content = yaml.safe_load(suite_file.read_text())
+    content["vary"] = {"encoder": {"drawn": {"weights": "none"}, "shipped": {"backbone": BUILTIN}}}
+    suite_file.write_text(yaml.safe_dump(content))
+    suite = read_suite(str(suite_file))
+    drawn, shipped = suite.jobs[:2]
+    assert (drawn.label, shipped.label) == ("drawn", "shipped")
+    assert places.weights_of(drawn) == "none"
+    assert places.weights_of(shipped) == places.weights["*"]
+    by_default = dataclasses.replace(places, weights={})
+    digests = set()
+    for release in ("a", "b"):  # another release's weights make another job
+        monkeypatch.setattr(builtin, "SHA256", release)
+        digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
+    assert len(digests) == 2
+
+
+def test_a_preset_in_a_suite_never_falls_back(suite_file):
+    suite_file.write_text("title: x\ndata: {btad: all}\nsettings: {preset: fast}\n")
+    assert read_suite(str(suite_file)).jobs[0].settings["backbone"] == "resnet18.tv_in1k"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +136,10 @@ def test_a_job_is_its_settings_and_files_and_not_where_they_lie(suite_file):
         ({"settings": {"seed": 7}}, "seeds are given as"),
         ({"vary": {"preset": ["paper", "fast"]}}, "vary those that you mean"),
         ({"vary": {"backbone": "abc"}}, "vary backbone is a list"),
+        ({"vary": {"backbone": ["a,b"]}}, "a job has one backbone"),
+        ({"vary": {"encoder": {"mine": {"weights": "w.pth"}}}}, "belongs to a machine"),
+        ({"vary": {"encoder": {"mine": {"encoder": 1}}}}, "unknown option 'encoder'"),
+        ({"vary": {"encoder": {"mine": 1}}}, "is not a suite"),
         ({"data": {"folder": "whole"}, "settings_for": {}}, "data folder is a list"),
         ({"published": [{"name": "A", "source": "b", "data": "folder", "x": 1}]}, "with 'x'"),
     ],

@@ -25,6 +25,8 @@ from urd.benchmark.tables import write_tables
 from urd.data import SOURCES, read_layout
 from urd.errors import UrdError, UsageError
 from urd.files import make_folder, write_json
+from urd.networks import builtin
+from urd.networks.builtin import BUILTIN
 from urd.progress import Progress
 
 RESULTS_NAME = "results.json"
@@ -52,8 +54,11 @@ class Places:
     keep_models: bool = False
     resamples: int = 1000
 
-    def weights_of(self, backbone: str) -> str:
-        return self.weights.get(backbone, self.weights.get("*", "auto"))
+    def weights_of(self, job: Job) -> str:
+        """The weight file of a job's backbone, or `auto` or `none`."""
+        return job.settings.get("weights") or self.weights.get(
+            job.settings["backbone"], self.weights.get("*", "auto")
+        )
 
 
 @dataclass
@@ -189,17 +194,21 @@ class _Fingerprints:
                 samples = [*data_set.train, *data_set.test]
                 files = [path for sample in samples for path in (sample.path, *sample.masks)]
                 self._images[job.data, job.category] = _of_files(files, data_set.root.parent)
-        tags = {job.settings["backbone"] for job in suite.jobs}
-        weights = {places.weights_of(tag) for tag in tags}
+        weights = {places.weights_of(job) for job in suite.jobs}
         self._weights = {name: _of_path(name) for name in weights}
         self._textures = _of_path(places.textures)
 
     def of(self, job: Job) -> dict[str, str]:
         return {
             "images": self._images[job.data, job.category],
-            "weights": self._weights[self._places.weights_of(job.settings["backbone"])],
+            "weights": self._of_weights(job),
             "textures": self._textures,
         }
+
+    def _of_weights(self, job: Job) -> str:
+        name = self._places.weights_of(job)
+        shipped = name == "auto" and job.settings["backbone"] == BUILTIN
+        return builtin.SHA256 if shipped else self._weights[name]
 
 
 def _of_path(name: str) -> str:
@@ -256,7 +265,7 @@ def _folder_name(job: Job, digest: str) -> str:
 
 def _order(job: Job, digest: str, places: Places, device: str) -> dict[str, Any]:
     local = {
-        "weights": places.weights_of(job.settings["backbone"]),
+        "weights": places.weights_of(job),
         "textures": places.textures,
         "device": device,
     }

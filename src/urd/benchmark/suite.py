@@ -18,7 +18,8 @@ from urd.errors import UsageError, first_line
 from urd.metrics import METRICS
 
 _SUITES = Path(__file__).parent / "suites"
-# Where files lie and what the machine is like: no part of what a job is.
+# Where files lie and what the machine is like: no part of what a job is, but that an encoder is
+# untrained (`weights: none`).
 _OF_THE_MACHINE = ("device", "weights", "textures", "checkpoint_seconds")
 PLAIN = "folder"
 _KEYS = {"title", "about", "data", "settings", "settings_for", "vary", "seeds", "published"}
@@ -116,7 +117,8 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
     for key in ("title", "data"):
         if not content.get(key):
             raise UsageError(f"the key '{key}' is missing")
-    vary = {key: _list(f"vary {key}", v) for key, v in (content.get("vary") or {}).items()}
+    axes = [_axis(key, values) for key, values in (content.get("vary") or {}).items()]
+    varied = [settings for axis in axes for settings in axis.values()]
     seeds = _list("seeds", content.get("seeds", [0]))
     if not all(type(seed) is int for seed in seeds):
         raise UsageError(f"seeds are whole numbers, not {seeds}")
@@ -127,33 +129,43 @@ def _suite(name: str, content: dict[str, Any]) -> Suite:
     for place in exceptions:
         if place not in places:
             raise UsageError(f"settings_for '{place}', but the suite has no such data")
-    for layer in (base, vary, *exceptions.values()):
+    for layer in (base, *varied, *exceptions.values()):
         if "seed" in layer:
             raise UsageError("seeds are given as 'seeds: [0, 1, 2]'")
-    if "preset" in vary:
+    if any("preset" in layer for layer in varied):
         raise UsageError("a preset is many options: vary those that you mean")
     jobs = [
         Job(
             data,
             category,
-            ", ".join(map(str, values)) or "default",
+            ", ".join(labels) or "default",
             _settings(
                 base,
                 exceptions.get(data, {}),
                 exceptions.get(f"{data}/{category}", {}),
-                dict(zip(vary, values, strict=True)),
+                *(axis[label] for axis, label in zip(axes, labels, strict=True)),
                 {"seed": seed},
             ),
         )
         for seed in seeds
         for data, inside in categories.items()
         for category in inside
-        for values in itertools.product(*vary.values())
+        for labels in itertools.product(*axes)
     ]
     if not jobs:
         raise UsageError("the suite has no jobs")
     published = [_published(row, set(categories)) for row in content.get("published") or []]
     return Suite(name, str(content["title"]), str(content.get("about") or ""), jobs, published)
+
+
+def _axis(key: str, values: Any) -> dict[str, dict[str, Any]]:
+    """What one key of `vary` stands for: labels, and the settings that each of them means.
+
+    A list holds values of the option `key`; a mapping names its choices and lists their settings.
+    """
+    if isinstance(values, Mapping) and values:
+        return {str(label): dict(settings) for label, settings in values.items()}
+    return {str(value): {key: value} for value in _list(f"vary {key}", values)}
 
 
 def _list(what: str, values: Any) -> list[Any]:
@@ -188,12 +200,17 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
                     f"unknown preset '{layer['preset']}'; known are {', '.join(PRESETS)}"
                 )
             merged |= PRESETS[layer["preset"]]
+            merged["backbone"] = merged["backbone"].partition(",")[0]  # a job never falls back
         merged |= {key: value for key, value in layer.items() if key != "preset"}
+    untrained = {"weights": "none"} if merged.get("weights") == "none" else {}
     for key in _OF_THE_MACHINE:
-        if key in merged:
+        if key in merged and key not in untrained:
             raise UsageError(f"'{key}' belongs to a machine and not into a suite")
+    if "," in str(merged.get("backbone")):
+        raise UsageError("a job has one backbone; give several as 'vary: {backbone: [A, B]}'")
     settings = FitConfig.from_mapping(merged).to_dict()
-    return {key: value for key, value in settings.items() if key not in _OF_THE_MACHINE}
+    own = {key: value for key, value in settings.items() if key not in _OF_THE_MACHINE}
+    return own | untrained
 
 
 def _published(row: Mapping[str, Any], data: set[str]) -> dict[str, Any]:

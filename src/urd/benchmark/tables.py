@@ -193,13 +193,14 @@ def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
     shared = {
         key: value
         for key, value in jobs[0].settings.items()
-        if key != "seed" and all(job.settings[key] == value for job in jobs)
+        if key != "seed" and all(job.settings.get(key) == value for job in jobs)
     }
     shown = ("backbone", "iterations", "batch_size", "holdout", "foreground")
     said = (f"{key.replace('_', ' ')} {shared[key]}" for key in shown if key in shared)
     parts.append(", ".join(said) + ".")
     if not all(result["encoder"]["pretrained"] for result in results):
-        parts.append("The encoder is untrained.")
+        some = any(result["encoder"]["pretrained"] for result in results)
+        parts.append("Some encoders are untrained." if some else "The encoder is untrained.")
     textures = sorted({result["textures"] for result in results})
     parts += [f"Textures: {' and '.join(textures)}."] if textures else []
     protocols = sorted({result["protocol"] for result in results})
