@@ -2,15 +2,17 @@
 
     python -m pretraining.probe DATA... [--backbone TAG] [--weights FILE]
 
-Per image, 60 random places of the good training images are remembered as vectors: levels 2 and 3,
-each averaged over 3x3, level 3 enlarged to level 2's size (Roth et al., PatchCore, CVPR 2022,
-without its coreset). A place's anomaly is the distance to the nearest of them.
+Of each good training image 60 random places are remembered: the three levels, averaged over 3x3 and
+brought to level 2's size, each as a vector of unit length. A place's anomaly is the sum over levels
+of 1 - cosine to the most alike of them. (After PatchCore, Roth et al., CVPR 2022, without its
+coreset, and with the distance that reverse distillation uses.)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +34,21 @@ SIZE = (256, 256)
 PLACES = 60
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _BATCH = 16
+_LEVELS = 3
+_STRIDE = 8  # of level 2
 
 
 def probe(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
     """The metrics of `urd evaluate` of nearest-neighbour scores on the data set's test images."""
-    device = next(encoder.parameters()).device
-    memory = torch.cat(
-        [
-            features[
-                torch.randperm(len(features), generator=generator(seed, "places", index))[
-                    :PLACES
-                ].to(device)
-            ]
-            for index, features in enumerate(_features(encoder, [s.path for s in data.train]))
-        ]
-    )
-    height, width = SIZE[0] // 8, SIZE[1] // 8
+    memory = _remembered(encoder, [sample.path for sample in data.train], seed)
+    grid = (SIZE[0] // _STRIDE, SIZE[1] // _STRIDE)
+    likeness = memory.new_empty(grid[0] * grid[1], len(memory))
     maps = []
-    for features in _features(encoder, [s.path for s in data.test]):
-        nearest = torch.cdist(features, memory).amin(dim=1).reshape(1, 1, height, width)
-        maps.append(
-            functional.interpolate(nearest, SIZE, mode="bilinear", align_corners=True)[:, 0]
-        )
-    blurred = gaussian_blur(torch.cat(maps))
+    for features in _features(encoder, [sample.path for sample in data.test]):
+        torch.mm(features, memory.T, out=likeness)
+        distance = _LEVELS - likeness.amax(dim=1).view(1, 1, *grid)
+        maps.append(functional.interpolate(distance, SIZE, mode="bilinear", align_corners=True))
+    blurred = gaussian_blur(torch.cat(maps)[:, 0])
     masks = [
         resize_mask(read_masks(s.masks), SIZE) if s.masks else np.zeros(SIZE, bool)
         for s in data.test
@@ -67,26 +61,40 @@ def probe(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
     )
 
 
+def _remembered(encoder: Encoder, paths: list[Path], seed: int) -> Tensor:
+    """(60 N, C): some places of each image."""
+    kept = []
+    for index, features in enumerate(_features(encoder, paths)):
+        order = torch.randperm(len(features), generator=generator(seed, "places", index))
+        kept.append(features[order[:PLACES].to(features.device)])
+    return torch.cat(kept)
+
+
 @torch.inference_mode()
-def _features(encoder: Encoder, paths: list[Path]) -> Any:
-    """(H/8 * W/8, C_2 + C_3) per image."""
+def _features(encoder: Encoder, paths: list[Path]) -> Iterator[Tensor]:
+    """(places, C_1 + C_2 + C_3) per image: one unit vector per level, side by side."""
     images, _, failures = decode_all(paths, SIZE)
     if failures:
         raise SystemExit(f"{failures[0].path}: {failures[0].reason}")
     device = next(encoder.parameters()).device
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in normalisation(encoder.tag))
+    size = (SIZE[0] // _STRIDE, SIZE[1] // _STRIDE)
     for batch in torch.from_numpy(images).permute(0, 3, 1, 2).split(_BATCH):
-        _, fine, coarse = encoder((batch.to(device).float() / 255 - mean) / std)
-        together = torch.cat([_around(fine), _enlarged(_around(coarse), fine)], dim=1)
-        yield from together.flatten(2).transpose(1, 2)
+        levels = encoder((batch.to(device).float() / 255 - mean) / std)
+        together = torch.cat(
+            [functional.normalize(_at_size(_around(level), size), dim=1) for level in levels], dim=1
+        )
+        yield from together.flatten(2).transpose(1, 2).contiguous()
 
 
 def _around(features: Tensor) -> Tensor:
     return functional.avg_pool2d(features, 3, stride=1, padding=1, count_include_pad=False)
 
 
-def _enlarged(coarse: Tensor, fine: Tensor) -> Tensor:
-    return functional.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
+def _at_size(features: Tensor, size: tuple[int, int]) -> Tensor:
+    if features.shape[-1] > size[1]:
+        return functional.adaptive_avg_pool2d(features, size)
+    return functional.interpolate(features, size, mode="bilinear", align_corners=False)
 
 
 def main() -> None:

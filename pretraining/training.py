@@ -63,6 +63,9 @@ def train(
     optimizer = _optimizer(both, recipe)
     first = _resume(folder, recipe, both, optimizer)
     truth = torch.from_numpy(parameters)
+    store = torch.from_numpy(images)
+    if device.type == "cuda":  # copied once; on the CPU it stays on the disk until it is read
+        store = store.to(device)
     autocast = autocast_for(device, "auto")
     progress = Progress("Pretraining", recipe.steps, first)
     kept = time.monotonic()
@@ -70,7 +73,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
         index = _batch_index(recipe, len(images), step)
-        pixels = torch.from_numpy(images[index.numpy()]).permute(0, 3, 1, 2).to(device)
+        pixels = store[index.to(store.device)].permute(0, 3, 1, 2)
         views, places = _views(pixels, recipe, objective.views, step)
         batch = Batch(index.to(device), truth[index].to(device), places.to(device))
         with autocast():

@@ -1,0 +1,94 @@
+"""Defects: connected regions of an anomaly map, in the coordinates of the original image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One region. Places are (x, y) in pixels of the original image, from its upper left corner.
+
+    Attributes:
+        box: left, top, right, bottom; the right and the bottom edge are outside.
+        contour: outline as a list of points.
+        area: in pixels; `area_mm2` where a scale is known.
+        peak, mean: of the anomaly map inside.
+        centroid: centre of mass of the region.
+    """
+
+    box: tuple[float, float, float, float]
+    contour: list[tuple[float, float]]
+    area: float
+    area_mm2: float | None
+    peak: float
+    mean: float
+    centroid: tuple[float, float]
+
+
+def find_defects(
+    anomaly_map: NDArray[np.float32],
+    size: tuple[int, int],
+    *,
+    grow: float,
+    seed: float,
+    smallest_area: float = 0.0,
+    mm_per_pixel: float | None = None,
+) -> list[Defect]:
+    """Regions of the map above `grow` whose peak is above `seed`, the largest first.
+
+    An image whose score is up to `seed` has none. Regions that touch by a corner are one.
+
+    Args:
+        anomaly_map: (h, w).
+        size: (H, W) of the original image.
+        smallest_area: in pixels of the original image; smaller regions are left out.
+    """
+    mask = (anomaly_map > min(grow, seed)).astype(np.uint8)
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    scale_y, scale_x = (large / small for large, small in zip(size, mask.shape, strict=True))
+    found = []
+    for index in range(1, count):
+        left, top, width, height, pixels = (int(v) for v in stats[index])
+        inside = np.s_[top : top + height, left : left + width]
+        region = labels[inside] == index
+        values = anomaly_map[inside][region]
+        area = pixels * scale_x * scale_y
+        if values.max() <= seed or area < smallest_area:
+            continue
+        centre_x, centre_y = centroids[index]
+        found.append(
+            Defect(
+                box=(
+                    left * scale_x,
+                    top * scale_y,
+                    (left + width) * scale_x,
+                    (top + height) * scale_y,
+                ),
+                contour=_outline(region, (left, top), (scale_x, scale_y)),
+                area=area,
+                area_mm2=None if mm_per_pixel is None else area * mm_per_pixel**2,
+                peak=float(values.max()),
+                mean=float(values.mean(dtype=np.float64)),
+                centroid=((centre_x + 0.5) * scale_x, (centre_y + 0.5) * scale_y),
+            )
+        )
+    return sorted(found, key=lambda defect: (-defect.area, defect.box))
+
+
+def _outline(
+    region: NDArray[np.bool_], corner: tuple[int, int], scale: tuple[float, float]
+) -> list[tuple[float, float]]:
+    """The outer contour through the middles of the border pixels."""
+    contours, _ = cv2.findContours(
+        region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    points = max(contours, key=len)[:, 0, :]
+    return [
+        (float(x + corner[0] + 0.5) * scale[0], float(y + corner[1] + 0.5) * scale[1])
+        for x, y in points
+    ]

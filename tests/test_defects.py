@@ -1,0 +1,60 @@
+"""Regions of the map: where they are in the original image, what counts and what does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from urd.defects import find_defects
+
+
+def test_a_square_in_a_wide_image_has_its_place_in_that_image():
+    anomaly_map = np.zeros((256, 256), np.float32)
+    anomaly_map[64:128, 128:160] = 0.5
+    anomaly_map[100, 140] = 0.9
+    (defect,) = find_defects(anomaly_map, (460, 1130), grow=0.3, seed=0.6, mm_per_pixel=0.1)
+    x, y = 1130 / 256, 460 / 256
+    assert defect.box == pytest.approx((128 * x, 64 * y, 160 * x, 128 * y))
+    assert defect.area == pytest.approx(32 * 64 * x * y)
+    assert defect.area_mm2 == pytest.approx(defect.area * 0.01)
+    assert defect.centroid == pytest.approx((144 * x, 96 * y))
+    assert (defect.peak, defect.mean) == pytest.approx((0.9, 0.5 + 0.4 / 2048))
+    xs, ys = zip(*defect.contour, strict=True)
+    assert (min(xs), max(xs)) == pytest.approx((128.5 * x, 159.5 * x))
+    assert (min(ys), max(ys)) == pytest.approx((64.5 * y, 127.5 * y))
+
+
+def test_a_region_needs_a_peak_and_an_area():
+    anomaly_map = np.zeros((64, 64), np.float32)
+    anomaly_map[2:6, 2:6] = 0.7  # high, 16 pixels
+    anomaly_map[20:40, 20:40] = 0.4  # large, but nowhere high
+    anomaly_map[50, 50] = 0.8  # high, one pixel
+    found = find_defects(anomaly_map, (64, 64), grow=0.3, seed=0.6)
+    assert [d.area for d in found] == [16, 1]
+    assert len(find_defects(anomaly_map, (64, 64), grow=0.3, seed=0.6, smallest_area=2)) == 1
+    assert find_defects(anomaly_map, (64, 64), grow=0.3, seed=0.8) == []
+    assert len(find_defects(anomaly_map, (64, 64), grow=0.9, seed=0.3)) == 3  # the lower one counts
+
+
+def test_corners_connect_and_the_largest_comes_first():
+    anomaly_map = np.zeros((8, 8), np.float32)
+    anomaly_map[[0, 1, 2], [0, 1, 2]] = 1.0
+    anomaly_map[5:8, 5:8] = 1.0
+    found = find_defects(anomaly_map, (8, 8), grow=0.5, seed=0.5)
+    assert [d.area for d in found] == [9, 3]
+
+
+def test_against_scipy_on_noise():
+    rng = np.random.default_rng(0)
+    anomaly_map = ndimage.gaussian_filter(rng.random((120, 90)), 3).astype(np.float32)
+    grow, seed = (float(np.quantile(anomaly_map, q)) for q in (0.8, 0.97))
+    labels, count = ndimage.label(anomaly_map > grow, np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    peaks = ndimage.maximum(anomaly_map, labels, numbers)
+    areas = ndimage.sum_labels(labels > 0, labels, numbers)[peaks > seed]
+    means = ndimage.mean(anomaly_map.astype(np.float64), labels, numbers)[peaks > seed]
+    found = find_defects(anomaly_map, (240, 180), grow=grow, seed=seed)
+    assert sorted(d.area / 4 for d in found) == sorted(areas)
+    assert sorted(d.mean for d in found) == pytest.approx(sorted(means))
+    assert len(found) > 3
