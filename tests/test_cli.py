@@ -79,6 +79,62 @@ def test_fit_evaluate_predict(urd, data, run_folder, tmp_path):
     assert all((tmp_path / "p" / name).is_file() for name in pictures)
 
 
+def test_calibrate_and_judge(urd, data, run_folder, tmp_path):
+    good, model = data / "test" / "good", run_folder / "model.safetensors"
+    code, out, err = urd("calibrate", run_folder, good, "--json", tmp_path / "t.json")
+    assert code == 0, err
+    assert "4 images are too few for 1 %" in " ".join(out.split())
+    limits = json.loads((tmp_path / "t.json").read_text())
+    assert limits["reject"]["n"] == 4
+    before = model.read_bytes()
+    code, _, err = urd("calibrate", run_folder, data, "--false-reject", 0.3)
+    assert (code, one_line(err)) == (2, True)
+    for shares in (("--false-reject", 0), ("--false-reject", 0.1, "--review", 0.05)):
+        code, _, err = urd("calibrate", run_folder, good, *shares)
+        assert (code, one_line(err)) == (2, True)
+    assert model.read_bytes() == before
+
+    broken = good / "broken.png"
+    broken.write_bytes(b"no")
+    code, _, err = urd("calibrate", run_folder, good, "--out", tmp_path / "other.safetensors")
+    assert code == 1
+    assert "skipped" in err and (tmp_path / "other.safetensors").exists()
+    broken.unlink()
+
+    code, out, err = urd("predict", run_folder, good, "--out", tmp_path / "p")
+    assert code == 0, err  # the largest of these very scores is the threshold
+    assert "4 OK, 0 REVIEW, 0 NG" in out
+    options = ["--out", tmp_path / "q", "--false-reject", 0.5, "--fail-on-ng"]
+    code, out, err = urd("predict", run_folder, good, *options, "--mm-per-pixel", 0.5)
+    assert code == 3, err
+    rows = [json.loads(x) for x in (tmp_path / "q" / "predictions.jsonl").read_text().splitlines()]
+    assert {row["verdict"] for row in rows} == {"OK", "NG"}
+    for row in rows:
+        assert (row["calibrated"] > 0.5) == (row["verdict"] != "OK") == bool(row["defects"])
+        assert row["n_defects"] == len(row["defects"])
+        for defect in row["defects"]:
+            left, top, right, bottom = defect["box"]
+            assert 0 <= left < right <= row["width"] and 0 <= top < bottom <= row["height"]
+            assert defect["area_mm2"] == pytest.approx(defect["area"] / 4)
+    with (tmp_path / "q" / "predictions.csv").open(newline="") as file:
+        assert [r["verdict"] for r in csv.DictReader(file)] == [row["verdict"] for row in rows]
+
+
+def test_without_held_out_images_there_is_no_verdict(urd, data, tmp_path, fit_options):
+    run, options = tmp_path / "run", ["--image-size", 64, "--holdout", 0, *fit_options]
+    code, out, err = urd("fit", data, "--out", run, *options)
+    assert code == 0, err
+    assert "Not calibrated" in out
+    good = data / "test" / "good"
+    code, out, _ = urd("predict", run, good, "--out", tmp_path / "p")
+    assert code == 0 and "OK" not in out
+    row = json.loads((tmp_path / "p" / "predictions.jsonl").read_text().splitlines()[0])
+    assert row["verdict"] is None and row["n_defects"] is None and row["score"] > 0
+    code, _, err = urd("predict", run, good, "--out", tmp_path / "q", "--fail-on-ng")
+    assert (code, one_line(err)) == (2, True)
+    assert not (tmp_path / "q").exists()
+
+
 def test_predict_writes_maps_that_metrics_reads(urd, data, run_folder, tmp_path):
     out = tmp_path / "p"
     code, _, err = urd("predict", run_folder, data / "test", "--out", out, "--maps")

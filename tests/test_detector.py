@@ -18,6 +18,7 @@ from PIL import Image
 
 from urd import Detector, UrdError, UsageError
 from urd.data import Failure, UnreadableImage
+from urd.inspection import Inspection
 from urd.metrics import METRICS
 
 
@@ -51,6 +52,30 @@ def test_predict_takes_files_images_and_arrays(detector, data):
     assert predictions[0].anomaly_map.shape == (64, 64)
     assert predictions[0].anomaly_map.dtype == np.float32
     assert predictions[0].anomaly_map.max() == predictions[0].score
+
+
+def test_verdict_score_and_defects_go_together(detector, data):
+    thresholds = detector.thresholds()
+    paths = sorted((data / "test").rglob("*.png"))
+    for inspection in (None, Inspection(false_reject=0.4)):
+        for prediction in detector.predict_many(paths, inspection=inspection):
+            limit = detector.thresholds(inspection).review.threshold
+            assert (prediction.score > limit) == (prediction.verdict != "OK")
+            assert (prediction.score > limit) == (prediction.calibrated > 0.5)
+            assert (prediction.score > limit) == bool(prediction.defects)
+            peaks = [defect.peak for defect in prediction.defects]
+            assert not peaks or max(peaks) == pytest.approx(prediction.score)
+    assert thresholds.review.n == 5
+    low, high = detector.heat_range()
+    assert (low + high) / 2 == pytest.approx(thresholds.review.threshold)
+
+
+def test_what_an_inspection_can_not_be(detector, data):
+    for wrong in ({"mm_per_pixel": 0}, {"smallest_area": -1}, {"mm_per_pixel": float("nan")}):
+        with pytest.raises(UsageError):
+            Inspection(**wrong)
+    with pytest.raises(UsageError, match="includes the share"):
+        detector.predict(data / "test/good/000.png", Inspection(false_reject=0.2, review=0.1))
 
 
 def test_predict_of_a_broken_file_raises_and_many_go_on(detector, data, tmp_path):
@@ -148,8 +173,9 @@ def test_save_and_load_keep_everything(detector, data, tmp_path):
     detector.save(tmp_path / "m.safetensors")
     again = Detector.load(tmp_path / "m.safetensors")
     assert again.header == detector.header
-    assert again.header.reference_scores == sorted(again.header.reference_scores)
-    assert len(again.header.reference_scores) == 5
+    calibration = again.header.calibration
+    assert calibration.scores == tuple(sorted(calibration.scores))
+    assert len(calibration.scores) == len(calibration.pixels) == 5
     low, high = again.header.heat_range
     assert low < high
     for name in ("fingerprint", "train_images", "holdout_images", "foreground"):
@@ -175,7 +201,7 @@ def test_files_that_are_not_ours_are_refused_in_one_line(detector, tmp_path, dam
 
         save_file({"a": torch.zeros(2)}, path)
     elif damage == "other format":
-        path.write_bytes(whole.replace(b'\\"format\\": 1', b'\\"format\\": 9'))
+        path.write_bytes(whole.replace(b'\\"format\\": 2', b'\\"format\\": 9'))
     else:
         path.unlink()
     with pytest.raises(UrdError, match=r"m\.safetensors") as error:

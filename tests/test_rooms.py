@@ -19,7 +19,7 @@ ROWS = [
     ("urd.synthesis",),
     ("urd.data",),
     ("urd.training",),
-    ("urd.scoring", "urd.calibration", "urd.defects"),
+    ("urd.scoring", "urd.calibration", "urd.defects", "urd.inspection"),
     ("urd.metrics",),
     ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
     ("urd.fitting", "urd.doctor"),

@@ -46,9 +46,6 @@ class Limit:
     bound: float
     more_images: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def limit(scores: Sequence[float], wanted: float) -> Limit:
     """The lowest threshold that good images are expected to exceed at most as often as wanted.
@@ -122,6 +119,9 @@ class Thresholds:
     reject: Limit
     pixel: Limit
 
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
     def verdict(self, score: float) -> Verdict:
         """OK up to the review threshold, NG above the other one."""
         if score > self.reject.threshold:
@@ -145,6 +145,19 @@ class Calibration:
     source: str
     false_reject: float = FALSE_REJECT
     review: float = REVIEW
+
+    @classmethod
+    def of(
+        cls,
+        scores: Sequence[float],
+        pixels: Sequence[float],
+        source: str,
+        false_reject: float = FALSE_REJECT,
+        review: float = REVIEW,
+    ) -> Calibration:
+        """From the statistics of good images, in any order."""
+        ordered = tuple(sorted(scores)), tuple(sorted(pixels))
+        return cls(*ordered, source, false_reject, review)
 
     def thresholds(
         self, false_reject: float | None = None, review: float | None = None

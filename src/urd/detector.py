@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from urd import fitting
+from urd.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds, Verdict
 from urd.config import FitConfig, resolve_config
 from urd.data import (
     DataSet,
@@ -29,12 +30,15 @@ from urd.data import (
     resize_rgb,
 )
 from urd.data.decoding import to_rgb
+from urd.defects import Defect
 from urd.errors import UrdError, UsageError
+from urd.inspection import Inspection, judge, thresholds_of
 from urd.metrics import PIXEL_PROTOCOL, evaluate_maps
 from urd.model_file import ModelHeader, load_model, save_model
 from urd.networks import TeacherStudent
 from urd.progress import track
 from urd.scoring import anomaly_map, image_score
+from urd.validation import pixel_quantile
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -48,12 +52,18 @@ class Prediction:
         anomaly_map: (H, W) float32 at the network's input size.
         size: (height, width) of the original image, upright.
         path: the file, `None` for images given as arrays.
+        verdict: OK, REVIEW or NG; `None` without calibration, as the two below.
+        calibrated: the score brought to (0, 1), 0.5 where OK ends.
+        defects: regions, the largest first; none where the verdict is OK.
     """
 
     score: float
     anomaly_map: np.ndarray
     size: tuple[int, int]
     path: Path | None = None
+    verdict: Verdict | None = None
+    calibrated: float | None = None
+    defects: list[Defect] = field(default_factory=list)
 
 
 class Detector:
@@ -129,19 +139,73 @@ class Detector:
         """Write one self-contained model file, atomically."""
         save_model(Path(path), self.model, self.header)
 
-    def predict(self, image: ImageLike) -> Prediction:
-        """Score one image: a file, a Pillow image, or an (H, W) or (H, W, 3) uint8 RGB array.
+    def predict(self, image: ImageLike, inspection: Inspection | None = None) -> Prediction:
+        """Judge one image: a file, a Pillow image, or an (H, W) or (H, W, 3) uint8 RGB array.
 
         Raises:
             UnreadableImage: the file can not be decoded.
         """
         pixels, size, path = self._prepare(image)
-        return self._score([(pixels, size, path)])[0]
+        return self._score([(pixels, size, path)], inspection or Inspection())[0]
+
+    def calibrate(
+        self,
+        good: Iterable[ImageLike],
+        source: str,
+        *,
+        false_reject: float = FALSE_REJECT,
+        review: float = REVIEW,
+        batch_size: int = 8,
+    ) -> None:
+        """Take thresholds from good images that training did not see; `save` keeps them.
+
+        Args:
+            source: where the images come from, for the record.
+            false_reject, review: wanted shares of good images above the two thresholds.
+
+        Raises:
+            UsageError: shares that mean nothing, or no image that can be read.
+        """
+        scores, pixels = [], []
+        self.failures = []
+        for result in self.predict_many(good, batch_size):
+            if isinstance(result, Failure):
+                self.failures.append(result)
+                continue
+            scores.append(result.score)
+            pixels.append(float(pixel_quantile(torch.from_numpy(result.anomaly_map)[None])))
+        calibration = Calibration.of(scores, pixels, source, false_reject, review)
+        calibration.thresholds(false_reject, review)  # refuses what means nothing
+        self.header = replace(self.header, calibration=calibration)
+
+    def thresholds(self, inspection: Inspection | None = None) -> Thresholds | None:
+        """What decides between OK, REVIEW and NG; `None` without calibration."""
+        wanted = inspection or Inspection()
+        if self.header.calibration is None:
+            return None
+        return thresholds_of(self.header.calibration, wanted.false_reject, wanted.review)
+
+    def heat_range(self, inspection: Inspection | None = None) -> tuple[float, float]:
+        """The anomaly values at which a heat map's colours begin and end.
+
+        The threshold between OK and REVIEW lies in the middle, the median good image's score at the
+        beginning. Without calibration they are those that training has left.
+        """
+        thresholds = self.thresholds(inspection)
+        if thresholds is None or self.header.calibration is None:
+            return self.header.heat_range
+        middle = thresholds.review.threshold
+        half = middle - float(np.median(self.header.calibration.scores))
+        half = max(half, 0.1 * abs(middle), 1e-6)
+        return middle - half, middle + half
 
     def predict_many(
-        self, images: Iterable[ImageLike], batch_size: int = 8
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int = 8,
+        inspection: Inspection | None = None,
     ) -> Iterator[Prediction | Failure]:
-        """Score images in order, decoding ahead of the network; memory does not grow with them.
+        """Judge images in order, decoding ahead of the network; memory does not grow with them.
 
         An image that can not be read gives a `Failure` in its place.
         """
@@ -156,7 +220,7 @@ class Detector:
             prepared = _ahead(pool, prepare, images, 2 * batch_size)
             while batch := list(itertools.islice(prepared, batch_size)):
                 readable = [item for item in batch if not isinstance(item, Failure)]
-                scored = iter(self._score(readable)) if readable else iter(())
+                scored = iter(self._score(readable, inspection or Inspection()) if readable else ())
                 for item in batch:
                     yield item if isinstance(item, Failure) else next(scored)
 
@@ -224,9 +288,11 @@ class Detector:
 
     @torch.inference_mode()
     def _score(
-        self, batch: list[tuple[np.ndarray, tuple[int, int], Path | None]]
+        self,
+        batch: list[tuple[np.ndarray, tuple[int, int], Path | None]],
+        inspection: Inspection,
     ) -> list[Prediction]:
-        """One forward pass in float32."""
+        """One forward pass in float32, and a judgement of each map."""
         pixels = torch.from_numpy(np.stack([item[0] for item in batch])).to(self.device)
         mean = torch.tensor(self.header.mean, device=self.device)
         std = torch.tensor(self.header.std, device=self.device)
@@ -236,11 +302,25 @@ class Detector:
         maps = anomaly_map(teacher, student, self.config.image_size)
         scores = image_score(maps).tolist()
         return [
-            Prediction(score, anomaly, size, path)
+            self._judged(Prediction(score, anomaly, size, path), inspection)
             for score, anomaly, (_, size, path) in zip(
                 scores, maps.cpu().numpy(), batch, strict=True
             )
         ]
+
+    def _judged(self, prediction: Prediction, inspection: Inspection) -> Prediction:
+        calibration = self.header.calibration
+        if calibration is None:
+            return prediction
+        judgement = judge(
+            prediction.anomaly_map, prediction.score, prediction.size, calibration, inspection
+        )
+        return replace(
+            prediction,
+            verdict=judgement.verdict,
+            calibrated=judgement.calibrated,
+            defects=judgement.defects,
+        )
 
     def _mask(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
         """The sample's mask at the network's size: bilinear, threshold one half."""

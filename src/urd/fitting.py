@@ -13,6 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from urd.calibration import Calibration
 from urd.config import FitConfig, read_config_file
 from urd.data import Failure, read_layout
 from urd.errors import UrdError, UsageError, first_line
@@ -26,7 +27,7 @@ from urd.progress import note
 from urd.seeding import generator
 from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
 from urd.training.loop import Record, build_networks, train
-from urd.validation import SyntheticScores, SyntheticValidation
+from urd.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
 CONFIG_NAME = "config.yaml"
 # Written about a model by other verbs; they end when another model takes its place.
@@ -86,7 +87,10 @@ def fit(
     # Without held-out images the reference is the training images, whose scores are optimistic.
     reference = holdout or SyntheticValidation(material.train, config.seed)
     scores = reference.score(networks.model)
-    header = _header(config, material, expert, scores, held_out=holdout is not None)
+    calibration = None
+    if material.holdout is not None:
+        calibration = calibrate_on(networks.model, material.holdout, "held-out training images")
+    header = _header(config, material, expert, scores, calibration)
     if out is not None:
         save_model(out / MODEL_NAME, networks.model, header)
         for name in _OF_AN_OLDER_MODEL:
@@ -221,8 +225,7 @@ def _header(
     material: Material,
     expert: Encoder,
     scores: SyntheticScores,
-    *,
-    held_out: bool,
+    calibration: Calibration | None,
 ) -> ModelHeader:
     low, high = float(np.median(scores.clean)), float(np.median(scores.corrupted))
     return ModelHeader(
@@ -230,8 +233,8 @@ def _header(
         mean=material.train.mean,
         std=material.train.std,
         heat_range=(low, high if high > low else math.nextafter(low, math.inf)),
-        reference_scores=sorted(float(score) for score in scores.clean),
-        validation=scores.summary() if held_out else {},
+        calibration=calibration,
+        validation=scores.summary() if calibration else {},
         data=material.facts,
         encoder={
             "tag": config.backbone,

@@ -14,12 +14,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import urd
+from urd.calibration import Calibration
 from urd.config import FitConfig
 from urd.errors import UrdError, UsageError, first_line
 from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
 from urd.training.checkpoint import save_tensors
 
-FORMAT = 1
+FORMAT = 2
 _HEADER = "urd_model"
 _UNREADABLE = (
     SafetensorError,
@@ -42,8 +43,7 @@ class ModelHeader:
         mean, std: the backbone's normalisation of RGB in [0, 1].
         heat_range: the anomaly values at which a heat map's colours begin and end: the median
             score of good images and that of synthetic anomalies on them.
-        reference_scores: image scores of good images, ascending: those held out from training,
-            or training images where none were.
+        calibration: scores of good images that training did not see, `None` where there were none.
         validation: scores on held-out images with synthetic anomalies at the last iteration.
         data: fingerprint and counts of the training images.
         encoder: fingerprint of the pretrained encoder, and where it came from.
@@ -54,7 +54,7 @@ class ModelHeader:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     heat_range: tuple[float, float]
-    reference_scores: list[float] = field(default_factory=list)
+    calibration: Calibration | None = None
     validation: dict[str, float] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +73,8 @@ class ModelHeader:
         config = FitConfig.from_mapping(content.pop("config"), source="the model file")
         for name in ("mean", "std", "heat_range"):
             content[name] = tuple(float(value) for value in content[name])
+        if content["calibration"] is not None:
+            content["calibration"] = Calibration.from_dict(content["calibration"])
         return cls(config=config, **content)
 
 

@@ -16,20 +16,28 @@ MAX_SIDE = 1600
 _BAR = 28
 _OPACITY = 0.6
 _GAP = 8
+_VERDICT_COLOURS = {"OK": "#1a7f37", "REVIEW": "#9a6700", "NG": "#cf222e"}
 
 
 def overlay(
-    image: Image.Image, anomaly_map: np.ndarray, heat_range: tuple[float, float], score: float
+    image: Image.Image,
+    anomaly_map: np.ndarray,
+    heat_range: tuple[float, float],
+    score: float,
+    verdict: str | None = None,
+    outlines: Sequence[Sequence[tuple[float, float]]] = (),
 ) -> Image.Image:
-    """The image with its anomaly map over it and a legend below.
+    """The image with its anomaly map over it, outlines of defects, and a legend below.
 
     `heat_range` holds the anomaly values at which colour begins and is fullest. It is a property of
     the model, so a colour means the same in every picture of it. Images over 1600 px are reduced.
+    `outlines` are in pixels of the image.
     """
     shown = image.copy()
     shown.thumbnail((MAX_SIDE, MAX_SIDE))
     picture = blend(np.asarray(shown), anomaly_map, heat_range)
-    legend = _legend(shown.width, heat_range, score)
+    _outline(picture, outlines, shown.width / image.width)
+    legend = _legend(shown.width, heat_range, score, verdict)
     return Image.fromarray(np.concatenate([picture, np.asarray(legend)]))
 
 
@@ -81,13 +89,29 @@ def save_picture(path: Path, picture: Image.Image) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(content.getvalue()))
 
 
-def _legend(width: int, heat_range: tuple[float, float], score: float) -> Image.Image:
-    """Score, and a colour bar with the values at its ends, as wide as the picture."""
+def _outline(
+    picture: np.ndarray, outlines: Sequence[Sequence[tuple[float, float]]], scale: float
+) -> None:
+    """Draw in white on black, which is seen on every colour."""
+    thin = max(1, round(max(picture.shape[:2]) / 500))
+    points = [np.round(np.array(line) * scale * 16).astype(np.int32) for line in outlines]
+    for colour, width in ((0, 3 * thin), (255, thin)):
+        cv2.polylines(picture, points, True, (colour,) * 3, width, cv2.LINE_AA, shift=4)
+
+
+def _legend(
+    width: int, heat_range: tuple[float, float], score: float, verdict: str | None
+) -> Image.Image:
+    """Verdict and score, and a colour bar with the values at its ends, as wide as the picture."""
     legend = Image.new("RGB", (width, _BAR), "white")
     draw = ImageDraw.Draw(legend)
     text = f"score {score:.3f}"
-    draw.text((4, 6), text, "black", _font(14))
-    left = int(draw.textlength(text, _font(14))) + 54
+    start = 4
+    if verdict is not None:
+        draw.text((start, 6), verdict, _VERDICT_COLOURS[verdict], _font(14), stroke_width=0.4)
+        start += int(draw.textlength(verdict, _font(14))) + 8
+    draw.text((start, 6), text, "black", _font(14))
+    left = start + int(draw.textlength(text, _font(14))) + 50
     right = width - 44
     if right - left < 16:
         return legend

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from urd.calibration import PIXEL_SHARE, Calibration
 from urd.metrics import auroc, average_precision
 from urd.networks import TeacherStudent
 from urd.scoring import anomaly_map, image_score
@@ -77,6 +78,28 @@ class SyntheticValidation:
         )
 
     def _maps(self, model: TeacherStudent, images: Tensor) -> Tensor:
-        size = (images.shape[2], images.shape[3])
-        teacher, student = model(normalise(images, self.data))
-        return anomaly_map(teacher, student, size)
+        return _maps(model, images, self.data)
+
+
+@torch.no_grad()
+def calibrate_on(model: TeacherStudent, data: TrainingImages, source: str) -> Calibration:
+    """The calibration by good images that training did not see."""
+    model.eval()
+    scores, pixels = [], []
+    for images in data.images.split(_BATCH):
+        maps = _maps(model, images.float() / 255, data)
+        scores.append(image_score(maps))
+        pixels.append(pixel_quantile(maps))
+    return Calibration.of(torch.cat(scores).tolist(), torch.cat(pixels).tolist(), source)
+
+
+def pixel_quantile(maps: Tensor) -> Tensor:
+    """Per map of (B, H, W) the value that a share `PIXEL_SHARE` of its pixels exceeds, (B,)."""
+    flat = maps.flatten(1)
+    above = int(PIXEL_SHARE * flat.shape[1])
+    return flat.topk(above + 1, dim=1).values[:, -1]
+
+
+def _maps(model: TeacherStudent, images: Tensor, data: TrainingImages) -> Tensor:
+    teacher, student = model(normalise(images, data))
+    return anomaly_map(teacher, student, (images.shape[2], images.shape[3]))

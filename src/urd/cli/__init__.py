@@ -14,6 +14,7 @@ from urd.errors import UrdError
 
 VERBS = {
     "benchmark": "Data sets x categories x settings x seeds, with tables.",
+    "calibrate": "Take thresholds from good images.",
     "check": "Report what a data folder holds, and what is wrong with it.",
     "demo": "Render two products, train on them, and leave the pictures.",
     "doctor": "Tell what works on this machine, and which backbones are usable.",

@@ -69,6 +69,12 @@ def _summary(header: Any, out: Path) -> None:
     )
     if not header.encoder["pretrained"]:
         print("The encoder is untrained (--weights none): expect much lower accuracy.")
+    if header.calibration is not None:
+        from urd.cli.calibrate import print_thresholds
+
+        print_thresholds(header.calibration.thresholds())
+    else:
+        print("Not calibrated, for no good images were held out: see urd calibrate.")
     for name, value in header.validation.items():
         print(f"On held-out images with synthetic anomalies: {name} {value:.4f}")
     print(f"Model: {out / 'model.safetensors'}")

@@ -61,4 +61,4 @@ def _triple(detector: Detector, sample: Sample) -> list[np.ndarray]:
     assert not isinstance(prediction, Failure)
     mask = read_masks(sample.masks) if sample.masks else np.zeros(image.shape[:2], bool)
     white = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
-    return [image, white, blend(image, prediction.anomaly_map, detector.header.heat_range)]
+    return [image, white, blend(image, prediction.anomaly_map, detector.heat_range())]
