@@ -334,6 +334,7 @@ def result(job, **metrics):
         "fit_seconds": 1.0,
         "encoder": {"pretrained": False},
         "textures": "procedural",
+        "precision": "float32" if job.seed else "bfloat16",
         **metrics,
     }
 
@@ -378,6 +379,7 @@ def test_tables_hold_means_over_categories_and_spread_over_seeds(tabled, monkeyp
     for table in (summary, by_category, intervals):
         assert "6 of 12 jobs done" in table.caption
         assert "of a test" in table.caption
+        assert "Trained in bfloat16 and float32" in table.caption
         lines = table.markdown().splitlines()
         assert {line.count("|") for line in lines[4:]} == {len(table.header) + 1}
         assert f"backbone {TINY}" in table.caption

@@ -20,6 +20,7 @@ from urd.detector import Detector
 from urd.errors import UrdError, first_line
 from urd.files import write_json
 from urd.machine import machine
+from urd.training.loop import precision_on
 
 JOB_NAME, RESULT_NAME, RUN_NAME = "job.json", "result.json", "run"
 
@@ -49,6 +50,7 @@ def run_job(folder: Path) -> dict[str, Any]:
         "evaluate_seconds": round(time.monotonic() - fitted, 1),
         "training": detector.header.data,
         "encoder": detector.header.encoder,
+        "precision": precision_on(detector.device, detector.config.precision),
         "machine": machine(detector.device),
     }
     write_json(folder / RESULT_NAME, result)

@@ -207,6 +207,8 @@ def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
     parts += [f"Protocol: {protocol}." for protocol in protocols[:1]]
     if len(protocols) > 1:
         parts.append(f"({len(protocols)} protocols: see the column of the CSV.)")
+    precisions = sorted({result["precision"] for result in results if "precision" in result})
+    parts += [f"Trained in {' and '.join(precisions)}."] if precisions else []
     machines = sorted({r["machine"]["gpu"] or r["machine"]["cpu"] for r in results})
     if machines:
         parts.append(f"Measured on {', '.join(machines)}.")

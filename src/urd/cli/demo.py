@@ -20,7 +20,7 @@ _TRAIN, _TEST_GOOD, _PER_DEFECT = 60, 15, 6
 )
 @click.option("--weights", help="Weight file of the encoder; without it timm's cache is asked.")
 @click.option("--backbone", default="resnet18.tv_in1k", show_default=True, help="timm tag.")
-@click.option("--iterations", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--iterations", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")

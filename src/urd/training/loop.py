@@ -198,12 +198,17 @@ def normalise(images: Tensor, data: TrainingImages) -> Tensor:
 
 
 def autocast_for(device: torch.device, precision: str) -> Autocast:
-    """A context for forward passes: bfloat16 where asked for or, by `auto`, where it is fast."""
-    if precision == "auto":
-        precision = "bfloat16" if computes_in_bfloat16(device) else "float32"
-    if precision == "float32":
+    """A context for forward passes in the precision that `precision_on` names."""
+    if precision_on(device, precision) == "float32":
         return nullcontext
     return lambda: torch.autocast(device.type, torch.bfloat16)
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """What the setting `precision` means on a device: `auto` is bfloat16 where that is fast."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if computes_in_bfloat16(device) else "float32"
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
