@@ -120,6 +120,18 @@ def test_calibrate_and_judge(urd, data, run_folder, tmp_path):
         assert [r["verdict"] for r in csv.DictReader(file)] == [row["verdict"] for row in rows]
 
 
+def test_predict_takes_a_list_on_standard_input(urd, data, run_folder, tmp_path, monkeypatch):
+    listed = sorted((data / "test" / "good").glob("*.png"))[:2]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{path}\n" for path in listed)))
+    code, out, err = urd("predict", run_folder, "-", "--out", tmp_path / "p")
+    assert code == 0, err
+    rows = [json.loads(x) for x in (tmp_path / "p" / "predictions.jsonl").read_text().splitlines()]
+    assert [row["path"] for row in rows] == [str(path) for path in listed]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    code, _, err = urd("predict", run_folder, "-", "--out", tmp_path / "q")
+    assert (code, one_line(err)) == (2, True)
+
+
 def test_without_held_out_images_there_is_no_verdict(urd, data, tmp_path, fit_options):
     run, options = tmp_path / "run", ["--image-size", 64, "--holdout", 0, *fit_options]
     code, out, err = urd("fit", data, "--out", run, *options)

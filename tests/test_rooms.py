@@ -14,7 +14,16 @@ import urd
 SOURCE = Path(urd.__file__).parent
 # A module may import those of its own row and of the rows above it.
 ROWS = [
-    ("urd", "urd.errors", "urd.seeding", "urd.files", "urd.progress", "urd.config", "urd.machine"),
+    (
+        "urd",
+        "urd.errors",
+        "urd.seeding",
+        "urd.files",
+        "urd.progress",
+        "urd.config",
+        "urd.machine",
+        "urd.threads",
+    ),
     ("urd.networks",),
     ("urd.synthesis",),
     ("urd.data",),
@@ -24,7 +33,7 @@ ROWS = [
     ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
     ("urd.fitting", "urd.doctor"),
     ("urd.detector",),
-    ("urd.demo", "urd.benchmark"),
+    ("urd.demo", "urd.benchmark", "urd.prediction_files"),
     ("urd.cli", "urd.__main__"),
 ]
 INDEPENDENT = {  # rooms that know nothing of these, though they stand below them

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from urd.model_file import ModelHeader, load_model, save_model
 from urd.networks import TeacherStudent
 from urd.progress import track
 from urd.scoring import anomaly_map, image_score
+from urd.threads import ahead
 from urd.validation import pixel_quantile
 
 ImageLike = str | Path | Image.Image | np.ndarray
@@ -217,7 +217,7 @@ class Detector:
                 return Failure(error.path, error.reason)
 
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-            prepared = _ahead(pool, prepare, images, 2 * batch_size)
+            prepared = ahead(pool, prepare, images, 2 * batch_size)
             while batch := list(itertools.islice(prepared, batch_size)):
                 readable = [item for item in batch if not isinstance(item, Failure)]
                 scored = iter(self._score(readable, inspection or Inspection()) if readable else ())
@@ -372,16 +372,3 @@ def _refuse_unusable(data_set: DataSet) -> None:
             f"{len(data_set.orphan_masks)} masks belong to no test image, first: "
             f"{data_set.orphan_masks[0]}"
         )
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, function: Any, items: Iterable[Any], depth: int
-) -> Iterator[Any]:
-    """`map` in threads that keeps at most `depth` results waiting."""
-    waiting: deque[Future[Any]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= depth:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

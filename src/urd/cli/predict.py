@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
-import itertools
-import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from urd.data import Failure
-    from urd.detector import Detector, Prediction
-    from urd.inspection import Inspection
-
-_NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
-_MAP_NAME_BYTES = 240
-COLUMNS = (
-    "path",
-    "verdict",
-    "score",
-    "calibrated",
-    "n_defects",
-    "width",
-    "height",
-    "overlay",
-    "map",
-    "error",
-)
 NG_FOUND = 3
 
 
@@ -66,7 +40,8 @@ def predict(
     maps: bool,
     overwrite: bool,
 ) -> None:
-    """Judge IMAGES (files, folders, globs) with RUN (a run folder or a model file).
+    """Judge IMAGES (files, folders, globs, or - for a list on standard input, a path per line) with
+    RUN (a run folder or a model file).
 
     Writes predictions.jsonl, predictions.csv and a heat-map overlay per image to --out: verdict,
     raw and calibrated score (0.5 where OK ends), and the defects in pixels of the image. An image
@@ -79,6 +54,7 @@ def predict(
     from urd.errors import UsageError
     from urd.files import make_folder, refuse_existing
     from urd.inspection import Inspection
+    from urd.prediction_files import predict_to
 
     urd.progress.show()
     paths = find_images(images, out)
@@ -89,8 +65,7 @@ def predict(
     if thresholds is None and (fail_on_ng or false_reject is not None or review is not None):
         raise UsageError(f"{run} has no thresholds: calibrate it by urd calibrate RUN GOOD")
     make_folder(out)
-    _forget(out)
-    rows = _predict(detector, paths, out, batch_size, inspection, maps)
+    rows = predict_to(out, detector, paths, batch_size, inspection, maps=maps)
     failed = [row for row in rows if row["error"]]
     for row in failed:
         print(f"failed {row['path']}: {row['error']}", file=sys.stderr)
@@ -106,7 +81,7 @@ def predict(
 
 
 def find_images(names: Sequence[str], out: Path) -> list[Path]:
-    """Files as they are, folders as the images below them, globs as what they match.
+    """Files as they are, folders as the images below them, globs as what they match; - as a list.
 
     Hidden files are passed over, and so are masks in `ground_truth` and what an earlier call has
     left in `out`.
@@ -117,6 +92,11 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
     from urd.data import IMAGE_SUFFIXES
     from urd.errors import UsageError
 
+    if "-" in names:
+        listed = [line.rstrip("\r\n") for line in sys.stdin]
+        names = [*(name for name in names if name != "-"), *filter(None, listed)]
+        if not names:
+            raise UsageError("no paths on standard input")
     found: list[Path] = []
     for name in names:
         path = Path(name)
@@ -134,128 +114,3 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
             raise UsageError(f"no images in {name}")
         found += matches
     return list(dict.fromkeys(found))
-
-
-def _forget(out: Path) -> None:
-    """Delete the pictures and maps that an earlier call has listed: they are of other weights."""
-    listing = out / "predictions.jsonl"
-    if not listing.exists():
-        return
-    for line in listing.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            row = json.loads(line)
-            for name in filter(None, (row.get("overlay"), row.get("map"))):
-                if (out / name).resolve().is_relative_to(out.resolve()):
-                    (out / name).unlink(missing_ok=True)
-
-
-def _predict(
-    detector: Detector,
-    paths: list[Path],
-    out: Path,
-    batch_size: int,
-    inspection: Inspection,
-    maps: bool,
-) -> list[dict[str, Any]]:
-    from urd.files import write_text
-    from urd.progress import track
-
-    pictures = overlay_names(paths)
-    map_files = map_names(paths) if maps else [None] * len(paths)
-    rows = []
-    judged = detector.predict_many(paths, batch_size, inspection)
-    results = track(judged, "Predicting", len(paths))
-    heat_range = detector.heat_range(inspection)
-    # Each row is on disk as soon as it is known; the CSV follows when all are.
-    with (out / "predictions.jsonl").open("w", encoding="utf-8") as lines:
-        for path, picture, map_file, result in zip(
-            paths, pictures, map_files, results, strict=True
-        ):
-            row = _row(detector, path, out, picture, map_file, result, heat_range)
-            rows.append(row)
-            lines.write(json.dumps(row) + "\n")
-            lines.flush()
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out / "predictions.csv", table.getvalue())
-    return rows
-
-
-def _row(
-    detector: Detector,
-    path: Path,
-    out: Path,
-    picture: str,
-    map_file: str | None,
-    result: Prediction | Failure,
-    heat_range: tuple[float, float],
-) -> dict[str, Any]:
-    from urd.data import Failure, read_rgb
-    from urd.errors import UrdError
-    from urd.files import printable
-    from urd.map_files import write_map
-    from urd.pictures import overlay, save_picture
-
-    row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "defects": []}
-    row["path"] = printable(path)
-    if isinstance(result, Failure):
-        return {**row, "error": result.reason}
-    row["score"] = result.score
-    row["verdict"], row["calibrated"] = result.verdict, result.calibrated
-    row["height"], row["width"] = result.size
-    if result.verdict is not None:
-        row["n_defects"] = len(result.defects)
-        row["defects"] = [asdict(defect) for defect in result.defects]
-    try:
-        if map_file is not None:
-            write_map(out / map_file, result.anomaly_map, result.size)
-            row["map"] = map_file
-        image = read_rgb(path, detector.config.white_level)
-        outlines = [defect.contour for defect in result.defects]
-        drawn = overlay(
-            image, result.anomaly_map, heat_range, result.score, result.verdict, outlines
-        )
-        save_picture(out / picture, drawn)
-        row["overlay"] = picture
-    except UrdError as error:
-        row["error"] = str(error)
-    return row
-
-
-def overlay_names(paths: Sequence[Path]) -> list[str]:
-    """`overlays/NAME.png` for each image, with folder or number where two names are alike."""
-    names = [_short(path.stem, _NAME_BYTES) for path in paths]
-    folders = [_short(path.parent.name, _NAME_BYTES) for path in paths]
-    both = [f"{folder}_{name}" for folder, name in zip(folders, names, strict=True)]
-    return [f"overlays/{name}.png" for name in _unique(zip(names, both, strict=True))]
-
-
-def map_names(paths: Sequence[Path]) -> list[str]:
-    """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect."""
-    candidates = (
-        (f"{path.parent.resolve().name}/{_short(path.stem, _MAP_NAME_BYTES)}",) for path in paths
-    )
-    return [f"maps/{name}.tiff" for name in _unique(candidates)]
-
-
-def _unique(candidates: Iterable[tuple[str, ...]]) -> list[str]:
-    """The first of each image's candidates that is not taken, else the last one with a number.
-
-    Names that differ in case only are alike: on some file systems they are one.
-    """
-    taken: set[str] = set()
-    names = []
-    for of_image in candidates:
-        numbered = (f"{of_image[-1]}_{n}" for n in itertools.count(2))
-        name = next(c for c in itertools.chain(of_image, numbered) if c.lower() not in taken)
-        taken.add(name.lower())
-        names.append(name)
-    return names
-
-
-def _short(name: str, length: int) -> str:
-    from urd.files import printable
-
-    return printable(Path(name)).encode()[:length].decode(errors="ignore")

@@ -1,0 +1,170 @@
+"""What `urd predict` leaves in a folder: rows, overlays, maps, and how they are named."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from urd.data import Failure, read_rgb
+from urd.detector import Detector, Prediction
+from urd.errors import UrdError
+from urd.files import printable, write_text
+from urd.inspection import Inspection
+from urd.map_files import write_map
+from urd.pictures import overlay, save_picture
+from urd.progress import track
+from urd.threads import ahead
+
+_NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
+_MAP_NAME_BYTES = 240
+COLUMNS = (
+    "path",
+    "verdict",
+    "score",
+    "calibrated",
+    "n_defects",
+    "width",
+    "height",
+    "overlay",
+    "map",
+    "error",
+)
+
+
+def _forget(out: Path) -> None:
+    """Delete the pictures and maps that an earlier call has listed: they are of other weights."""
+    listing = out / "predictions.jsonl"
+    if not listing.exists():
+        return
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            row = json.loads(line)
+            for name in filter(None, (row.get("overlay"), row.get("map"))):
+                if (out / name).resolve().is_relative_to(out.resolve()):
+                    (out / name).unlink(missing_ok=True)
+
+
+def predict_to(
+    out: Path,
+    detector: Detector,
+    paths: list[Path],
+    batch_size: int = 8,
+    inspection: Inspection | None = None,
+    *,
+    maps: bool = False,
+) -> list[dict[str, Any]]:
+    """Judge images and write rows, overlays and, if asked for, maps to the folder `out`.
+
+    Decoding, the network and the writing of pictures go on at the same time, a few images ahead of
+    each other. Each row is in predictions.jsonl as soon as it is known; predictions.csv follows.
+
+    Returns:
+        The rows in the order of `paths`, without the lists of defects.
+    """
+    _forget(out)
+    pictures = overlay_names(paths)
+    map_files = map_names(paths) if maps else [None] * len(paths)
+    heat_range = detector.heat_range(inspection)
+    rows = []
+    judged = zip(
+        paths,
+        pictures,
+        map_files,
+        detector.predict_many(paths, batch_size, inspection),
+        strict=True,
+    )
+    with (
+        (out / "predictions.jsonl").open("w", encoding="utf-8") as lines,
+        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
+    ):
+        written = ahead(pool, lambda job: _row(detector, out, heat_range, *job), judged, 8)
+        for row in track(written, "Predicting", len(paths)):
+            lines.write(json.dumps(row) + "\n")
+            lines.flush()
+            del row["defects"]  # many images have many points
+            rows.append(row)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(out / "predictions.csv", table.getvalue())
+    return rows
+
+
+def _row(
+    detector: Detector,
+    out: Path,
+    heat_range: tuple[float, float],
+    path: Path,
+    picture: str,
+    map_file: str | None,
+    result: Prediction | Failure,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "defects": []}
+    row["path"] = printable(path)
+    if isinstance(result, Failure):
+        return {**row, "error": result.reason}
+    row["score"] = result.score
+    row["verdict"], row["calibrated"] = result.verdict, result.calibrated
+    row["height"], row["width"] = result.size
+    if result.verdict is not None:
+        row["n_defects"] = len(result.defects)
+        row["defects"] = [asdict(defect) for defect in result.defects]
+    try:
+        if map_file is not None:
+            write_map(out / map_file, result.anomaly_map, result.size)
+            row["map"] = map_file
+        image = read_rgb(path, detector.config.white_level)
+        outlines = [defect.contour for defect in result.defects]
+        drawn = overlay(
+            image, result.anomaly_map, heat_range, result.score, result.verdict, outlines
+        )
+        save_picture(out / picture, drawn)
+        row["overlay"] = picture
+    except UrdError as error:
+        row["error"] = str(error)
+    return row
+
+
+def overlay_names(paths: Sequence[Path]) -> list[str]:
+    """`overlays/NAME.png` for each image, with folder or number where two names are alike."""
+    names = [_short(path.stem, _NAME_BYTES) for path in paths]
+    folders = [_short(path.parent.name, _NAME_BYTES) for path in paths]
+    both = [f"{folder}_{name}" for folder, name in zip(folders, names, strict=True)]
+    return [f"overlays/{name}.png" for name in _unique(zip(names, both, strict=True))]
+
+
+def map_names(paths: Sequence[Path]) -> list[str]:
+    """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect."""
+    candidates = (
+        (f"{path.parent.resolve().name}/{_short(path.stem, _MAP_NAME_BYTES)}",) for path in paths
+    )
+    return [f"maps/{name}.tiff" for name in _unique(candidates)]
+
+
+def _unique(candidates: Iterable[tuple[str, ...]]) -> list[str]:
+    """The first of each image's candidates that is not taken, else the last one with a number.
+
+    Names that differ in case only are alike: on some file systems they are one.
+    """
+    taken: set[str] = set()
+    names = []
+    for of_image in candidates:
+        numbered = (f"{of_image[-1]}_{n}" for n in itertools.count(2))
+        name = next(c for c in itertools.chain(of_image, numbered) if c.lower() not in taken)
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _short(name: str, length: int) -> str:
+    return printable(Path(name)).encode()[:length].decode(errors="ignore")
