@@ -180,10 +180,15 @@ def _hub() -> str:
 
 def how_to_get(tag: str) -> str:
     """What to tell a user whose machine lacks the weights of a tag."""
+    other = (
+        f"--backbone {BUILTIN} needs no file, at lower accuracy"
+        if builtin.FILE.is_file()
+        else "--weights none trains without pretraining, at much lower accuracy"
+    )
     return (
         f"no pretrained weights of '{tag}' in timm's cache. On a machine with a network fetch "
         f"{_hub()}/timm/{tag}/resolve/main/model.safetensors and pass it with --weights FILE; "
-        f"--backbone {BUILTIN} needs no file, at lower accuracy."
+        f"{other}."
     )
 
 
