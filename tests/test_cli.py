@@ -123,7 +123,7 @@ def test_calibrate_and_judge(urd, data, run_folder, tmp_path):
 def test_predict_takes_a_list_on_standard_input(urd, data, run_folder, tmp_path, monkeypatch):
     listed = sorted((data / "test" / "good").glob("*.png"))[:2]
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{path}\n" for path in listed)))
-    code, out, err = urd("predict", run_folder, "-", "--out", tmp_path / "p")
+    code, _, err = urd("predict", run_folder, "-", "--out", tmp_path / "p")
     assert code == 0, err
     rows = [json.loads(x) for x in (tmp_path / "p" / "predictions.jsonl").read_text().splitlines()]
     assert [row["path"] for row in rows] == [str(path) for path in listed]
