@@ -28,12 +28,40 @@ from urd.metrics import (
     f1_max,
     images,
     label_regions,
+    pro_curve,
+    roc_curve,
 )
 
 
 def regions_of(mask):
     labels, count = label(mask, structure=np.ones((3, 3)))
     return [labels == i for i in range(1, count + 1)]
+
+
+def test_drawn_curves_pass_through_exact_points():
+    rng = np.random.default_rng(2)
+    scores = rng.integers(0, 40, 3000) / 8
+    labels = rng.random(3000) < 0.3
+    x, y = roc_curve(scores[~labels], scores[labels])
+    exact_x, exact_y, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(y, np.interp(x, exact_x, exact_y), atol=1e-12)
+    assert np.trapezoid(y, x) == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-12)
+    assert len(roc_curve(scores[:0], scores)[0]) == 0
+
+    maps = [rng.normal(size=(40, 40)) + 2 * (np.arange(40) > 30) for _ in range(5)]
+    masks = [np.zeros((40, 40), bool) for _ in maps]
+    for k, mask in enumerate(masks[:4]):
+        mask[5 * k : 5 * k + 9, 28:36] = True
+        mask[1, 1 + k] = True
+    x, y = pro_curve(maps, masks)
+    assert len(x) <= 400 and (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, pytest.approx(1))
+    assert np.trapezoid(y, x) == pytest.approx(aupro(maps, masks, 1.0), abs=2e-3)
+    inspected = [np.zeros((40, 40), bool) for _ in maps]
+    for place in inspected:
+        place[:, 20:] = True
+    inside = pro_curve([m[:, 20:] for m in maps], [m[:, 20:] for m in masks])
+    np.testing.assert_allclose(pro_curve(maps, masks, inspected), inside)
 
 
 def brute_aupro(maps, masks, limit):

@@ -31,6 +31,7 @@ ROWS = [
     ("urd.scoring", "urd.calibration", "urd.defects", "urd.inspection"),
     ("urd.metrics",),
     ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
+    ("urd.prediction", "urd.evaluation"),
     ("urd.fitting", "urd.doctor"),
     ("urd.detector",),
     ("urd.demo", "urd.benchmark", "urd.prediction_files"),

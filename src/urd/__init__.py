@@ -5,23 +5,25 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from urd.detector import Detector, Prediction
+    from urd.detector import Detector
     from urd.errors import UrdError, UsageError
+    from urd.prediction import Prediction
 
 __version__ = "0.1.0"
 __all__ = ["Detector", "Prediction", "UrdError", "UsageError", "__version__"]
+_HOMES = {
+    "Detector": "urd.detector",
+    "Prediction": "urd.prediction",
+    "UrdError": "urd.errors",
+    "UsageError": "urd.errors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Detector", "Prediction"):
-        from urd import detector
-
-        return getattr(detector, name)
-    if name in ("UrdError", "UsageError"):
-        from urd import errors
-
-        return getattr(errors, name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'urd' has no attribute '{name}'")

@@ -40,6 +40,12 @@ class FitConfig:
     foreground: str = _option(
         "auto", "Where anomalies are painted: auto, none, otsu, grabcut, or a folder of masks."
     )
+    roi: str = _option(
+        "",
+        "What is inspected: a mask image (white), polygons in JSON, or a folder of one per image; "
+        "empty: whole images.",
+    )
+    ignore: str = _option("", "What is not inspected, likewise.")
     iterations: int = _option(5000, "Training iterations.")
     batch_size: int = _option(16, "Images per iteration.")
     image_size: tuple[int, int] = _option(

@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,27 @@ import torch
 from PIL import Image
 
 from urd import fitting
-from urd.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds, Verdict
+from urd.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
 from urd.config import FitConfig, resolve_config
 from urd.data import (
-    DataSet,
     Failure,
-    Sample,
+    Region,
+    RegionsOfInterest,
     UnreadableImage,
+    paint_outside,
     read_layout,
-    read_masks,
+    read_regions,
     read_rgb,
-    resize_mask,
     resize_rgb,
 )
 from urd.data.decoding import to_rgb
-from urd.defects import Defect
-from urd.errors import UrdError, UsageError
+from urd.errors import UsageError
+from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
 from urd.inspection import Inspection, judge, thresholds_of
-from urd.metrics import PIXEL_PROTOCOL, evaluate_maps
+from urd.material import PER_IMAGE
 from urd.model_file import ModelHeader, load_model, save_model
 from urd.networks import TeacherStudent
+from urd.prediction import Prediction
 from urd.progress import track
 from urd.scoring import anomaly_map, image_score
 from urd.threads import ahead
@@ -44,26 +45,13 @@ ImageLike = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What the detector says of one image.
+class _Prepared:
+    """An image as the network wants it, and what is lost by that."""
 
-    Attributes:
-        score: maximum of the anomaly map; higher is more anomalous.
-        anomaly_map: (H, W) float32 at the network's input size.
-        size: (height, width) of the original image, upright.
-        path: the file, `None` for images given as arrays.
-        verdict: OK, REVIEW or NG; `None` without calibration, as the two below.
-        calibrated: the score brought to (0, 1), 0.5 where OK ends.
-        defects: regions, the largest first; none where the verdict is OK.
-    """
-
-    score: float
-    anomaly_map: np.ndarray
+    pixels: np.ndarray
     size: tuple[int, int]
-    path: Path | None = None
-    verdict: Verdict | None = None
-    calibrated: float | None = None
-    defects: list[Defect] = field(default_factory=list)
+    path: Path | None
+    region: Region | None
 
 
 class Detector:
@@ -81,6 +69,9 @@ class Detector:
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.header = header
         self.failures: list[Failure] = []
+        self._regions: RegionsOfInterest | None = None
+        if header.region is not None:
+            self._regions = RegionsOfInterest(header.region, (), header.config.image_size)
 
     @property
     def config(self) -> FitConfig:
@@ -135,6 +126,26 @@ class Detector:
         """
         return cls(*load_model(Path(run)), device)
 
+    def inspect_in(self, roi: str = "", ignore: str = "") -> None:
+        """Tell where the images lie inside, for a detector that was trained with a region for each.
+
+        Args:
+            roi, ignore: as the options of training; folders with one mask per image.
+
+        Raises:
+            UsageError: it was trained on whole images, or has its region in the model file.
+        """
+        if not self._region_per_image:
+            trained = "with one region for all" if self._regions else "on whole"
+            raise UsageError(
+                f"this detector was trained {trained} images; --roi belongs to urd fit"
+            )
+        self._regions = read_regions(roi, ignore, self.config.image_size)
+
+    @property
+    def _region_per_image(self) -> bool:
+        return self.header.data.get("region_of_interest") == PER_IMAGE
+
     def save(self, path: str | Path) -> None:
         """Write one self-contained model file, atomically."""
         save_model(Path(path), self.model, self.header)
@@ -145,8 +156,7 @@ class Detector:
         Raises:
             UnreadableImage: the file can not be decoded.
         """
-        pixels, size, path = self._prepare(image)
-        return self._score([(pixels, size, path)], inspection or Inspection())[0]
+        return self._score([self._prepare(image)], inspection or Inspection())[0]
 
     def calibrate(
         self,
@@ -210,7 +220,7 @@ class Detector:
         An image that can not be read gives a `Failure` in its place.
         """
 
-        def prepare(image: ImageLike) -> tuple[np.ndarray, tuple[int, int], Path | None] | Failure:
+        def prepare(image: ImageLike) -> _Prepared | Failure:
             try:
                 return self._prepare(image)
             except UnreadableImage as error:
@@ -227,56 +237,37 @@ class Detector:
     def evaluate(
         self, data: str | Path, batch_size: int = 8, resamples: int = 1000
     ) -> dict[str, Any]:
-        """Metrics on the labelled test set of DATA, one category in any layout with labels.
+        """The metrics of `evaluation`, a flat dictionary that also names the protocol."""
+        return self.evaluation(data, batch_size, resamples).metrics
+
+    def evaluation(
+        self, data: str | Path, batch_size: int = 8, resamples: int = 1000
+    ) -> Evaluation:
+        """Judge the labelled test set of DATA, one category in any layout with labels.
 
         Args:
             resamples: of the test images, for 95 % bootstrap intervals; 0: none.
-
-        Returns:
-            A flat dictionary: what `urd.metrics.evaluate` gives, and the protocol.
 
         Raises:
             UsageError: no test images, or masks that do not belong to their images.
             UrdError: no test image can be read.
         """
         data_set = read_layout(data)
-        _refuse_unusable(data_set)
-        samples, maps, scores, masks = [], [], [], []
-        failures: list[Failure] = []
+        refuse_unusable(data_set)
         paths = [sample.path for sample in data_set.test]
-        results = track(self.predict_many(paths, batch_size), "Evaluating", len(paths))
-        for sample, result in zip(data_set.test, results, strict=True):
-            if isinstance(result, Failure):
-                failures.append(result)
-                continue
-            samples.append(sample)
-            maps.append(result.anomaly_map)
-            scores.append(result.score)
-            masks.append(self._mask(sample, result.size))
-        if not samples:
-            first = failures[0]
-            raise UrdError(f"no test image can be read; {first.path}: {first.reason}")
-        metrics = evaluate_maps(
-            maps,
-            np.array(scores),
-            [sample.defect for sample in samples],
-            masks if data_set.has_masks else None,
-            names=[str(sample.path) for sample in samples],
-            resamples=resamples,
+        judged = track(self.predict_many(paths, batch_size), "Evaluating", len(paths))
+        found = evaluate_predictions(
+            data_set, judged, self.config, in_regions=self._regions is not None, resamples=resamples
         )
-        self.failures = failures
-        return {
-            **metrics,
-            "n_skipped": len(failures),
-            "protocol": self._protocol(data_set.has_masks),
-            "data": str(data),
-            "variant": self.config.variant,
-            "backbone": self.config.backbone,
-            "seed": self.config.seed,
-        }
+        self.failures = found.failures
+        return replace(found, metrics={**found.metrics, "data": str(data)})
 
-    def _prepare(self, image: ImageLike) -> tuple[np.ndarray, tuple[int, int], Path | None]:
-        """Pixels at the network's size, original (height, width), and the path of a file."""
+    def _prepare(self, image: ImageLike) -> _Prepared:
+        if self._region_per_image and self._regions is None:
+            raise UsageError(
+                "this detector was trained with a region for each image: give theirs (--roi, "
+                "--ignore, or inspect_in in Python)"
+            )
         path = None
         if isinstance(image, str | Path):
             path = Path(image)
@@ -284,29 +275,32 @@ class Detector:
         else:
             pillow = image if isinstance(image, Image.Image) else _from_array(image)
             rgb = to_rgb(pillow, Path("image"), self.config.white_level)
-        return resize_rgb(rgb, self.config.image_size), (rgb.height, rgb.width), path
+        region = self._regions.of(path) if self._regions else None
+        pixels = resize_rgb(rgb, self.config.image_size)
+        pixels = paint_outside(pixels, region, self.header.mean)
+        return _Prepared(pixels, (rgb.height, rgb.width), path, region)
 
     @torch.inference_mode()
-    def _score(
-        self,
-        batch: list[tuple[np.ndarray, tuple[int, int], Path | None]],
-        inspection: Inspection,
-    ) -> list[Prediction]:
+    def _score(self, batch: list[_Prepared], inspection: Inspection) -> list[Prediction]:
         """One forward pass in float32, and a judgement of each map."""
-        pixels = torch.from_numpy(np.stack([item[0] for item in batch])).to(self.device)
+        pixels = torch.from_numpy(np.stack([item.pixels for item in batch])).to(self.device)
         mean = torch.tensor(self.header.mean, device=self.device)
         std = torch.tensor(self.header.std, device=self.device)
         # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
         images = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
         teacher, student = self.model(images)
-        maps = anomaly_map(teacher, student, self.config.image_size)
+        maps = anomaly_map(teacher, student, self.config.image_size, self._inspected(batch))
         scores = image_score(maps).tolist()
         return [
-            self._judged(Prediction(score, anomaly, size, path), inspection)
-            for score, anomaly, (_, size, path) in zip(
-                scores, maps.cpu().numpy(), batch, strict=True
+            self._judged(
+                Prediction(score, anomaly, item.size, item.path, region=item.region), inspection
             )
+            for score, anomaly, item in zip(scores, maps.cpu().numpy(), batch, strict=True)
         ]
+
+    def _inspected(self, batch: list[_Prepared]) -> torch.Tensor | None:
+        regions = [item.region for item in batch if item.region is not None]
+        return torch.from_numpy(np.stack(regions)).to(self.device) if regions else None
 
     def _judged(self, prediction: Prediction, inspection: Inspection) -> Prediction:
         calibration = self.header.calibration
@@ -322,30 +316,6 @@ class Detector:
             defects=judgement.defects,
         )
 
-    def _mask(self, sample: Sample, size: tuple[int, int]) -> np.ndarray:
-        """The sample's mask at the network's size: bilinear, threshold one half."""
-        if not sample.masks:
-            return np.zeros(self.config.image_size, bool)
-        mask = read_masks(sample.masks)
-        if mask.shape != size:
-            raise UsageError(
-                f"mask {sample.masks[0]} is {mask.shape[1]}x{mask.shape[0]}, its image "
-                f"{sample.path.name} is {size[1]}x{size[0]}"
-            )
-        return resize_mask(mask, self.config.image_size)
-
-    def _protocol(self, has_masks: bool) -> str:
-        height, width = self.config.image_size
-        pixel = (
-            f"masks resized bilinearly, threshold 0.5; {PIXEL_PROTOCOL}"
-            if has_masks
-            else "no masks, image metrics only"
-        )
-        return (
-            f"{height}x{width} px, iteration {self.config.iterations} (last), labels from "
-            f"folders, {pixel}; F1-max uses the labels to choose its threshold"
-        )
-
 
 def _from_array(array: np.ndarray) -> Image.Image:
     grey, rgb = array.ndim == 2, array.ndim == 3 and array.shape[-1] == 3
@@ -354,21 +324,3 @@ def _from_array(array: np.ndarray) -> Image.Image:
             f"an image array must be uint8, (H, W) or (H, W, 3), not {array.dtype} {array.shape}"
         )
     return Image.fromarray(array)
-
-
-def _refuse_unusable(data_set: DataSet) -> None:
-    """Refuse a test set whose labels are incomplete, before any image is scored."""
-    if not data_set.test:
-        raise UsageError(
-            f"no labelled test images in {data_set.root}: expected test/good and test/<defect>"
-        )
-    if data_set.missing_masks:
-        raise UsageError(
-            f"{len(data_set.missing_masks)} defective images have no mask in ground_truth, first: "
-            f"{data_set.missing_masks[0]}"
-        )
-    if data_set.orphan_masks:
-        raise UsageError(
-            f"{len(data_set.orphan_masks)} masks belong to no test image, first: "
-            f"{data_set.orphan_masks[0]}"
-        )

@@ -17,6 +17,7 @@ from urd.calibration import Calibration
 from urd.config import FitConfig, read_config_file
 from urd.data import Failure, read_layout
 from urd.errors import UrdError, UsageError, first_line
+from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
 from urd.files import make_folder, refuse_existing, remove_parts, write_text
 from urd.material import Material, load_material
 from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
@@ -31,11 +32,19 @@ from urd.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
 CONFIG_NAME = "config.yaml"
 # Written about a model by other verbs; they end when another model takes its place.
-_OF_AN_OLDER_MODEL = ("evaluation.json", "report.html")
+_OF_AN_OLDER_MODEL = (EVALUATION_NAME, DETAILS_NAME, "report.html")
 _EXPERT_NAME = "expert.safetensors"
-# What may change when a run is continued: none of it changes the course of the training. Weights
-# and textures may lie elsewhere now; that they are the same is seen from their fingerprints.
-_FREE_ON_RESUME = {"iterations", "device", "checkpoint_seconds", "weights", "textures"}
+# What may change when a run is continued: none of it changes the course of the training. Weights,
+# textures and regions may lie elsewhere now; their fingerprints tell if they are the same.
+_FREE_ON_RESUME = {
+    "iterations",
+    "device",
+    "checkpoint_seconds",
+    "weights",
+    "textures",
+    "roi",
+    "ignore",
+}
 
 
 def fit(
@@ -236,6 +245,7 @@ def _header(
         calibration=calibration,
         validation=scores.summary() if calibration else {},
         data=material.facts,
+        region=material.region,
         encoder={
             "tag": config.backbone,
             "sha256": fingerprint(expert),

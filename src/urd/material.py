@@ -14,7 +14,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from urd.config import FitConfig
-from urd.data import Failure, Sample, decode_or_refuse, list_images, read_mask
+from urd.data import (
+    Failure,
+    Region,
+    RegionsOfInterest,
+    Sample,
+    UnreadableImage,
+    decode_or_refuse,
+    list_images,
+    paint_outside,
+    read_mask,
+    read_regions,
+)
 from urd.errors import UsageError
 from urd.networks.builtin import BUILTIN, MEAN, STD
 from urd.seeding import generator
@@ -24,16 +35,21 @@ from urd.training.loop import TrainingImages
 _TEXTURES_AT_LEAST, _TEXTURES_AT_MOST = 32, 320
 _TEXTURE_BYTES = 256 * 2**20  # large images get fewer procedural textures
 _HOLDOUT_AT_LEAST = 8
+PER_IMAGE = "one per image"
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a training consumes: images and textures, and the parts of both kept for validation."""
+    """What a training consumes: images and textures, and the parts of both kept for validation.
+
+    `region` is where all images alike are inspected, (H, W) bool; `None`: everywhere.
+    """
 
     train: TrainingImages
     holdout: TrainingImages | None
     facts: dict[str, Any]
     failures: list[Failure]
+    region: Region | None = None
 
 
 def load_material(samples: list[Sample], config: FitConfig, device: torch.device) -> Material:
@@ -53,13 +69,18 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     )
     paths = [paths[index] for index in kept]
     foreground, method = _foreground(images, paths, config)
+    mean, std = normalisation(config.backbone)
+    regions = read_regions(config.roi, config.ignore, config.image_size)
+    region = None
+    if regions is not None:
+        images, region = _inspected(images, paths, regions, mean)
+        foreground = region if foreground is None else foreground & region
     textures = _textures(config)
     train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
 
     count = holdout_count(len(images), config.holdout)
     order = torch.randperm(len(images), generator=generator(config.seed, "holdout"))
     chw = torch.from_numpy(images).permute(0, 3, 1, 2)
-    mean, std = normalisation(config.backbone)
 
     def part(index: Tensor, of_textures: Tensor) -> TrainingImages:
         return TrainingImages(
@@ -68,6 +89,7 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
             None if foreground is None else foreground[index].to(device),
             mean,
             std,
+            None if region is None else region[index].to(device),
         )
 
     # Sorted, so that a training without held-out images sees them in the order of their names.
@@ -81,12 +103,27 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
         "textures": len(textures),
         "foreground": method,
     }
+    if regions is not None:
+        facts["region_of_interest"] = PER_IMAGE if regions.folders else "one for all images"
     return Material(
         part(train_index, train_textures if count else textures),
         part(holdout_index, kept_textures) if count else None,
         facts,
         failures,
+        regions.everywhere if regions else None,
     )
+
+
+def _inspected(
+    images: np.ndarray, paths: list[Path], regions: RegionsOfInterest, colour: tuple[float, ...]
+) -> tuple[np.ndarray, Tensor]:
+    """Images painted over where they are not inspected, and where they are, (N, H, W) bool."""
+    try:
+        found = np.stack([regions.of(path) for path in paths])
+    except UnreadableImage as error:
+        raise UsageError(str(error)) from error
+    painted = [paint_outside(i, r, colour) for i, r in zip(images, found, strict=True)]
+    return np.stack(painted), torch.from_numpy(found)
 
 
 def _fingerprint(*tensors: Tensor | None) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,12 +17,14 @@ from torch import Tensor
 import urd
 from urd.calibration import Calibration
 from urd.config import FitConfig
+from urd.data import Region
 from urd.errors import UrdError, UsageError, first_line
 from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
 from urd.training.checkpoint import save_tensors
 
 FORMAT = 2
 _HEADER = "urd_model"
+_REGION = "region_of_interest"
 _UNREADABLE = (
     SafetensorError,
     KeyError,
@@ -48,6 +51,7 @@ class ModelHeader:
         data: fingerprint and counts of the training images.
         encoder: fingerprint of the pretrained encoder, and where it came from.
         versions: of urd, torch, timm and Python.
+        region: where all images alike are inspected, (H, W) bool, kept as a tensor; `None`: all.
     """
 
     config: FitConfig
@@ -59,9 +63,12 @@ class ModelHeader:
     data: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    region: Region | None = None
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **asdict(self), "config": self.config.to_dict()})
+        content = {"format": FORMAT, **asdict(self), "config": self.config.to_dict()}
+        del content["region"]
+        return json.dumps(content)
 
     @classmethod
     def from_json(cls, text: str) -> ModelHeader:
@@ -90,6 +97,8 @@ def current_versions() -> dict[str, str]:
 def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
     """Write the model file atomically; a failed write leaves an older file as it was."""
     tensors: dict[str, Tensor] = dict(model.state_dict())
+    if header.region is not None:
+        tensors[_REGION] = torch.from_numpy(header.region)
     save_tensors(path, tensors, {_HEADER: header.to_json()})
 
 
@@ -109,6 +118,8 @@ def load_model(run: Path) -> tuple[TeacherStudent, ModelHeader]:
             header = ModelHeader.from_json((file.metadata() or {}).get(_HEADER, ""))
             model = _build(header.config)
             model.load_state_dict({name: file.get_tensor(name) for name in model.state_dict()})
+            if _REGION in file.keys():  # noqa: SIM118 - the file is no dictionary
+                header = replace(header, region=_region(file.get_tensor(_REGION), header.config))
     except UsageError as error:
         raise UrdError(f"{path} can not be used: {error}") from error
     except _UNREADABLE as error:
@@ -116,6 +127,12 @@ def load_model(run: Path) -> tuple[TeacherStudent, ModelHeader]:
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
         raise UrdError(f"{path} holds NaN or Inf; it can not be used")
     return model.eval(), header
+
+
+def _region(stored: Tensor, config: FitConfig) -> Region:
+    if stored.dtype != torch.bool or tuple(stored.shape) != config.image_size:
+        raise ValueError("its region of interest is of another size")
+    return np.asarray(stored.numpy())
 
 
 def _build(config: FitConfig) -> TeacherStudent:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from urd.data import Failure, read_rgb
-from urd.detector import Detector, Prediction
+from urd.detector import Detector
 from urd.errors import UrdError
 from urd.files import printable, write_text
 from urd.inspection import Inspection
 from urd.map_files import write_map
 from urd.pictures import overlay, save_picture
+from urd.prediction import Prediction
 from urd.progress import track
 from urd.threads import ahead
 

@@ -13,10 +13,16 @@ BLUR_SIGMA = 4.0
 _TRUNCATE = 4.0
 
 
-def anomaly_map(teacher: list[Tensor], student: list[Tensor], size: tuple[int, int]) -> Tensor:
+def anomaly_map(
+    teacher: list[Tensor],
+    student: list[Tensor],
+    size: tuple[int, int],
+    region: Tensor | None = None,
+) -> Tensor:
     """Sum over levels of 1 - cos(S_k, T_k), upsampled to `size` and blurred, (B, H, W) float32.
 
-    Without blur each pixel lies in [0, 6]; upsampling is bilinear with aligned corners.
+    Without blur each pixel lies in [0, 6]; upsampling is bilinear with aligned corners. Outside of
+    `region`, (B, H, W) bool, the map is 0.
     """
     total = torch.zeros((), device=teacher[0].device)
     for t, s in zip(teacher, student, strict=True):
@@ -24,7 +30,8 @@ def anomaly_map(teacher: list[Tensor], student: list[Tensor], size: tuple[int, i
         total = total + functional.interpolate(
             distance[:, None], size, mode="bilinear", align_corners=True
         )
-    return gaussian_blur(total[:, 0])
+    blurred = gaussian_blur(total[:, 0])
+    return blurred if region is None else blurred * region
 
 
 def image_score(maps: Tensor) -> Tensor:

@@ -67,8 +67,9 @@ class SyntheticValidation:
             textures = self.data.textures[draw.texture_index[part]].float() / 255
             mask, blend = draw.mask[part], draw.blend[part]
             corrupted = corrupt(clean, textures, type(draw)(mask, draw.texture_index[part], blend))
-            clean_scores.append(image_score(self._maps(model, clean)))
-            maps.append(self._maps(model, corrupted))
+            region = None if self.data.region is None else self.data.region[part]
+            clean_scores.append(image_score(_maps(model, clean, self.data, region)))
+            maps.append(_maps(model, corrupted, self.data, region))
             corrupted_scores.append(image_score(maps[-1]))
         return SyntheticScores(
             torch.cat(clean_scores).cpu().numpy(),
@@ -77,17 +78,16 @@ class SyntheticValidation:
             draw.mask[:, 0].bool().cpu().numpy(),
         )
 
-    def _maps(self, model: TeacherStudent, images: Tensor) -> Tensor:
-        return _maps(model, images, self.data)
-
 
 @torch.no_grad()
 def calibrate_on(model: TeacherStudent, data: TrainingImages, source: str) -> Calibration:
     """The calibration by good images that training did not see."""
     model.eval()
     scores, pixels = [], []
-    for images in data.images.split(_BATCH):
-        maps = _maps(model, images.float() / 255, data)
+    for start in range(0, len(data.images), _BATCH):
+        part = slice(start, start + _BATCH)
+        region = None if data.region is None else data.region[part]
+        maps = _maps(model, data.images[part].float() / 255, data, region)
         scores.append(image_score(maps))
         pixels.append(pixel_quantile(maps))
     return Calibration.of(torch.cat(scores).tolist(), torch.cat(pixels).tolist(), source)
@@ -100,6 +100,8 @@ def pixel_quantile(maps: Tensor) -> Tensor:
     return flat.topk(above + 1, dim=1).values[:, -1]
 
 
-def _maps(model: TeacherStudent, images: Tensor, data: TrainingImages) -> Tensor:
+def _maps(
+    model: TeacherStudent, images: Tensor, data: TrainingImages, region: Tensor | None
+) -> Tensor:
     teacher, student = model(normalise(images, data))
-    return anomaly_map(teacher, student, (images.shape[2], images.shape[3]))
+    return anomaly_map(teacher, student, (images.shape[2], images.shape[3]), region)

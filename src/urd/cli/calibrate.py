@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from urd.cli.options import region_options
+
 if TYPE_CHECKING:
     from urd.calibration import Thresholds
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write thresholds here.")
+@region_options
 def calibrate(
     run: Path,
     good: Path,
@@ -43,6 +46,8 @@ def calibrate(
     review: float,
     batch_size: int,
     device: str,
+    roi: str,
+    ignore: str,
     json_file: Path | None,
 ) -> None:
     """Take the thresholds of RUN (a run folder or a model file) from the images in GOOD.
@@ -66,6 +71,8 @@ def calibrate(
             "images that training did not see"
         )
     detector = Detector.load(run, device)
+    if roi or ignore:
+        detector.inspect_in(roi, ignore)
     detector.calibrate(
         [sample.path for sample in data.train],
         str(good),

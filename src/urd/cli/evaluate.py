@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from urd.cli.options import region_options
 from urd.cli.tables import metrics_table, resamples_option
 
 
@@ -19,8 +20,16 @@ from urd.cli.tables import metrics_table, resamples_option
 @click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @resamples_option
+@region_options
 def evaluate(
-    run: Path, data: str, json_file: Path | None, batch_size: int, device: str, resamples: int
+    run: Path,
+    data: str,
+    json_file: Path | None,
+    batch_size: int,
+    device: str,
+    roi: str,
+    ignore: str,
+    resamples: int,
 ) -> None:
     """Metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
 
@@ -34,7 +43,10 @@ def evaluate(
 
     urd.progress.show()
     detector = Detector.load(run, device)
-    result = detector.evaluate(data, batch_size, resamples)
+    if roi or ignore:
+        detector.inspect_in(roi, ignore)
+    evaluation = detector.evaluation(data, batch_size, resamples)
+    result = evaluation.metrics
     metrics_table(
         f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective, "
         f"{result['n_skipped']} skipped\n{result['variant']}, {result['backbone']}, "
@@ -44,7 +56,7 @@ def evaluate(
     if json_file is not None:
         write_json(json_file, result)
     if run.is_dir():
-        write_json(run / "evaluation.json", result)
+        evaluation.write(run)
     for failure in detector.failures:
         print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
     if detector.failures:

@@ -36,6 +36,16 @@ def config_options(function: Function) -> Function:
 _METAVAR: dict[Any, str] = {int: "N", float: "X", tuple[int, int]: "SIZE"}
 
 
+def region_options(function: Function) -> Function:
+    """`--roi` and `--ignore` of the verbs that use a detector; see `Detector.inspect_in`."""
+    for name, what in (("ignore", "What is not inspected, likewise."), ("roi", _ROI)):
+        function = click.option(f"--{name}", default="", metavar="PATH", help=what)(function)
+    return function
+
+
+_ROI = "Folder of a region for each image, where the detector was trained with such."
+
+
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, of all that a verb received."""
     return {name: value for name, value in options.items() if value is not None}

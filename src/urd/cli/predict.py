@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from urd.cli.options import region_options
+
 NG_FOUND = 3
 
 
@@ -26,12 +28,15 @@ NG_FOUND = 3
 @click.option("--fail-on-ng", is_flag=True, help=f"Exit code {NG_FOUND} if an image is NG.")
 @click.option("--maps", is_flag=True, help="Write anomaly maps too, as float32 TIFF.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
+@region_options
 def predict(
     run: Path,
     images: tuple[str, ...],
     out: Path,
     batch_size: int,
     device: str,
+    roi: str,
+    ignore: str,
     false_reject: float | None,
     review: float | None,
     smallest_area: float,
@@ -60,6 +65,8 @@ def predict(
     paths = find_images(images, out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device)
+    if roi or ignore:
+        detector.inspect_in(roi, ignore)
     inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
     thresholds = detector.thresholds(inspection)
     if thresholds is None and (fail_on_ng or false_reject is not None or review is not None):

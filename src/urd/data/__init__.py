@@ -10,6 +10,7 @@ from urd.data.layouts import (
     masks_by_name,
     read_layout,
 )
+from urd.data.regions_of_interest import Region, RegionsOfInterest, paint_outside, read_regions
 from urd.data.sources import SOURCES, Source
 from urd.data.store import Failure, decode_all, decode_or_refuse, resize_mask, resize_rgb
 
@@ -19,6 +20,8 @@ __all__ = [
     "SOURCES",
     "DataSet",
     "Failure",
+    "Region",
+    "RegionsOfInterest",
     "Sample",
     "Source",
     "UnreadableImage",
@@ -27,9 +30,11 @@ __all__ = [
     "list_images",
     "list_masks",
     "masks_by_name",
+    "paint_outside",
     "read_layout",
     "read_mask",
     "read_masks",
+    "read_regions",
     "read_rgb",
     "resize_mask",
     "resize_rgb",

@@ -11,7 +11,6 @@ from urd.config import FitConfig
 from urd.data import Failure, Sample, read_layout, read_masks, read_rgb
 from urd.demo.dataset import render_dataset
 from urd.detector import Detector
-from urd.files import write_json
 from urd.pictures import blend, contact_sheet, save_picture
 
 
@@ -33,10 +32,10 @@ def run_product(
     )
     run = out / "runs" / product
     detector = Detector.fit(folder, run, config=config, overwrite=True)
-    result = detector.evaluate(folder)
-    write_json(run / "evaluation.json", result)
-    save_picture(out / f"{product}.png", _sheet(detector, folder, product, result))
-    return result
+    evaluation = detector.evaluation(folder)
+    evaluation.write(run)
+    save_picture(out / f"{product}.png", _sheet(detector, folder, product, evaluation.metrics))
+    return evaluation.metrics
 
 
 def _sheet(detector: Detector, folder: Path, product: str, result: dict[str, Any]) -> Any:

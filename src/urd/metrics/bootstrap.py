@@ -62,8 +62,8 @@ def pixel_curves(
     thresholds = pick_thresholds(positives, np.concatenate([s.shares for s in surveys]))
 
     def negatives_above(image: TestImage) -> Floats:
-        anomaly_map, mask = load_checked(image)
-        return counts_above(anomaly_map[~mask], thresholds)
+        anomaly_map, _, outside = load_checked(image)
+        return counts_above(anomaly_map[outside], thresholds)
 
     return Curves(
         np.stack(list(map_in_threads(negatives_above, images))),

@@ -26,6 +26,7 @@ class TestImage:
         load: the anomaly map (H, W), of any floating type, and the mask (H, W) bool. Called twice,
             from several threads; maps need not fit into memory together.
         score: the image's score; `None`: the maximum of the map.
+        inspected: (H, W) bool, the pixels that count, good or not; `None`: all.
     """
 
     __test__ = False  # no test class, though pytest would think so from its name
@@ -34,6 +35,7 @@ class TestImage:
     defect: str
     load: Callable[[], tuple[Scores, Mask]]
     score: float | None = None
+    inspected: Mask | None = None
 
     @property
     def defective(self) -> bool:
@@ -62,20 +64,22 @@ class Survey:
 
 
 def survey(image: TestImage, has_masks: bool) -> Survey:
-    anomaly_map, mask = load_checked(image)
+    anomaly_map, mask, outside = load_checked(image)
     score = float(anomaly_map.max()) if image.score is None else image.score
     if not np.isfinite(score):
         raise UsageError(f"the score of {image.name} is NaN or Inf")
     if not has_masks or not mask.any():
         none = np.empty(0)
-        return Survey(score, none.astype(anomaly_map.dtype), none, 0, mask.size, float("nan"))
+        negatives = int(np.count_nonzero(outside))
+        return Survey(score, none.astype(anomaly_map.dtype), none, 0, negatives, float("nan"))
     shares, regions = region_shares(mask)
     positives = anomaly_map[mask]
-    per_image = aupro_200_thresholds(anomaly_map, mask)
-    return Survey(score, positives, shares, regions, mask.size - len(positives), per_image)
+    per_image = aupro_200_thresholds(anomaly_map, mask, outside)
+    return Survey(score, positives, shares, regions, int(np.count_nonzero(outside)), per_image)
 
 
-def load_checked(image: TestImage) -> tuple[Scores, Mask]:
+def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
+    """The map, and the inspected pixels inside and outside of the mask."""
     anomaly_map, mask = image.load()
     mask = np.asarray(mask, bool)
     if image.defect == GOOD and mask.any():
@@ -93,7 +97,9 @@ def load_checked(image: TestImage) -> tuple[Scores, Mask]:
         suspicious = not np.isfinite(anomaly_map.sum())
     if suspicious and not np.isfinite(anomaly_map).all():
         raise UsageError(f"the map of {image.name} holds NaN or Inf")
-    return anomaly_map, mask
+    if image.inspected is None:
+        return anomaly_map, mask, ~mask
+    return anomaly_map, mask & image.inspected, ~mask & image.inspected
 
 
 def negative_chunks(
@@ -103,8 +109,8 @@ def negative_chunks(
 
     def loader(chunk: list[TestImage]) -> Callable[[], Scores]:
         def load() -> Scores:
-            pairs = [load_checked(image) for image in chunk]
-            return np.concatenate([m[~mask] for m, mask in pairs])
+            loaded = [load_checked(image) for image in chunk]
+            return np.concatenate([m[outside] for m, _, outside in loaded])
 
         return load
 

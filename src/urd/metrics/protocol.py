@@ -106,6 +106,7 @@ def evaluate_maps(
     masks: Sequence[Mask] | None,
     *,
     names: Sequence[str] | None = None,
+    inspected: Sequence[Mask | None] | None = None,
     resamples: int = 0,
 ) -> dict[str, Any]:
     """`evaluate` of maps that are in memory.
@@ -116,7 +117,9 @@ def evaluate_maps(
         defects: `good` or the type of each image.
         masks: (H, W) bool, empty for good images; `None`: image metrics only.
         names: for messages; by default `image 0`, `image 1`, ...
+        inspected: per image the pixels that count; `None`: all.
     """
+    inspected = inspected or [None] * len(maps)
     names = names or [f"image {index}" for index in range(len(maps))]
 
     def loader(index: int) -> Callable[[], tuple[Scores, Mask]]:
@@ -125,8 +128,10 @@ def evaluate_maps(
         return lambda: (maps[index], masks[index])
 
     images = [
-        TestImage(name, defect, loader(index), float(score))
-        for index, (name, defect, score) in enumerate(zip(names, defects, scores, strict=True))
+        TestImage(name, defect, loader(index), float(score), region)
+        for index, (name, defect, score, region) in enumerate(
+            zip(names, defects, scores, inspected, strict=True)
+        )
     ]
     return evaluate(images, has_masks=masks is not None, resamples=resamples)
 

@@ -56,17 +56,22 @@ def aupro(maps: Sequence[Scores], masks: Sequence[Mask], limit: float = FPR_LIMI
     return aupro_from(ranks, np.concatenate(shares), sum(counts), limit)
 
 
-def aupro_200_thresholds(anomaly_map: Scores, mask: Mask) -> float:
+def aupro_200_thresholds(anomaly_map: Scores, mask: Mask, outside: Mask | None = None) -> float:
     """What the papers of the RD family print as AUPRO, of one defective image, for comparison only.
 
     200 thresholds evenly spaced over the map's own range; the part of the curve with a
     false-positive rate under 0.3, whose rates are divided by the largest of them.
+
+    Args:
+        outside: (H, W) bool, the pixels that are good; `None`: all that are not in the mask.
     """
-    if mask.all() or not mask.any():
+    outside = ~mask if outside is None else outside
+    if not outside.any() or not mask.any():
         return float("nan")
-    low, high = float(anomaly_map.min()), float(anomaly_map.max())
+    counted = anomaly_map[mask | outside]
+    low, high = float(counted.min()), float(counted.max())
     thresholds = low + (high - low) * np.arange(200) / 200
-    negatives = np.sort(anomaly_map[~mask])
+    negatives = np.sort(anomaly_map[outside])
     rates = 1 - np.searchsorted(negatives, thresholds, side="right") / len(negatives)
     overlaps = np.mean(
         [

@@ -44,6 +44,8 @@ class TrainingImages:
         textures: (K, 3, H, W) uint8.
         foreground: (N, H, W) bool, or `None` for everywhere.
         mean, std: of the backbone's normalisation, per channel.
+        region: (N, H, W) bool, what is inspected, or `None` for all of it; the images are painted
+            over elsewhere, and the foreground lies inside.
     """
 
     images: Tensor
@@ -51,6 +53,7 @@ class TrainingImages:
     foreground: Tensor | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    region: Tensor | None = None
 
 
 @dataclass(frozen=True)

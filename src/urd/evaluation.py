@@ -1,0 +1,160 @@
+"""A labelled test set, judged: metrics, curves, and what was said of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from urd.config import FitConfig
+from urd.data import DataSet, Failure, Sample, read_masks, resize_mask
+from urd.errors import UrdError, UsageError
+from urd.files import printable, write_json
+from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
+from urd.prediction import Prediction
+
+EVALUATION_NAME, DETAILS_NAME = "evaluation.json", "evaluation_details.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a detector did on a test set.
+
+    Attributes:
+        metrics: flat: what `urd.metrics.evaluate` gives, the protocol, and what was measured.
+        images: per image that could be read its path, type of defect, score and verdict.
+        curves: `roc` of image scores and `pro` of pixels, each as (false-positive rates, rates);
+            those that are undefined are absent.
+        failures: images that could not be read.
+    """
+
+    metrics: dict[str, Any]
+    images: list[dict[str, Any]]
+    curves: dict[str, tuple[list[float], list[float]]]
+    failures: list[Failure]
+
+    def write(self, run: Path) -> None:
+        """Keep it in a run folder: the figures, and what a report needs beside them."""
+        skipped = [{"path": printable(f.path), "reason": f.reason} for f in self.failures]
+        details = {"images": self.images, "curves": self.curves, "skipped": skipped}
+        write_json(run / EVALUATION_NAME, self.metrics)
+        write_json(run / DETAILS_NAME, details)
+
+
+def evaluate_predictions(
+    data_set: DataSet,
+    judged: Iterable[Prediction | Failure],
+    config: FitConfig,
+    *,
+    in_regions: bool,
+    resamples: int,
+) -> Evaluation:
+    """Compare what was judged of `data_set.test`, in its order, with the labels.
+
+    Args:
+        in_regions: pixels count in their image's region of interest only.
+
+    Raises:
+        UsageError: a mask is of another size than its image.
+        UrdError: no test image could be read.
+    """
+    samples: list[Sample] = []
+    results: list[Prediction] = []
+    masks: list[np.ndarray] = []
+    failures: list[Failure] = []
+    for sample, result in zip(data_set.test, judged, strict=True):
+        if isinstance(result, Failure):
+            failures.append(result)
+            continue
+        samples.append(sample)
+        results.append(result)
+        masks.append(_mask(sample, result.size, config.image_size))
+    if not samples:
+        first = failures[0]
+        raise UrdError(f"no test image can be read; {first.path}: {first.reason}")
+    maps = [result.anomaly_map for result in results]
+    scores = np.array([result.score for result in results])
+    inspected = [result.region for result in results]
+    metrics = evaluate_maps(
+        maps,
+        scores,
+        [sample.defect for sample in samples],
+        masks if data_set.has_masks else None,
+        names=[str(sample.path) for sample in samples],
+        inspected=inspected,
+        resamples=resamples,
+    )
+    defective = np.array([sample.defective for sample in samples])
+    curves = {"roc": roc_curve(scores[~defective], scores[defective])}
+    if data_set.has_masks:
+        curves["pro"] = pro_curve(maps, masks, inspected)
+    return Evaluation(
+        {
+            **metrics,
+            "n_skipped": len(failures),
+            "protocol": _protocol(config, data_set.has_masks, in_regions),
+            "variant": config.variant,
+            "backbone": config.backbone,
+            "seed": config.seed,
+        },
+        [_row(sample, result) for sample, result in zip(samples, results, strict=True)],
+        {name: (x.tolist(), y.tolist()) for name, (x, y) in curves.items() if len(x)},
+        failures,
+    )
+
+
+def refuse_unusable(data_set: DataSet) -> None:
+    """Refuse a test set whose labels are incomplete, before any image is scored."""
+    if not data_set.test:
+        raise UsageError(
+            f"no labelled test images in {data_set.root}: expected test/good and test/<defect>"
+        )
+    if data_set.missing_masks:
+        raise UsageError(
+            f"{len(data_set.missing_masks)} defective images have no mask in ground_truth, first: "
+            f"{data_set.missing_masks[0]}"
+        )
+    if data_set.orphan_masks:
+        raise UsageError(
+            f"{len(data_set.orphan_masks)} masks belong to no test image, first: "
+            f"{data_set.orphan_masks[0]}"
+        )
+
+
+def _row(sample: Sample, result: Prediction) -> dict[str, Any]:
+    return {
+        "path": printable(sample.path.absolute()),
+        "defect": sample.defect,
+        "score": result.score,
+        "verdict": result.verdict,
+    }
+
+
+def _mask(sample: Sample, image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The sample's mask at the network's `size`: bilinear, threshold one half."""
+    if not sample.masks:
+        return np.zeros(size, bool)
+    mask = read_masks(sample.masks)
+    if mask.shape != image_size:
+        raise UsageError(
+            f"mask {sample.masks[0]} is {mask.shape[1]}x{mask.shape[0]}, its image "
+            f"{sample.path.name} is {image_size[1]}x{image_size[0]}"
+        )
+    return resize_mask(mask, size)
+
+
+def _protocol(config: FitConfig, has_masks: bool, in_regions: bool) -> str:
+    height, width = config.image_size
+    pixel = (
+        f"masks resized bilinearly, threshold 0.5; {PIXEL_PROTOCOL}"
+        if has_masks
+        else "no masks, image metrics only"
+    )
+    where = ", pixels in the region of interest only" if in_regions else ""
+    return (
+        f"{height}x{width} px{where}, iteration {config.iterations} (last), labels from "
+        f"folders, {pixel}; F1-max uses the labels to choose its threshold"
+    )

@@ -1,0 +1,37 @@
+"""What a detector says of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from urd.calibration import Verdict
+from urd.data import Region
+from urd.defects import Defect
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the detector says of one image.
+
+    Attributes:
+        score: maximum of the anomaly map; higher is more anomalous.
+        anomaly_map: (H, W) float32 at the network's input size.
+        size: (height, width) of the original image, upright.
+        path: the file, `None` for images given as arrays.
+        verdict: OK, REVIEW or NG; `None` without calibration, as the two below.
+        calibrated: the score brought to (0, 1), 0.5 where OK ends.
+        defects: regions, the largest first; none where the verdict is OK.
+        region: (H, W) bool, what was inspected; the map is 0 elsewhere. `None`: all of it.
+    """
+
+    score: float
+    anomaly_map: np.ndarray
+    size: tuple[int, int]
+    path: Path | None = None
+    verdict: Verdict | None = None
+    calibrated: float | None = None
+    defects: list[Defect] = field(default_factory=list)
+    region: Region | None = None
