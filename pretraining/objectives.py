@@ -6,7 +6,7 @@ many views of an image it wants; `forward` gives the loss of a batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -92,10 +92,27 @@ class Contrast(Objective):
         return loss / (2 * len(self.heads))
 
 
+class Both(Objective):
+    """Where is this place in the other view, and what was either rendered from?"""
+
+    views = 2
+
+    def __init__(self, channels: tuple[int, ...], images: int) -> None:
+        super().__init__(channels, images)
+        self.contrast = Contrast(channels, images)
+        self.parameters_of = Parameters(channels, images)
+
+    def forward(self, levels: list[Tensor], batch: Batch) -> Tensor:
+        of_both = replace(batch, parameters=batch.parameters.repeat(self.views, 1))
+        loss: Tensor = self.contrast(levels, batch) + self.parameters_of(levels, of_both)
+        return loss
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "instances": Instances,
     "parameters": Parameters,
     "contrast": Contrast,
+    "both": Both,
 }
 
 

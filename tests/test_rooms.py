@@ -32,9 +32,9 @@ ROWS = [
     ("urd.metrics",),
     ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
     ("urd.prediction", "urd.evaluation"),
-    ("urd.fitting", "urd.doctor"),
+    ("urd.fitting", "urd.doctor", "urd.engines"),
     ("urd.detector",),
-    ("urd.demo", "urd.benchmark", "urd.prediction_files"),
+    ("urd.demo", "urd.benchmark", "urd.prediction_files", "urd.report", "urd.export"),
     ("urd.cli", "urd.__main__"),
 ]
 INDEPENDENT = {  # rooms that know nothing of these, though they stand below them

@@ -9,7 +9,7 @@ bound that it stays under in 95 of 100 calibrations.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -83,14 +83,7 @@ def upper_bound(n: int, above: int, confidence: float = CONFIDENCE) -> float:
     """
     if above >= n:
         return 1.0
-    index = np.arange(1, above + 1, dtype=np.float64)
-    choose = np.concatenate([[0.0], np.cumsum(np.log((n - index + 1) / index))])
-    successes = np.arange(above + 1)
-
-    def chance_of_at_most(p: float) -> float:
-        terms = choose + successes * math.log(p) + (n - successes) * math.log1p(-p)
-        return float(np.exp(terms).sum())
-
+    chance_of_at_most = _binomial(above, n)
     low, high = 0.0, 1.0
     while high - low > 1e-12:
         middle = (low + high) / 2
@@ -98,6 +91,26 @@ def upper_bound(n: int, above: int, confidence: float = CONFIDENCE) -> float:
             break
         low, high = (middle, high) if chance_of_at_most(middle) > 1 - confidence else (low, middle)
     return high
+
+
+def chance_of_at_least(count: int, n: int, share: float) -> float:
+    """The chance that `count` or more of n images are rejected, each with the chance `share`."""
+    if count <= 0:
+        return 1.0
+    return max(0.0, 1 - _binomial(count - 1, n)(share)) if share < 1 else 1.0
+
+
+def _binomial(most: int, n: int) -> Callable[[float], float]:
+    """The chance, as a function of p in (0, 1), that at most `most` of n draws succeed."""
+    index = np.arange(1, most + 1, dtype=np.float64)
+    choose = np.concatenate([[0.0], np.cumsum(np.log((n - index + 1) / index))])
+    successes = np.arange(most + 1)
+
+    def chance(p: float) -> float:
+        terms = choose + successes * math.log(p) + (n - successes) * math.log1p(-p)
+        return float(np.exp(terms).sum())
+
+    return chance
 
 
 def _images_for(bound: float, above: int, n: int) -> int:
@@ -182,15 +195,21 @@ class Calibration:
     def calibrated(self, score: float, threshold: float) -> float:
         """A score in (0, 1) that is 0.5 at the threshold and rises strictly with the raw one.
 
-        It is s^p / (s^p + t^p); p puts the median good image at 0.1, but is 8 at the most, so that
-        no score that can occur rounds to 1.
+        It is s^p / (s^p + t^p) with p the `steepness`.
         """
         score, threshold = max(score, 1e-12), max(threshold, 1e-12)
+        steepness = self.steepness(threshold)
+        return 1 / (1 + math.exp(min(700.0, steepness * math.log(threshold / score))))
+
+    def steepness(self, threshold: float) -> float:
+        """The power that puts the median good image at 0.1.
+
+        It is 8 at the most, so that no score that can occur rounds to 1.
+        """
         typical = max(float(np.median(self.scores)), 1e-12)
         wanted = math.log(1 / _TYPICAL_GOOD - 1)
-        gap = math.log(threshold / typical)
-        steepness = min(_MOST_STEEP, wanted / gap) if gap > 0 else _MOST_STEEP
-        return 1 / (1 + math.exp(min(700.0, steepness * math.log(threshold / score))))
+        gap = math.log(max(threshold, 1e-12) / typical)
+        return min(_MOST_STEEP, wanted / gap) if gap > 0 else _MOST_STEEP
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "scores": list(self.scores), "pixels": list(self.pixels)}

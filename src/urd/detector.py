@@ -29,6 +29,7 @@ from urd.data import (
     resize_rgb,
 )
 from urd.data.decoding import to_rgb
+from urd.engines import EXPORTED, Engine, TorchEngine, open_exported
 from urd.errors import UsageError
 from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
 from urd.inspection import Inspection, judge, thresholds_of
@@ -37,7 +38,6 @@ from urd.model_file import ModelHeader, load_model, save_model
 from urd.networks import TeacherStudent
 from urd.prediction import Prediction
 from urd.progress import track
-from urd.scoring import anomaly_map, image_score
 from urd.threads import ahead
 from urd.validation import pixel_quantile
 
@@ -62,11 +62,8 @@ class Detector:
         detector.predict("part.png").score
     """
 
-    def __init__(
-        self, model: TeacherStudent, header: ModelHeader, device: str | torch.device = "auto"
-    ) -> None:
-        self.device = fitting.pick_device(str(device))
-        self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
+    def __init__(self, engine: Engine, header: ModelHeader) -> None:
+        self.engine = engine
         self.header = header
         self.failures: list[Failure] = []
         self._regions: RegionsOfInterest | None = None
@@ -113,18 +110,45 @@ class Detector:
         model, header, failures = fitting.fit(
             data, folder, settings, resume=resume, overwrite=overwrite
         )
-        detector = cls(model, header, settings.device)
+        device = fitting.pick_device(settings.device)
+        detector = cls(TorchEngine(model, header, device), header)
         detector.failures = failures
         return detector
 
     @classmethod
     def load(cls, run: str | Path, device: str = "auto") -> Detector:
-        """Open a run folder or a model file.
+        """Open a run folder, a model file, or a file of `urd export`, which runs on the CPU.
 
         Raises:
-            UsageError, UrdError: nothing there, or not a whole model file.
+            UsageError, UrdError: nothing there, or not a whole file of ours.
         """
-        return cls(*load_model(Path(run)), device)
+        path = Path(run)
+        if path.suffix.lower() in EXPORTED:
+            if device not in ("auto", "cpu"):
+                raise UsageError(f"{path} runs on the CPU here; leave --device out")
+            return cls(*open_exported(path))
+        model, header = load_model(path)
+        return cls(TorchEngine(model, header, fitting.pick_device(device)), header)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.engine.device
+
+    @property
+    def model(self) -> TeacherStudent:
+        """The networks.
+
+        Raises:
+            UsageError: it was opened from an exported file, whose weights stay as they are.
+        """
+        if not isinstance(self.engine, TorchEngine):
+            raise UsageError("an exported file can not be changed: use the run that it came from")
+        return self.engine.model
+
+    def save(self, path: str | Path) -> None:
+        """Write one self-contained model file, atomically."""
+        save_model(Path(path), self.model, self.header)
 
     def inspect_in(self, roi: str = "", ignore: str = "") -> None:
         """Tell where the images lie inside, for a detector that was trained with a region for each.
@@ -135,7 +159,7 @@ class Detector:
         Raises:
             UsageError: it was trained on whole images, or has its region in the model file.
         """
-        if not self._region_per_image:
+        if not self.region_per_image:
             trained = "with one region for all" if self._regions else "on whole"
             raise UsageError(
                 f"this detector was trained {trained} images; --roi belongs to urd fit"
@@ -143,12 +167,9 @@ class Detector:
         self._regions = read_regions(roi, ignore, self.config.image_size)
 
     @property
-    def _region_per_image(self) -> bool:
+    def region_per_image(self) -> bool:
+        """It was trained with a region of interest for each image and needs theirs."""
         return self.header.data.get("region_of_interest") == PER_IMAGE
-
-    def save(self, path: str | Path) -> None:
-        """Write one self-contained model file, atomically."""
-        save_model(Path(path), self.model, self.header)
 
     def predict(self, image: ImageLike, inspection: Inspection | None = None) -> Prediction:
         """Judge one image: a file, a Pillow image, or an (H, W) or (H, W, 3) uint8 RGB array.
@@ -263,7 +284,7 @@ class Detector:
         return replace(found, metrics={**found.metrics, "data": str(data)})
 
     def _prepare(self, image: ImageLike) -> _Prepared:
-        if self._region_per_image and self._regions is None:
+        if self.region_per_image and self._regions is None:
             raise UsageError(
                 "this detector was trained with a region for each image: give theirs (--roi, "
                 "--ignore, or inspect_in in Python)"
@@ -280,27 +301,18 @@ class Detector:
         pixels = paint_outside(pixels, region, self.header.mean)
         return _Prepared(pixels, (rgb.height, rgb.width), path, region)
 
-    @torch.inference_mode()
     def _score(self, batch: list[_Prepared], inspection: Inspection) -> list[Prediction]:
-        """One forward pass in float32, and a judgement of each map."""
-        pixels = torch.from_numpy(np.stack([item.pixels for item in batch])).to(self.device)
-        mean = torch.tensor(self.header.mean, device=self.device)
-        std = torch.tensor(self.header.std, device=self.device)
-        # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
-        images = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
-        teacher, student = self.model(images)
-        maps = anomaly_map(teacher, student, self.config.image_size, self._inspected(batch))
-        scores = image_score(maps).tolist()
+        """One forward pass, and a judgement of each map."""
+        regions = [item.region for item in batch if item.region is not None]
+        maps, scores = self.engine(
+            np.stack([item.pixels for item in batch]), np.stack(regions) if regions else None
+        )
         return [
             self._judged(
                 Prediction(score, anomaly, item.size, item.path, region=item.region), inspection
             )
-            for score, anomaly, item in zip(scores, maps.cpu().numpy(), batch, strict=True)
+            for score, anomaly, item in zip(scores.tolist(), maps, batch, strict=True)
         ]
-
-    def _inspected(self, batch: list[_Prepared]) -> torch.Tensor | None:
-        regions = [item.region for item in batch if item.region is not None]
-        return torch.from_numpy(np.stack(regions)).to(self.device) if regions else None
 
     def _judged(self, prediction: Prediction, inspection: Inspection) -> Prediction:
         calibration = self.header.calibration

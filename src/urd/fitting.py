@@ -243,6 +243,7 @@ def _header(
         std=material.train.std,
         heat_range=(low, high if high > low else math.nextafter(low, math.inf)),
         calibration=calibration,
+        synthetic=tuple(scores.corrupted.tolist()) if calibration else (),
         validation=scores.summary() if calibration else {},
         data=material.facts,
         region=material.region,

@@ -47,6 +47,7 @@ class ModelHeader:
         heat_range: the anomaly values at which a heat map's colours begin and end: the median
             score of good images and that of synthetic anomalies on them.
         calibration: scores of good images that training did not see, `None` where there were none.
+        synthetic: image scores of held-out images with synthetic anomalies.
         validation: scores on held-out images with synthetic anomalies at the last iteration.
         data: fingerprint and counts of the training images.
         encoder: fingerprint of the pretrained encoder, and where it came from.
@@ -59,6 +60,7 @@ class ModelHeader:
     std: tuple[float, float, float]
     heat_range: tuple[float, float]
     calibration: Calibration | None = None
+    synthetic: tuple[float, ...] = ()
     validation: dict[str, float] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class ModelHeader:
         config = FitConfig.from_mapping(content.pop("config"), source="the model file")
         for name in ("mean", "std", "heat_range"):
             content[name] = tuple(float(value) for value in content[name])
+        content["synthetic"] = tuple(float(score) for score in content.get("synthetic", ()))
         if content["calibration"] is not None:
             content["calibration"] = Calibration.from_dict(content["calibration"])
         return cls(config=config, **content)

@@ -33,12 +33,24 @@ def overlay(
     the model, so a colour means the same in every picture of it. Images over 1600 px are reduced.
     `outlines` are in pixels of the image.
     """
+    picture = np.asarray(heat_picture(image, anomaly_map, heat_range, outlines, MAX_SIDE))
+    legend = _legend(picture.shape[1], heat_range, score, verdict)
+    return Image.fromarray(np.concatenate([picture, np.asarray(legend)]))
+
+
+def heat_picture(
+    image: Image.Image,
+    anomaly_map: np.ndarray,
+    heat_range: tuple[float, float],
+    outlines: Sequence[Sequence[tuple[float, float]]],
+    max_side: int,
+) -> Image.Image:
+    """`overlay` without its legend, reduced to `max_side` pixels where it is larger."""
     shown = image.copy()
-    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    shown.thumbnail((max_side, max_side))
     picture = blend(np.asarray(shown), anomaly_map, heat_range)
     _outline(picture, outlines, shown.width / image.width)
-    legend = _legend(shown.width, heat_range, score, verdict)
-    return Image.fromarray(np.concatenate([picture, np.asarray(legend)]))
+    return Image.fromarray(picture)
 
 
 def blend(

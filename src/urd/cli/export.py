@@ -1,0 +1,98 @@
+"""`urd export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("data", required=False)
+@click.option("--format", "form", type=click.Choice(["onnx", "openvino"]), required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="FILE.onnx, or FILE.xml."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="float16: weights in half the space; int8: convolutions, ranges from good images.",
+)
+@click.option(
+    "--size", default="any", show_default=True, help="Of the input: any, N or HEIGHTxWIDTH."
+)
+@click.option("--allow-changes", is_flag=True, help="Write it also if verdicts differ from torch.")
+@click.option("--overwrite", is_flag=True, help="Replace --out.")
+def export(
+    run: Path,
+    data: str | None,
+    form: str,
+    precision: str,
+    out: Path,
+    size: str,
+    allow_changes: bool,
+    overwrite: bool,
+) -> None:
+    """Write RUN (a run folder or a model file) as one file for ONNX Runtime or OpenVINO.
+
+    The file takes uint8 RGB images (batch, height, width, 3) and gives `map`, `score` and
+    `calibrated`; resizing, normalisation and blur are inside. It is compared with torch on the
+    images of DATA (a data set or a folder; by default those of the last urd evaluate) and refused
+    where verdicts differ. FILE.parity.json keeps the differences. `urd predict FILE.onnx` works.
+    """
+    from urd.config import convert
+    from urd.detector import Detector
+    from urd.errors import UsageError
+    from urd.export import Export
+    from urd.export import export as write
+
+    fixed = None if size == "any" else convert("size", tuple[int, int], size)
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; pass --overwrite to replace it")
+    detector = Detector.load(run, "cpu")
+    images, good = _images(run, data)
+    parity = write(detector, out, Export(form, precision, fixed, allow_changes), images, good)
+    faster = parity.torch_ms / parity.exported_ms
+    print(
+        f"{out}: {_megabytes(out):.1f} MB, {precision}. On {parity.images} images the maps differ "
+        f"by {parity.map_difference:.2g} at most, the scores by {parity.score_difference:.2g} of "
+        f"their value, {len(parity.verdicts_changed)} verdicts changed."
+    )
+    print(
+        f"One image: {parity.exported_ms:.1f} ms, by torch in float32 {parity.torch_ms:.1f} ms "
+        f"({faster:.1f} times faster)."
+    )
+
+
+def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
+    """Images to compare on, spread over the whole list, and good ones for INT8."""
+    import json
+
+    from urd.data import read_layout
+    from urd.errors import UsageError
+    from urd.evaluation import DETAILS_NAME
+
+    if data is not None:
+        found = read_layout(data)
+        good = [sample.path for sample in found.train]
+        return _spread([sample.path for sample in found.test] or good), _spread(good)
+    details = run / DETAILS_NAME
+    if not details.is_file():
+        raise UsageError(f"give DATA, images to compare on: {run} has no evaluation that names any")
+    rows = json.loads(details.read_text(encoding="utf-8"))["images"]
+    good = [Path(row["path"]) for row in rows if row["defect"] == "good"]
+    return _spread([Path(row["path"]) for row in rows]), _spread(good)
+
+
+def _spread(paths: list[Path], count: int = 64) -> list[Path]:
+    step = max(1, len(paths) // count)
+    return paths[::step][:count]
+
+
+def _megabytes(out: Path) -> float:
+    beside = out.with_suffix(".bin")
+    weights = beside.stat().st_size if out.suffix == ".xml" and beside.exists() else 0
+    return (out.stat().st_size + weights) / 1e6

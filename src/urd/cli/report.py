@@ -1,0 +1,25 @@
+"""`urd report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="HTML file to write; default RUN/report.html."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def report(run: Path, out: Path | None, device: str) -> None:
+    """Write one HTML file about RUN (a run folder or a model file), without external resources.
+
+    Verdict counts, score histogram with the thresholds, promised and observed false rejects, ROC
+    and PRO curves, tables per defect, pictures of the worst false rejects and misses, settings and
+    provenance. What concerns test images comes from the last `urd evaluate RUN DATA`.
+    """
+    from urd.report import write_report
+
+    print(f"Report: {write_report(run, out, device)}")

@@ -1,0 +1,169 @@
+"""What computes a detector's maps: torch, or a runtime that has opened an exported file."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from urd.errors import UrdError, UsageError, first_line
+from urd.model_file import ModelHeader
+from urd.networks import TeacherStudent
+from urd.scoring import anomaly_map, image_score
+
+Maps = NDArray[np.float32]
+HEADER_KEY, PRECISION_KEY, REGION_KEY = "urd_model", "urd_precision", "urd_region"
+_KEYS = (HEADER_KEY, PRECISION_KEY, REGION_KEY)
+PRECISIONS = ("float32", "float16", "int8")
+EXPORTED = {".onnx": "onnx", ".xml": "openvino"}
+
+
+class Engine(Protocol):
+    """From uint8 RGB pixels (B, H, W, 3) at the network's size to maps (B, H, W) and scores (B,).
+
+    `regions` (B, H, W) bool is what is inspected; `None`: all of it. The pixels outside are painted
+    over already.
+    """
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+    ) -> tuple[Maps, Maps]: ...
+
+
+class TorchEngine:
+    """The networks in float32, on any device of torch."""
+
+    def __init__(self, model: TeacherStudent, header: ModelHeader, device: torch.device) -> None:
+        self.device = device
+        self.model = model.to(device).to(memory_format=torch.channels_last).eval()
+        self.size = header.config.image_size
+        self.mean = torch.tensor(header.mean, device=device)
+        self.std = torch.tensor(header.std, device=device)
+
+    @torch.inference_mode()
+    def __call__(
+        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+    ) -> tuple[Maps, Maps]:
+        rgb = torch.from_numpy(pixels).to(self.device).float()
+        # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
+        images = ((rgb / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
+        teacher, student = self.model(images)
+        inspected = None if regions is None else torch.from_numpy(regions).to(self.device)
+        maps = anomaly_map(teacher, student, self.size, inspected)
+        return maps.cpu().numpy(), image_score(maps).cpu().numpy()
+
+
+class OnnxEngine:
+    """A file of `urd export --format onnx`, by ONNX Runtime on the CPU."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, path: Path) -> None:
+        runtime = optional("onnxruntime", "onnx")
+        try:
+            self.session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            facts = self.session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # the runtime raises types of its own
+            raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
+        self.header = _header(path, facts)
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+    ) -> tuple[Maps, Maps]:
+        maps, scores = self.session.run(["map", "score"], {"images": pixels})
+        return maps, scores
+
+
+class OpenVinoEngine:
+    """A file of `urd export --format openvino`, on the CPU, in the precision of the export."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, path: Path) -> None:
+        openvino = optional("openvino", "openvino")
+        try:
+            model = openvino.Core().read_model(path)
+            facts = {
+                key: model.get_rt_info([key]).astype(str)
+                for key in _KEYS
+                if model.has_rt_info([key])
+            }
+        except Exception as error:  # the runtime raises types of its own
+            raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
+        self.header = _header(path, facts)
+        # Left alone, the runtime computes in bfloat16 where the processor has it.
+        exact = {"INFERENCE_PRECISION_HINT": "f32"} if facts[PRECISION_KEY] == "float32" else {}
+        self.compiled = openvino.Core().compile_model(model, "CPU", exact)
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+    ) -> tuple[Maps, Maps]:
+        found = self.compiled(pixels)
+        return np.array(found["map"]), np.array(found["score"])
+
+
+def open_exported(path: Path) -> tuple[Engine, ModelHeader]:
+    """The engine of an exported file, and what the file knows.
+
+    Raises:
+        UsageError: no such file, or the extra that opens it is not installed.
+        UrdError: not a whole file of `urd export`.
+    """
+    if not path.is_file():
+        raise UsageError(f"no exported file at {path}")
+    kind = OnnxEngine if EXPORTED[path.suffix.lower()] == "onnx" else OpenVinoEngine
+    engine = kind(path)
+    return engine, engine.header
+
+
+def facts_of(header: ModelHeader, precision: str) -> dict[str, str]:
+    """What an exported file carries beside the network, as text."""
+    region = b"" if header.region is None else np.packbits(header.region).tobytes()
+    return {
+        HEADER_KEY: header.to_json(),
+        PRECISION_KEY: precision,
+        REGION_KEY: base64.b64encode(zlib.compress(region)).decode(),
+    }
+
+
+def _region(text: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    count = size[0] * size[1]
+    packed = zlib.decompressobj().decompress(base64.b64decode(text), count // 8 + 8)
+    if not packed:
+        return None
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
+    return bits.reshape(size).astype(bool)
+
+
+def _header(path: Path, facts: dict[str, str]) -> ModelHeader:
+    try:
+        header = ModelHeader.from_json(facts[HEADER_KEY])
+        if facts[PRECISION_KEY] not in PRECISIONS:
+            raise ValueError("of an unknown precision")
+        return replace(header, region=_region(facts[REGION_KEY], header.config.image_size))
+    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+        raise UrdError(f"{path} is not a file of urd export: {first_line(error)}") from error
+
+
+def optional(module: str, extra: str) -> Any:
+    """A module that an extra installs.
+
+    Raises:
+        UsageError: it is not there; the message names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"{module} is not installed: pip install 'urd[{extra}]' brings it"
+        ) from error

@@ -1,0 +1,79 @@
+"""All that a detector does to an image as one network, from uint8 pixels to the calibrated score.
+
+It repeats `Detector.predict` up to rounding: Pillow's resizing, normalisation, region of interest,
+teacher and student, map, blur, score. Only operations that every runtime has are used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from urd.detector import Detector
+from urd.errors import UsageError
+from urd.scoring import anomaly_map, image_score
+
+
+class InspectionGraph(nn.Module):
+    """uint8 RGB images (B, H, W, 3) of one size, any, to map (B, h, w), score and calibrated (B,).
+
+    The map has the network's size. The calibrated score is that of the detector's operating point;
+    without calibration it is left out.
+
+    Raises:
+        UsageError: the detector wants a region of interest with each image.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        header = detector.header
+        if detector.region_per_image:
+            raise UsageError("a detector with a region of interest per image can not be exported")
+        self.model = detector.model.to("cpu").float().eval()
+        self.size = header.config.image_size
+        self.mean = torch.tensor(header.mean).view(3, 1, 1)
+        self.std = torch.tensor(header.std).view(3, 1, 1)
+        self.region = None if header.region is None else torch.from_numpy(header.region)
+        self.paint = torch.tensor([float(round(255 * channel)) for channel in header.mean])
+        self.curve: tuple[float, float] | None = None
+        thresholds = detector.thresholds()
+        if header.calibration is not None and thresholds is not None:
+            threshold = thresholds.review.threshold
+            self.curve = (threshold, header.calibration.steepness(threshold))
+
+    @property
+    def outputs(self) -> list[str]:
+        return ["map", "score"] + (["calibrated"] if self.curve else [])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pixels = resized(images.permute(0, 3, 1, 2).float(), self.size)
+        if self.region is not None:
+            pixels = torch.where(self.region, pixels, self.paint.view(3, 1, 1))
+        teacher, student = self.model((pixels / 255 - self.mean) / self.std)
+        maps = anomaly_map(teacher, student, self.size, self.region)
+        scores = image_score(maps)
+        if self.curve is None:
+            return maps, scores
+        threshold, steepness = self.curve
+        ratio = torch.log(scores.clamp(min=1e-12) / threshold)
+        return maps, scores, torch.sigmoid(steepness * ratio)
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pillow's bilinear resizing of (B, C, H, W) pixel values to `size`, as two matrix products.
+
+    Pillow resizes rows first and rounds to whole numbers after each axis; so does this.
+    """
+    height, width = images.shape[2], images.shape[3]
+    along = (images @ _weights(width, size[1]).T + 0.5).floor()
+    return (_weights(height, size[0]) @ along + 0.5).floor()
+
+
+def _weights(length: int, target: int) -> Tensor:
+    """(target, length): a triangle around each new pixel, wider where the image shrinks."""
+    scale = length / target
+    support = max(scale, 1.0) if isinstance(scale, float) else torch.sym_max(scale, 1.0)
+    middle = (torch.arange(target, dtype=torch.float32) + 0.5) * scale
+    offset = torch.arange(length, dtype=torch.float32) + 0.5
+    triangle = (1 - (offset - middle[:, None]).abs() / support).clamp(min=0)
+    return triangle / triangle.sum(dim=1, keepdim=True)

@@ -1,0 +1,94 @@
+"""A detector as one ONNX file: float32, weights in float16, or INT8."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from urd.engines import optional
+from urd.export.graph import InspectionGraph
+from urd.export.parity import Pixels
+from urd.export.quiet import quiet
+
+_OPSET = 18
+_SMALL = 1024  # weights with fewer values stay in float32
+
+
+def onnx_model(graph: InspectionGraph, size: tuple[int, int] | None) -> Any:
+    """The graph as an ONNX model in float32; `size` (H, W) of its input, `None`: any."""
+    optional("onnxscript", "onnx")
+    height, width = size or (graph.size[0] + 32, graph.size[1] + 64)
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    free = (0,) if size else (0, 1, 2)
+    with torch.no_grad(), quiet():
+        graph(example)  # makes the blur's matrix, which is a constant of the file
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=graph.outputs,
+            dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for axis, name in zip(free, ("batch", "height", "width"), strict=False):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    return model
+
+
+def add_facts(model: Any, facts: dict[str, str]) -> None:
+    for key, value in facts.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def halve_weights(model: Any) -> None:
+    """Large weights become float16 and are cast back as the file is opened: it computes as before.
+
+    Computing in float16 pays on some GPUs only, and an ONNX file does not know where it will run.
+    """
+    onnx = optional("onnx", "onnx")
+    for tensor in list(model.graph.initializer):
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _SMALL:
+            continue
+        name = tensor.name
+        half = onnx.numpy_helper.from_array(
+            onnx.numpy_helper.to_array(tensor).astype(np.float16), f"{name}_float16"
+        )
+        tensor.CopyFrom(half)
+        cast = onnx.helper.make_node("Cast", [half.name], [name], to=onnx.TensorProto.FLOAT)
+        model.graph.node.insert(0, cast)
+
+
+def quantise(model: Any, images: Iterable[Pixels]) -> Any:
+    """Convolutions in INT8, their ranges taken from good images; the rest stays in float32."""
+    quantization = optional("onnxruntime.quantization", "onnx")
+    onnx = optional("onnx", "onnx")
+    feed = iter([{"images": image[None]} for image in images])
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def get_next(self) -> Any:
+            return next(feed, None)
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        before, prepared, after = (Path(folder) / f"{n}.onnx" for n in ("a", "b", "c"))
+        onnx.save(model, before)
+        quantization.shape_inference.quant_pre_process(before, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            after,
+            Reader(),
+            op_types_to_quantize=["Conv", "ConvTranspose"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return onnx.load(after)

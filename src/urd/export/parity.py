@@ -1,0 +1,99 @@
+"""Does an exported file say what the detector says? Measured on real images, beside the speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urd.data import UnreadableImage, read_rgb, resize_rgb
+from urd.detector import Detector
+from urd.engines import Engine
+from urd.errors import UsageError
+from urd.files import printable
+
+_ROUNDS = 12
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences between an exported file and torch in float32, over some images.
+
+    Attributes:
+        images: how many.
+        map_difference: the largest between two values of the maps.
+        score_difference: the largest relative one between two scores.
+        verdicts_changed: paths of the images that are judged otherwise.
+        torch_ms, exported_ms: median time of one image of the network's size, batch 1.
+    """
+
+    images: int
+    map_difference: float
+    score_difference: float
+    verdicts_changed: list[str]
+    torch_ms: float
+    exported_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    detector: Detector, engine: Engine, paths: Sequence[Path], size: tuple[int, int] | None
+) -> Parity:
+    """Predict the images by torch, and by the exported file as another program would use it.
+
+    Args:
+        size: of the file's input (H, W), to which images are resized; `None`: it takes any size.
+
+    Raises:
+        UsageError: none of the images can be read.
+    """
+    thresholds = detector.thresholds()
+    differences, scores, changed = [], [], []
+    for path, image in decoded(detector, paths, size):
+        expected = detector.predict(image)
+        maps, (score,) = engine(image[None], None)
+        differences.append(float(np.abs(maps[0] - expected.anomaly_map).max()))
+        scores.append(abs(float(score) - expected.score) / max(abs(expected.score), 1e-12))
+        if thresholds is not None and thresholds.verdict(float(score)) != expected.verdict:
+            changed.append(printable(path))
+    if not scores:
+        raise UsageError("none of the images to compare on can be read")
+    pixels = np.zeros((1, *(size or detector.config.image_size), 3), np.uint8)
+    return Parity(
+        len(scores),
+        max(differences),
+        max(scores),
+        changed,
+        _latency(detector.engine, np.zeros((1, *detector.config.image_size, 3), np.uint8)),
+        _latency(engine, pixels),
+    )
+
+
+def decoded(
+    detector: Detector, paths: Sequence[Path], size: tuple[int, int] | None
+) -> Iterator[tuple[Path, Pixels]]:
+    """(H, W, 3) of every image that can be read, at `size` or, if that is `None`, at its own."""
+    for path in paths:
+        try:
+            image = read_rgb(path, detector.config.white_level)
+        except UnreadableImage:
+            continue
+        yield path, np.asarray(image) if size is None else resize_rgb(image, size)
+
+
+def _latency(engine: Engine, pixels: Pixels) -> float:
+    times = []
+    for _ in range(_ROUNDS):
+        began = time.perf_counter()
+        engine(pixels, None)
+        times.append(time.perf_counter() - began)
+    return 1000 * median(times[2:])

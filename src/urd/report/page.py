@@ -1,0 +1,252 @@
+"""What a report says, gathered from a run, and the page that says it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from urd.calibration import CONFIDENCE, Limit, chance_of_at_least
+from urd.detector import Detector
+from urd.errors import UrdError, UsageError
+from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
+from urd.files import write_text
+from urd.metrics import METRICS
+from urd.metrics.regions import FPR_LIMIT
+from urd.report import charts
+from urd.report.gallery import galleries
+
+REPORT_NAME = "report.html"
+_WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresholds shows
+_VERDICTS = ("OK", "REVIEW", "NG")
+_MOST_BYTES = 200 * 2**20
+
+
+def write_report(run: Path, out: Path | None = None, device: str = "auto") -> Path:
+    """Write the report of a run folder or a model file; where it was written.
+
+    With what `urd evaluate` has left in the run folder it shows the test set too. The pictures of
+    the galleries are made anew from the images, which must lie where they were.
+
+    Args:
+        out: the HTML file; `None`: report.html in the run folder.
+
+    Raises:
+        UsageError: no run, or a model file without `out`.
+        UrdError: files of the run are damaged, or the report can not be written.
+    """
+    if out is None and not run.is_dir():
+        raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
+    detector = Detector.load(run, device)
+    metrics = _read(run / EVALUATION_NAME) if run.is_dir() else None
+    details = _read(run / DETAILS_NAME) if run.is_dir() else None
+    try:
+        page = _render(detector, metrics, details, _curve(run))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UrdError(
+            f"the evaluation in {run} is damaged ({error!r}): run urd evaluate"
+        ) from error
+    path = out or run / REPORT_NAME
+    write_text(path, page)
+    return path
+
+
+def _render(
+    detector: Detector,
+    metrics: dict[str, Any] | None,
+    details: dict[str, Any] | None,
+    training: list[dict[str, Any]],
+) -> str:
+    images: list[dict[str, Any]] = details["images"] if details is not None else []
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("urd.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    header = detector.header
+    return environment.get_template("page.html").render(
+        name=Path(metrics["data"]).name if metrics else "A detector without a test set",
+        config=detector.config,
+        header=header,
+        thresholds=_thresholds(detector),
+        metrics=metrics,
+        figures=_figures(metrics) if metrics else [],
+        tiles=_tiles(metrics, images),
+        confusion=_confusion(images),
+        histogram=Markup(_histogram(detector, images)),
+        curves=[
+            (title, Markup(charts.rate_curve(details["curves"][name], title, limit)), about)
+            for name, title, limit, about in _CURVES
+            if details is not None and name in details["curves"]
+        ],
+        limits=_limits(detector, images),
+        defects=_by_type(metrics, images) if metrics else [],
+        galleries=galleries(detector, images) if images else [],
+        skipped=details["skipped"] if details is not None else [],
+        training=training,
+        settings={k: v for k, v in detector.config.to_dict().items() if v != ""},
+        provenance=_provenance(header.data, header.encoder, header.versions),
+        verdicts=_VERDICTS,
+        percent=_percent,
+        confidence=CONFIDENCE,
+    )
+
+
+_CURVES = (
+    ("roc", "ROC of the images", None, "share of the defective images found"),
+    ("pro", "PRO of the pixels", FPR_LIMIT, "mean share of a defect's region that is found"),
+)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A wanted share of false rejects, what is promised, and what the good test images say.
+
+    `conclusion` is empty where there are none.
+    """
+
+    limit: Limit
+    rejected: int
+    good: int
+    conclusion: str
+
+
+def _limits(detector: Detector, images: list[dict[str, Any]]) -> list[Observed]:
+    calibration = detector.header.calibration
+    if calibration is None:
+        return []
+    scores = np.array([image["score"] for image in images if image["defect"] == "good"])
+    found = []
+    for wanted in _WANTED:
+        limit = calibration.thresholds(false_reject=wanted).reject
+        rejected = int((scores > limit.threshold).sum())
+        found.append(Observed(limit, rejected, len(scores), _conclusion(limit, rejected, scores)))
+    return found
+
+
+def _conclusion(limit: Limit, rejected: int, scores: np.ndarray) -> str:
+    """Do the good test images agree with a bound that was taken from others?"""
+    if not len(scores):
+        return ""
+    if rejected <= limit.bound * len(scores):
+        return "within the bound"
+    chance = chance_of_at_least(rejected, len(scores), limit.bound)
+    if chance > 1 - CONFIDENCE:
+        return f"above the bound, as chance may have it ({_percent(chance)})"
+    return f"these images differ from those of the calibration (chance {_percent(chance)})"
+
+
+def _thresholds(detector: Detector) -> list[tuple[str, Limit]]:
+    found = detector.thresholds()
+    if found is None:
+        return []
+    return [("REVIEW", found.review), ("NG", found.reject), ("pixels", found.pixel)]
+
+
+def _histogram(detector: Detector, images: list[dict[str, Any]]) -> str:
+    calibration, thresholds = detector.header.calibration, detector.thresholds()
+    groups = [
+        ("good, calibration", "good", calibration.scores if calibration else ()),
+        ("synthetic anomalies", "synthetic", detector.header.synthetic),
+        ("good, test", "good", [i["score"] for i in images if i["defect"] == "good"]),
+        ("defective, test", "bad", [i["score"] for i in images if i["defect"] != "good"]),
+    ]
+    if not any(len(values) for _, _, values in groups):
+        return ""
+    lines = []
+    if thresholds is not None:
+        lines = [("REVIEW", thresholds.review.threshold), ("NG", thresholds.reject.threshold)]
+    return charts.histogram(groups, lines)
+
+
+def _tiles(
+    metrics: dict[str, Any] | None, images: list[dict[str, Any]]
+) -> list[tuple[str, str, str]]:
+    """(value, name, note): what is read first."""
+    verdicts = Counter(image["verdict"] for image in images if image["verdict"])
+    tiles = [(str(verdicts[v]), v, "of the test images") for v in _VERDICTS if verdicts]
+    for name in ("image_auroc", "aupro", "pixel_ap"):
+        if metrics and metrics.get(name) is not None:
+            ends = [metrics[f"{name}_{e}"] for e in ("low", "high") if f"{name}_{e}" in metrics]
+            note = "95 %: " + " to ".join(f"{100 * end:.1f}" for end in ends) if ends else ""
+            tiles.append((f"{100 * metrics[name]:.1f}", METRICS[name], note))
+    return tiles
+
+
+def _figures(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    from urd.metrics.protocol import describe
+
+    return describe(metrics)
+
+
+def _confusion(images: list[dict[str, Any]]) -> list[tuple[str, list[int]]]:
+    """Per label how many images were OK, REVIEW and NG; empty without verdicts."""
+    if not any(image["verdict"] for image in images):
+        return []
+    counts = Counter((image["defect"] == "good", image["verdict"]) for image in images)
+    return [
+        (name, [counts[label, verdict] for verdict in _VERDICTS])
+        for name, label in (("good", True), ("defective", False))
+    ]
+
+
+def _by_type(metrics: dict[str, Any], images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for defect in sorted({image["defect"] for image in images} - {"good"}):
+        verdicts = Counter(image["verdict"] for image in images if image["defect"] == defect)
+        rows.append(
+            {
+                "name": defect,
+                "count": sum(verdicts.values()),
+                "verdicts": [verdicts[v] for v in _VERDICTS] if None not in verdicts else [],
+                "auroc": metrics.get(f"image_auroc:{defect}"),
+                "aupro": metrics.get(f"aupro:{defect}"),
+            }
+        )
+    return rows
+
+
+def _provenance(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", " "): value for part in parts for name, value in part.items()}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def _curve(run: Path) -> list[dict[str, Any]]:
+    """About a dozen lines of the training curve; none where it is not there."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if "loss" in content:
+            lines.append(content)
+    return lines[:: max(1, len(lines) // 12)]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("it is too large")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no dictionary")
+    except (OSError, ValueError) as error:
+        raise UrdError(f"{path} can not be read ({error}): run urd evaluate anew") from error
+    return content
