@@ -35,7 +35,7 @@ ROWS = [
     ("urd.fitting", "urd.doctor", "urd.engines"),
     ("urd.detector",),
     ("urd.demo", "urd.benchmark", "urd.prediction_files", "urd.report", "urd.export"),
-    ("urd.cli", "urd.__main__"),
+    ("urd.cli", "urd.__main__", "urd.anomalib"),
 ]
 INDEPENDENT = {  # rooms that know nothing of these, though they stand below them
     "urd.synthesis": {"urd.networks"},

@@ -64,7 +64,7 @@ def fit(
         UsageError: the request can not be carried out; nothing was written.
         UrdError: the work failed; checkpoints and older files are intact.
     """
-    config = _with_one_backbone(config)
+    config = with_one_backbone(config)
     samples = read_layout(data).train
     if out is not None:
         _check_out(out, config, resume, overwrite)
@@ -108,7 +108,7 @@ def fit(
     return networks.model.eval(), header, material.failures
 
 
-def _with_one_backbone(config: FitConfig) -> FitConfig:
+def with_one_backbone(config: FitConfig) -> FitConfig:
     """Of several backbones the one that is used, which is then what the run records."""
     chosen = choose_backbone(config.backbone, config.weights)
     wanted = config.backbone.partition(",")[0]

@@ -75,7 +75,7 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     if regions is not None:
         images, region = _inspected(images, paths, regions, mean)
         foreground = region if foreground is None else foreground & region
-    textures = _textures(config)
+    textures = read_textures(config)
     train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
 
     count = holdout_count(len(images), config.holdout)
@@ -179,7 +179,7 @@ def _foreground(
     return torch.stack(found), str(folder)
 
 
-def _textures(config: FitConfig) -> Tensor:
+def read_textures(config: FitConfig) -> Tensor:
     """(K, 3, H, W) uint8; variants without synthetic anomalies need them for validation only."""
     if config.textures == "procedural":
         height, width = config.image_size

@@ -77,12 +77,12 @@ def build_networks(expert: Encoder, config: FitConfig, device: torch.device) -> 
     variant = VARIANTS[config.variant]
     model = TeacherStudent.build(expert, variant, generator(config.seed, "student"))
     model = _place(model, device)
-    student_optimizer = _adam(model.student, config.student_lr)
+    student_optimizer = adam(model.student, config.student_lr)
     if not variant.expert:
         model.teacher.requires_grad_(False).eval()
         return Networks(model, student_optimizer)
     frozen = _place(copy.deepcopy(expert), device).requires_grad_(False).eval()
-    return Networks(model, student_optimizer, frozen, _adam(model.teacher, config.teacher_lr))
+    return Networks(model, student_optimizer, frozen, adam(model.teacher, config.teacher_lr))
 
 
 def train(
@@ -226,7 +226,8 @@ def _place(module: NetworkT, device: torch.device) -> NetworkT:
     return module.to(device).to(memory_format=torch.channels_last)
 
 
-def _adam(module: nn.Module, lr: float) -> torch.optim.Adam:
+def adam(module: nn.Module, lr: float) -> torch.optim.Adam:
+    """The paper's optimiser of a network's parameters."""
     return torch.optim.Adam(module.parameters(), lr, ADAM_BETAS, fused=True)
 
 

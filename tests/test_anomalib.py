@@ -1,0 +1,108 @@
+"""The method as a model of anomalib: trained by its Engine, on a folder of its own data module."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from urd.demo import render_dataset
+from urd.errors import UsageError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    anomalib = pytest.importorskip("anomalib")
+    from anomalib.data import Folder
+    from anomalib.engine import Engine
+
+    from urd.anomalib import Urd
+
+SMALL = {"weights": "none", "image_size": (64, 64), "backbone": "resnet18.tv_in1k"}
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory):
+    return render_dataset(
+        tmp_path_factory.mktemp("anomalib"), "denim", train=6, test_good=3, per_defect=1, seed=0
+    )
+
+
+def data_module(folder):
+    return Folder(
+        name="denim",
+        root=folder,
+        normal_dir="train/good",
+        abnormal_dir="test/hole",
+        normal_test_dir="test/good",
+        mask_dir="ground_truth/hole",
+        train_batch_size=2,
+        eval_batch_size=4,
+        val_split_mode="same_as_test",
+        num_workers=0,
+        seed=0,
+    )
+
+
+def engine(folder, **options):
+    return Engine(
+        default_root_dir=folder,
+        logger=False,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        **options,
+    )
+
+
+def state_of(model):
+    return {name: value.clone() for name, value in model.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("variant", ["urd", "rd"])
+def test_engine_trains_tests_and_predicts(products, tmp_path, variant):
+    model = Urd(variant=variant, **SMALL)
+    before = state_of(model)
+    trainer = engine(tmp_path, max_epochs=1)
+    trainer.fit(model=model, datamodule=data_module(products))
+    after = state_of(model)
+    moved = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert moved == {"pair"}  # the expert, its statistics included, stays as it was
+    teacher_moved = not torch.equal(
+        after["pair.teacher.body.conv1.weight"], before["pair.teacher.body.conv1.weight"]
+    )
+    assert teacher_moved == (variant == "urd")
+    assert trainer.trainer.global_step == 3 * (2 if variant == "urd" else 1)
+    results = trainer.test(model=model, datamodule=data_module(products))
+    assert {"image_AUROC", "pixel_AUROC"} <= set(results[0])
+    predicted = trainer.predict(model=model, datamodule=data_module(products))
+    assert sum(len(batch.image_path) for batch in predicted) == 4
+    assert all(torch.isfinite(batch.anomaly_map).all() for batch in predicted)
+
+
+def test_same_maps_as_the_detector(products, tmp_path):
+    """The trained pair, in a detector of the same header, gives the same scores."""
+    from urd import Detector
+    from urd.networks.weights import fingerprint
+
+    options = {**SMALL, "iterations": 1, "batch_size": 2, "holdout": 0.0, "seed": 5}
+    detector = Detector.fit(products, tmp_path / "run", **options)
+    model = Urd(seed=5, **SMALL).eval()
+    assert fingerprint(model.model.expert) == detector.header.encoder["sha256"]
+    model.model.pair.load_state_dict(detector.engine.model.state_dict())
+    path = sorted((products / "test" / "hole").iterdir())[0]
+    prediction = detector.predict(path)
+    from urd.data import decode_all
+
+    pixels, _, _ = decode_all([path], (64, 64))
+    found = model.model(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+    assert float(found.pred_score[0]) == pytest.approx(prediction.score, rel=1e-4)
+
+
+def test_settings_are_checked_and_kept(tmp_path):
+    with pytest.raises(UsageError, match="foreground"):
+        Urd(foreground="auto", **SMALL)
+    with pytest.raises(UsageError, match="multiples of 32"):
+        Urd(**{**SMALL, "image_size": (65, 65)})
+    model = Urd(variant="rd", **SMALL)
+    assert model.hparams["variant"] == "rd"
+    assert model.config.backbone == "resnet18.tv_in1k"
