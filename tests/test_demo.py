@@ -62,17 +62,18 @@ def test_demo_command(tmp_path, monkeypatch, capsys, weights_file):
     monkeypatch.setattr("urd.cli.demo._PER_DEFECT", 2)
     out = tmp_path / "demo"
     command = ["urd", "demo", "--out", str(out), "--iterations", "2"]
-    command += ["--backbone", "test_resnet.r160_in1k"]
+    command += ["--backbone", "test_resnet.r160_in1k", "--weights", "none"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 0
     captured = capsys.readouterr()
-    assert "the encoder is untrained" in captured.err
+    assert f"{out / 'denim.png'} and {out / 'runs' / 'denim' / 'report.html'}" in captured.out
     results = json.loads((out / "evaluation.json").read_text())
     for product in PRODUCTS:
         assert results[product]["n_defective"] == 10
         assert results[product]["n_good"] == 2
+        assert "<svg" in (out / "runs" / product / "report.html").read_text()
         with Image.open(out / f"{product}.png") as sheet:
             assert sheet.height > 6 * dataset.SIZE  # a row for good and each of five defects
     with pytest.raises(SystemExit) as stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import typing
 
 import pytest
@@ -14,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from urd import config
 from urd.errors import UsageError
 from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
+from urd.networks.folding import EvenMaxPool, InferenceNetworks
 from urd.networks.injection import Injection, guide
 from urd.networks.student import initialise
 
@@ -122,3 +124,75 @@ def test_initialisation_is_xavier_and_seeded():
     conv = students[0].bottleneck.shrink_2[0]
     fan = sum(nn.init._calculate_fan_in_and_fan_out(conv.weight))
     assert conv.weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.05)
+
+
+def _with_statistics(model):
+    """Norms that do something: drawn statistics, scales and shifts."""
+    random = torch.Generator().manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 2.0),
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.2, 0.2),
+            ):
+                tensor.uniform_(low, high, generator=random)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("tag", "variant"),
+    [(TINY, name) for name in VARIANTS]
+    + [("builtin", "urd"), ("regnetx_002.pycls_in1k", "urd"), ("resnetv2_50.a1h_in1k", "rd")],
+)
+def test_networks_for_inference_compute_the_same(tag, variant):
+    model = TeacherStudent.build(
+        build_encoder(tag), VARIANTS[variant], torch.Generator().manual_seed(0)
+    )
+    model = _with_statistics(model)
+    image = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fast, half = (InferenceNetworks(model, name) for name in ("float32", "bfloat16"))
+    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in n.modules()) for n in (model, fast)]
+    assert norms[1] < norms[0]
+    with torch.no_grad():
+        exact, found, rounded = (
+            list(itertools.chain(*network(image))) for network in (model, fast, half)
+        )
+    for a, b, c in zip(exact, found, rounded, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(a.abs().max()))
+        alike = functional.cosine_similarity(a.flatten(1), c.float().flatten(1))
+        assert float(alike.min()) > 0.99
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class ReluBetween(nn.Module):
+    """A norm that is registered just after a convolution, and applied to something else."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+        self.norm = nn.BatchNorm2d(conv.out_channels)
+
+    def forward(self, x):
+        return self.norm(self.conv(x).relu())
+
+
+def test_a_norm_that_belongs_elsewhere_is_not_folded():
+    model = TeacherStudent.build(build_encoder(TINY), VARIANTS["rd"], torch.Generator())
+    shrink = model.student.bottleneck.shrink_2
+    model.student.bottleneck.shrink_2 = ReluBetween(shrink[0])
+    model = _with_statistics(model)
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, found = model(image), InferenceNetworks(model, "float32")(image)
+    for a, b in zip(itertools.chain(*expected), itertools.chain(*found), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_max_pool_of_slices_is_max_pool():
+    x = torch.randn(2, 5, 12, 20, generator=torch.Generator().manual_seed(0))
+    kept = x.clone()
+    assert torch.equal(EvenMaxPool()(x), functional.max_pool2d(x, 3, 2, 1))
+    assert torch.equal(x, kept)

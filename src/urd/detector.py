@@ -116,8 +116,12 @@ class Detector:
         return detector
 
     @classmethod
-    def load(cls, run: str | Path, device: str = "auto") -> Detector:
+    def load(cls, run: str | Path, device: str = "auto", precision: str | None = None) -> Detector:
         """Open a run folder, a model file, or a file of `urd export`, which runs on the CPU.
+
+        Args:
+            precision: auto, float32 or bfloat16; `None`: that of the training. Exported files have
+                their own.
 
         Raises:
             UsageError, UrdError: nothing there, or not a whole file of ours.
@@ -126,9 +130,11 @@ class Detector:
         if path.suffix.lower() in EXPORTED:
             if device not in ("auto", "cpu"):
                 raise UsageError(f"{path} runs on the CPU here; leave --device out")
+            if precision not in (None, "auto"):
+                raise UsageError(f"{path} has a precision of its own; leave --precision out")
             return cls(*open_exported(path))
         model, header = load_model(path)
-        return cls(TorchEngine(model, header, fitting.pick_device(device)), header)
+        return cls(TorchEngine(model, header, fitting.pick_device(device), precision), header)
 
     @property
     def device(self) -> torch.device:
@@ -145,6 +151,10 @@ class Detector:
         if not isinstance(self.engine, TorchEngine):
             raise UsageError("an exported file can not be changed: use the run that it came from")
         return self.engine.model
+
+    def in_precision(self, precision: str) -> Detector:
+        """The same detector, computing in `auto`, `float32` or `bfloat16`."""
+        return Detector(TorchEngine(self.model, self.header, self.device, precision), self.header)
 
     def save(self, path: str | Path) -> None:
         """Write one self-contained model file, atomically."""
@@ -281,7 +291,8 @@ class Detector:
             data_set, judged, self.config, in_regions=self._regions is not None, resamples=resamples
         )
         self.failures = found.failures
-        return replace(found, metrics={**found.metrics, "data": str(data)})
+        facts = {"data": str(data), "inference_precision": self.engine.precision}
+        return replace(found, metrics={**found.metrics, **facts})
 
     def _prepare(self, image: ImageLike) -> _Prepared:
         if self.region_per_image and self._regions is None:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from urd.errors import UrdError, UsageError, first_line
 from urd.model_file import ModelHeader
 from urd.networks import TeacherStudent
+from urd.networks.folding import InferenceNetworks
 from urd.scoring import anomaly_map, image_score
+from urd.training.loop import precision_on
 
 Maps = NDArray[np.float32]
 HEADER_KEY, PRECISION_KEY, REGION_KEY = "urd_model", "urd_precision", "urd_region"
@@ -35,17 +37,32 @@ class Engine(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def precision(self) -> str: ...
+
     def __call__(
         self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]: ...
 
 
 class TorchEngine:
-    """The networks in float32, on any device of torch."""
+    """The networks by torch, on any of its devices.
 
-    def __init__(self, model: TeacherStudent, header: ModelHeader, device: torch.device) -> None:
+    Args:
+        precision: as the setting of the training; `None`: that one.
+    """
+
+    def __init__(
+        self,
+        model: TeacherStudent,
+        header: ModelHeader,
+        device: torch.device,
+        precision: str | None = None,
+    ) -> None:
         self.device = device
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
+        self.precision = precision_on(device, precision or header.config.precision)
+        self.networks = InferenceNetworks(self.model, self.precision)
         self.size = header.config.image_size
         self.mean = torch.tensor(header.mean, device=device)
         self.std = torch.tensor(header.std, device=device)
@@ -57,7 +74,7 @@ class TorchEngine:
         rgb = torch.from_numpy(pixels).to(self.device).float()
         # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
         images = ((rgb / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
-        teacher, student = self.model(images)
+        teacher, student = self.networks(images)
         inspected = None if regions is None else torch.from_numpy(regions).to(self.device)
         maps = anomaly_map(teacher, student, self.size, inspected)
         return maps.cpu().numpy(), image_score(maps).cpu().numpy()
@@ -76,6 +93,7 @@ class OnnxEngine:
         except Exception as error:  # the runtime raises types of its own
             raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
         self.header = _header(path, facts)
+        self.precision = facts[PRECISION_KEY]
 
     def __call__(
         self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
@@ -101,8 +119,9 @@ class OpenVinoEngine:
         except Exception as error:  # the runtime raises types of its own
             raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
         self.header = _header(path, facts)
+        self.precision = facts[PRECISION_KEY]
         # Left alone, the runtime computes in bfloat16 where the processor has it.
-        exact = {"INFERENCE_PRECISION_HINT": "f32"} if facts[PRECISION_KEY] == "float32" else {}
+        exact = {"INFERENCE_PRECISION_HINT": "f32"} if self.precision == "float32" else {}
         self.compiled = openvino.Core().compile_model(model, "CPU", exact)
 
     def __call__(

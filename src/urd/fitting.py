@@ -23,11 +23,12 @@ from urd.material import Material, load_material
 from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
 from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
 from urd.networks.builtin import BUILTIN
+from urd.networks.folding import InferenceNetworks
 from urd.networks.weights import choose_backbone, fingerprint, load_encoder
 from urd.progress import note
 from urd.seeding import generator
 from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
-from urd.training.loop import Record, build_networks, train
+from urd.training.loop import Record, build_networks, precision_on, train
 from urd.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
 CONFIG_NAME = "config.yaml"
@@ -90,15 +91,28 @@ def fit(
     holdout = None
     if material.holdout is not None:
         holdout = SyntheticValidation(material.holdout, config.seed)
-    validate = (lambda model: holdout.score(model).summary()) if holdout else None
-    train(networks, material.train, config, first=first, record=record, validate=validate)
+    precision = precision_on(device, config.precision)  # the one of `Detector.predict`
+
+    def validate(model: TeacherStudent) -> dict[str, float]:
+        assert holdout is not None
+        return holdout.score(InferenceNetworks(model, precision)).summary()
+
+    train(
+        networks,
+        material.train,
+        config,
+        first=first,
+        record=record,
+        validate=validate if holdout else None,
+    )
 
     # Without held-out images the reference is the training images, whose scores are optimistic.
     reference = holdout or SyntheticValidation(material.train, config.seed)
-    scores = reference.score(networks.model)
+    final = InferenceNetworks(networks.model, precision)
+    scores = reference.score(final)
     calibration = None
     if material.holdout is not None:
-        calibration = calibrate_on(networks.model, material.holdout, "held-out training images")
+        calibration = calibrate_on(final, material.holdout, "held-out training images")
     header = _header(config, material, expert, scores, calibration)
     if out is not None:
         save_model(out / MODEL_NAME, networks.model, header)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from urd.calibration import PIXEL_SHARE, Calibration
 from urd.metrics import auroc, average_precision
-from urd.networks import TeacherStudent
+from urd.networks.folding import InferenceNetworks
 from urd.scoring import anomaly_map, image_score
 from urd.seeding import generator
 from urd.synthesis import corrupt, draw_corruption
@@ -56,9 +56,8 @@ class SyntheticValidation:
         )
 
     @torch.no_grad()
-    def score(self, model: TeacherStudent) -> SyntheticScores:
-        """Score all images in evaluation mode; the caller's step sets the mode it needs."""
-        model.eval()
+    def score(self, model: InferenceNetworks) -> SyntheticScores:
+        """Score all images."""
         draw = self.corruption
         clean_scores, corrupted_scores, maps = [], [], []
         for start in range(0, len(draw.mask), _BATCH):
@@ -80,9 +79,8 @@ class SyntheticValidation:
 
 
 @torch.no_grad()
-def calibrate_on(model: TeacherStudent, data: TrainingImages, source: str) -> Calibration:
+def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) -> Calibration:
     """The calibration by good images that training did not see."""
-    model.eval()
     scores, pixels = [], []
     for start in range(0, len(data.images), _BATCH):
         part = slice(start, start + _BATCH)
@@ -101,7 +99,7 @@ def pixel_quantile(maps: Tensor) -> Tensor:
 
 
 def _maps(
-    model: TeacherStudent, images: Tensor, data: TrainingImages, region: Tensor | None
+    model: InferenceNetworks, images: Tensor, data: TrainingImages, region: Tensor | None
 ) -> Tensor:
     teacher, student = model(normalise(images, data))
     return anomaly_map(teacher, student, (images.shape[2], images.shape[3]), region)

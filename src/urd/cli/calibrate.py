@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import region_options
+from urd.cli.options import inference_options, region_options
 
 if TYPE_CHECKING:
     from urd.calibration import Thresholds
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Wanted share of good images judged REVIEW or NG.",
 )
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@inference_options
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write thresholds here.")
 @region_options
 def calibrate(
@@ -46,6 +45,7 @@ def calibrate(
     review: float,
     batch_size: int,
     device: str,
+    precision: str | None,
     roi: str,
     ignore: str,
     json_file: Path | None,
@@ -70,7 +70,7 @@ def calibrate(
             f"{good} is a data set with its own training and test images; give a folder of good "
             "images that training did not see"
         )
-    detector = Detector.load(run, device)
+    detector = Detector.load(run, device, precision)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     detector.calibrate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -18,15 +17,15 @@ _TRAIN, _TEST_GOOD, _PER_DEFECT = 60, 15, 6
     show_default=True,
     help="Folder to write to.",
 )
-@click.option("--weights", help="Weight file of the encoder; without it timm's cache is asked.")
-@click.option("--backbone", default="resnet18.tv_in1k", show_default=True, help="timm tag.")
+@click.option("--weights", default="auto", show_default=True, help="As for urd fit.")
+@click.option("--backbone", default="builtin", show_default=True, help="As for urd fit.")
 @click.option("--iterations", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
 def demo(
     out: Path,
-    weights: str | None,
+    weights: str,
     backbone: str,
     iterations: int,
     seed: int,
@@ -36,25 +35,18 @@ def demo(
     """Render a flange nut and a denim cloth with defects, train on the good ones, evaluate.
 
     Leaves OUT/flange_nut.png and OUT/denim.png (image, mask, heat map), the rendered data sets in
-    OUT/data, and the trained detectors in OUT/runs. Nothing is downloaded.
+    OUT/data, and the trained detectors with their reports in OUT/runs. The built-in backbone needs
+    no network.
     """
     import urd.progress
     from urd.config import FitConfig
     from urd.demo import PRODUCTS
     from urd.demo.run import run_product
     from urd.files import refuse_existing, write_json
-    from urd.networks.weights import cached_weights_available
+    from urd.report import REPORT_NAME
 
     urd.progress.show()
     refuse_existing(out, allowed=overwrite, hint="--overwrite to replace it, or another --out")
-    if weights is None:
-        weights = "auto" if cached_weights_available(backbone) else "none"
-    if weights == "none":
-        print(
-            f"No pretrained weights of {backbone} on this machine: the encoder is untrained, and "
-            "the figures below are far under what pretrained weights give (--weights FILE).",
-            file=sys.stderr,
-        )
     config = FitConfig(
         backbone=backbone,
         weights=weights,
@@ -71,7 +63,7 @@ def demo(
         result = results[product]
         print(
             f"{product}: image AUROC {result['image_auroc']:.3f}, pixel AUROC "
-            f"{result['pixel_auroc']:.3f}, AUPRO {result['aupro']:.3f}; pictures: "
-            f"{out / product}.png"
+            f"{result['pixel_auroc']:.3f}, AUPRO {result['aupro']:.3f}; see "
+            f"{out / product}.png and {out / 'runs' / product / REPORT_NAME}"
         )
     write_json(out / "evaluation.json", results)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import region_options
+from urd.cli.options import inference_options, region_options
 from urd.cli.tables import metrics_table, resamples_option
 
 
@@ -17,8 +17,7 @@ from urd.cli.tables import metrics_table, resamples_option
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@inference_options
 @resamples_option
 @region_options
 def evaluate(
@@ -27,6 +26,7 @@ def evaluate(
     json_file: Path | None,
     batch_size: int,
     device: str,
+    precision: str | None,
     roi: str,
     ignore: str,
     resamples: int,
@@ -42,7 +42,7 @@ def evaluate(
     from urd.files import write_json
 
     urd.progress.show()
-    detector = Detector.load(run, device)
+    detector = Detector.load(run, device, precision)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     evaluation = detector.evaluation(data, batch_size, resamples)

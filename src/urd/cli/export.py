@@ -52,7 +52,7 @@ def export(
     fixed = None if size == "any" else convert("size", tuple[int, int], size)
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; pass --overwrite to replace it")
-    detector = Detector.load(run, "cpu")
+    detector = Detector.load(run, "cpu", "float32")
     images, good = _images(run, data)
     parity = write(detector, out, Export(form, precision, fixed, allow_changes), images, good)
     faster = parity.torch_ms / parity.exported_ms

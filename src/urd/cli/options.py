@@ -36,6 +36,20 @@ def config_options(function: Function) -> Function:
 _METAVAR: dict[Any, str] = {int: "N", float: "X", tuple[int, int]: "SIZE"}
 
 
+def inference_options(function: Function) -> Function:
+    """`--batch-size`, `--device` and `--precision` of the verbs that use a detector."""
+    size = click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
+    device = click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+    )
+    precision = click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        help="auto: bfloat16 where the machine computes in it.  [default: as in training]",
+    )
+    return size(device(precision(function)))
+
+
 def region_options(function: Function) -> Function:
     """`--roi` and `--ignore` of the verbs that use a detector; see `Detector.inspect_in`."""
     for name, what in (("ignore", "What is not inspected, likewise."), ("roi", _ROI)):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import region_options
+from urd.cli.options import inference_options, region_options
 
 NG_FOUND = 3
 
@@ -19,8 +19,7 @@ NG_FOUND = 3
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@inference_options
 @click.option("--false-reject", type=float, help="Share of good images judged NG, as wanted now.")
 @click.option("--review", type=float, help="Share of good images judged REVIEW or NG, likewise.")
 @click.option("--smallest-area", type=float, default=0.0, help="Of a defect, in pixels.")
@@ -35,6 +34,7 @@ def predict(
     out: Path,
     batch_size: int,
     device: str,
+    precision: str | None,
     roi: str,
     ignore: str,
     false_reject: float | None,
@@ -64,7 +64,7 @@ def predict(
     urd.progress.show()
     paths = find_images(images, out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
-    detector = Detector.load(run, device)
+    detector = Detector.load(run, device, precision)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)

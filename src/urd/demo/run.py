@@ -12,12 +12,13 @@ from urd.data import Failure, Sample, read_layout, read_masks, read_rgb
 from urd.demo.dataset import render_dataset
 from urd.detector import Detector
 from urd.pictures import blend, contact_sheet, save_picture
+from urd.report import write_report
 
 
 def run_product(
     product: str, out: Path, config: FitConfig, *, train: int, test_good: int, per_defect: int
 ) -> dict[str, Any]:
-    """Render one product to `out/data`, train in `out/runs`, and draw `out/<product>.png`.
+    """Render one product to `out/data`, train in `out/runs`, report, draw `out/<product>.png`.
 
     Returns:
         The evaluation, as `Detector.evaluate` gives it.
@@ -34,6 +35,7 @@ def run_product(
     detector = Detector.fit(folder, run, config=config, overwrite=True)
     evaluation = detector.evaluation(folder)
     evaluation.write(run)
+    write_report(run, device=config.device)
     save_picture(out / f"{product}.png", _sheet(detector, folder, product, evaluation.metrics))
     return evaluation.metrics
 

@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from urd.errors import UrdError, UsageError
-from urd.networks import builtin
 from urd.networks.builtin import BUILTIN, architecture, builtin_weights
 from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
 
@@ -72,8 +71,6 @@ def choose_backbone(wanted: str, weights: str = AUTO) -> str:
     not asked: loading it tells, and says what to do.
     """
     tags = [tag.strip() for tag in wanted.split(",") if tag.strip()]
-    if not builtin.FILE.is_file():
-        tags = [tag for tag in tags if tag != BUILTIN] or tags
     if not tags:
         raise UsageError("backbone is empty; give a timm tag or 'builtin'")
     if weights != AUTO:
@@ -130,7 +127,7 @@ def fingerprint(encoder: Encoder) -> str:
 def cached_weights_available(tag: str) -> bool:
     """True when the weights of this tag lie on this machine; asks no network."""
     if tag == BUILTIN:
-        return builtin.FILE.is_file()
+        return True
     try:
         from huggingface_hub import try_to_load_from_cache
 
@@ -180,15 +177,10 @@ def _hub() -> str:
 
 def how_to_get(tag: str) -> str:
     """What to tell a user whose machine lacks the weights of a tag."""
-    other = (
-        f"--backbone {BUILTIN} needs no file, at lower accuracy"
-        if builtin.FILE.is_file()
-        else "--weights none trains without pretraining, at much lower accuracy"
-    )
     return (
         f"no pretrained weights of '{tag}' in timm's cache. On a machine with a network fetch "
         f"{_hub()}/timm/{tag}/resolve/main/model.safetensors and pass it with --weights FILE; "
-        f"{other}."
+        f"--backbone {BUILTIN} needs no file, at lower accuracy."
     )
 
 

@@ -1,5 +1,5 @@
 """One HTML file about a run: verdicts, thresholds, curves, pictures of its mistakes, settings."""
 
-from urd.report.page import write_report
+from urd.report.page import REPORT_NAME, write_report
 
-__all__ = ["write_report"]
+__all__ = ["REPORT_NAME", "write_report"]
