@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from torch.nn import functional
 
 from urd.config import FitConfig
 from urd.networks import VARIANTS, build_encoder
@@ -74,6 +75,25 @@ def test_student_losses(dtype):
     assert student_loss(s, s_x, t, e).item() == pytest.approx(expected, rel=1e-6)
     plain = sum(d(s[k], t[k]).mean() for k in range(3))
     assert reverse_distillation_loss(s, t).item() == pytest.approx(plain, rel=1e-6)
+
+
+@pytest.mark.parametrize("dims", [1, (1, 2, 3)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradient_of_the_distance_by_finite_differences(dims, layout):
+    a, b = (features(seed)[0].contiguous(memory_format=layout) for seed in (0, 1))
+    assert torch.autograd.gradcheck(lambda a: cosine_distance(a, b, dims), a.requires_grad_())
+
+
+@pytest.mark.parametrize("dims", [1, (1, 2, 3)])
+def test_gradient_of_bfloat16_features_is_that_of_float64(dims):
+    a, b = (features(seed, torch.bfloat16)[0] for seed in (0, 1))
+    exact = a.double().requires_grad_()
+    whole = [t if dims == 1 else t.flatten(1) for t in (exact, b.double())]
+    (1 - functional.cosine_similarity(*whole, dim=1)).sum().backward()
+    a.requires_grad_()
+    cosine_distance(a, b, dims).sum().backward()
+    assert a.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(a.grad.double(), exact.grad, rtol=2**-8, atol=1e-9)
 
 
 def test_distance_of_zero_features_is_one_and_has_a_gradient():

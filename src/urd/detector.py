@@ -154,7 +154,10 @@ class Detector:
 
     def in_precision(self, precision: str) -> Detector:
         """The same detector, computing in `auto`, `float32` or `bfloat16`."""
-        return Detector(TorchEngine(self.model, self.header, self.device, precision), self.header)
+        engine = TorchEngine(self.model, self.header, self.device, precision)
+        detector = Detector(engine, self.header)
+        detector.failures, detector._regions = self.failures, self._regions
+        return detector
 
     def save(self, path: str | Path) -> None:
         """Write one self-contained model file, atomically."""
