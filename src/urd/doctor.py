@@ -10,12 +10,11 @@ import torch
 
 from urd.config import PRESETS
 from urd.errors import UrdError, UsageError
-from urd.machine import machine
+from urd.machine import computes_in_bfloat16, machine
 from urd.model_file import current_versions
 from urd.networks import build_encoder
 from urd.networks.builtin import BUILTIN, builtin_weights
 from urd.networks.weights import cached_weights_available, how_to_get
-from urd.training.loop import computes_in_bfloat16
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from urd.errors import UrdError, UsageError, first_line
+from urd.machine import precision_on
 from urd.model_file import ModelHeader
 from urd.networks import TeacherStudent
 from urd.networks.folding import InferenceNetworks
 from urd.scoring import anomaly_map, image_score
-from urd.training.loop import precision_on
 
 Maps = NDArray[np.float32]
 HEADER_KEY, PRECISION_KEY, REGION_KEY = "urd_model", "urd_precision", "urd_region"

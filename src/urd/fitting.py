@@ -19,6 +19,7 @@ from urd.data import Failure, read_layout
 from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
 from urd.files import make_folder, refuse_existing, remove_parts, write_text
+from urd.machine import precision_on
 from urd.material import Material, load_material
 from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
 from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
@@ -28,7 +29,7 @@ from urd.networks.weights import choose_backbone, fingerprint, load_encoder
 from urd.progress import note
 from urd.seeding import generator
 from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
-from urd.training.loop import Record, build_networks, precision_on, train
+from urd.training.loop import Record, build_networks, train
 from urd.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
 CONFIG_NAME = "config.yaml"

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on."""
+"""The machine that a figure was measured on, and the precision in which it is fast."""
 
 from __future__ import annotations
 
@@ -23,3 +23,18 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
         "torch": torch.__version__,
     }
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """What the setting `precision` means on a device: `auto` is bfloat16 where that is fast."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if computes_in_bfloat16(device) else "float32"
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for it, so that it is faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

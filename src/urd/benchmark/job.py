@@ -19,8 +19,7 @@ import urd.progress
 from urd.detector import Detector
 from urd.errors import UrdError, first_line
 from urd.files import write_json
-from urd.machine import machine
-from urd.training.loop import precision_on
+from urd.machine import machine, precision_on
 
 JOB_NAME, RESULT_NAME, RUN_NAME = "job.json", "result.json", "run"
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from urd.config import FitConfig
+from urd.machine import precision_on
 from urd.networks import VARIANTS, Encoder, TeacherStudent
 from urd.progress import Progress
 from urd.seeding import generator
@@ -205,21 +206,6 @@ def autocast_for(device: torch.device, precision: str) -> Autocast:
     if precision_on(device, precision) == "float32":
         return nullcontext
     return lambda: torch.autocast(device.type, torch.bfloat16)
-
-
-def precision_on(device: torch.device, precision: str) -> str:
-    """What the setting `precision` means on a device: `auto` is bfloat16 where that is fast."""
-    if precision != "auto":
-        return precision
-    return "bfloat16" if computes_in_bfloat16(device) else "float32"
-
-
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for it, so that it is faster than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _place(module: NetworkT, device: torch.device) -> NetworkT:
