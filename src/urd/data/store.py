@@ -27,8 +27,12 @@ class Failure:
 
 
 def resize_rgb(image: Image.Image, size: Size) -> np.ndarray:
-    """(H, W, 3) uint8 at `size` (H, W): bilinear with antialiasing, the aspect is not kept."""
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    """(H, W, 3) uint8 at `size` (H, W): bilinear with antialiasing, the aspect is not kept.
+
+    Rows first: Pillow rounds after each axis, and which one it takes first differs by version.
+    """
+    rows = image.resize((size[1], image.height), Image.Resampling.BILINEAR)
+    return np.asarray(rows.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:

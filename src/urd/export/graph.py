@@ -60,20 +60,41 @@ class InspectionGraph(nn.Module):
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pillow's bilinear resizing of (B, C, H, W) pixel values to `size`, as two matrix products.
+    """Pillow's bilinear resizing of (B, C, H, W) pixel values to `size`, as matrix products.
 
-    Pillow resizes rows first and rounds to whole numbers after each axis; so does this.
+    Pillow resizes rows first, with weights that are multiples of 2^-22, and rounds to whole numbers
+    after each axis. Ties are frequent, so the same whole numbers are computed here.
     """
     height, width = images.shape[2], images.shape[3]
-    along = (images @ _weights(width, size[1]).T + 0.5).floor()
-    return (_weights(height, size[0]) @ along + 0.5).floor()
+    high, low = _weights(width, size[1])
+    along = _rounded(images @ high.T, images @ low.T)
+    high, low = _weights(height, size[0])
+    return _rounded(high @ along, low @ along)
 
 
-def _weights(length: int, target: int) -> Tensor:
-    """(target, length): a triangle around each new pixel, wider where the image shrinks."""
-    scale = length / target
-    support = max(scale, 1.0) if isinstance(scale, float) else torch.sym_max(scale, 1.0)
-    middle = (torch.arange(target, dtype=torch.float32) + 0.5) * scale
-    offset = torch.arange(length, dtype=torch.float32) + 0.5
-    triangle = (1 - (offset - middle[:, None]).abs() / support).clamp(min=0)
-    return triangle / triangle.sum(dim=1, keepdim=True)
+def _weights(length: int, target: int) -> tuple[Tensor, Tensor]:
+    """(target, length) each: a triangle around each new pixel, wider where the image shrinks.
+
+    Pixel j of the old image lies |(2j + 1) target - (2i + 1) length| / (2 target) old pixels from
+    the middle of the new pixel i; times 2 target it is a whole number. The weights times 2^22 are
+    given as upper and lower eleven bits: products with pixels are then exact in float32.
+    """
+    widest = max(length, target) if isinstance(length, int) else torch.sym_max(length, target)
+    middle = (2 * torch.arange(target) + 1) * length
+    place = (2 * torch.arange(length) + 1) * target
+    triangle = (2 * widest - (place - middle[:, None]).abs()).clamp(min=0)
+    total = triangle.sum(dim=1, keepdim=True)
+    # Long division, a few bits at a time: some runtimes have no whole numbers beyond 2^31.
+    whole, rest = torch.zeros_like(triangle), triangle
+    for bits in (6, 6, 5, 5):
+        rest = rest * 2**bits
+        digit = rest // total
+        whole, rest = whole * 2**bits + digit, rest - digit * total
+    whole = whole + (2 * rest >= total)
+    high = whole // 2**11
+    return high.float(), (whole - 2**11 * high).float()
+
+
+def _rounded(high: Tensor, low: Tensor) -> Tensor:
+    """(2^11 high + low) / 2^22 to the nearest whole number, every step exact in float32."""
+    return ((high + 2**10 + (low / 2**11).floor()) / 2**11).floor()
