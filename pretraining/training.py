@@ -39,10 +39,10 @@ class Recipe:
         side: of a view, in pixels. lr: at its peak; it rises linearly and falls along a cosine.
     """
 
-    objective: str = "instances"
+    objective: str = "both"
     images: int = 8000
-    steps: int = 6000
-    batch_size: int = 96
+    steps: int = 4500
+    batch_size: int = 48
     side: int = 128
     lr: float = 2e-3
     weight_decay: float = 0.02

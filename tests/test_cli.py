@@ -105,9 +105,12 @@ def test_calibrate_and_judge(urd, data, run_folder, tmp_path):
     assert code == 0, err  # the largest of these very scores is the threshold
     assert "4 OK, 0 REVIEW, 0 NG" in out
     options = ["--out", tmp_path / "q", "--false-reject", 0.5, "--fail-on-ng"]
+    options += ["--overlays", "rejects"]
     code, out, err = urd("predict", run_folder, good, *options, "--mm-per-pixel", 0.5)
     assert code == 3, err
     rows = [json.loads(x) for x in (tmp_path / "q" / "predictions.jsonl").read_text().splitlines()]
+    assert {bool(row["overlay"]) for row in rows} == {True, False}
+    assert all(bool(row["overlay"]) == (row["verdict"] != "OK") for row in rows)
     assert {row["verdict"] for row in rows} == {"OK", "NG"}
     for row in rows:
         assert (row["calibrated"] > 0.5) == (row["verdict"] != "OK") == bool(row["defects"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from urd.benchmark import shipped_suites
 from urd.data import SOURCES
 from urd.metrics import METRICS
+from urd.prediction_files import COLUMNS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -25,3 +27,18 @@ def test_every_suite_and_metric_is_documented():
     assert all(f"| `{name}` |" in text for name in shipped_suites())
     text = (DOCS / "metrics.md").read_text()
     assert all(f"`{name}`" in text for name in METRICS)
+
+
+def test_every_column_of_the_predictions_is_documented():
+    text = (DOCS / "inspection.md").read_text()
+    table = text.partition("| column | meaning |")[2].partition("\n\n")[0]
+    assert all(f"`{column}`" in table for column in COLUMNS)
+
+
+def test_links_of_the_documents_lead_somewhere():
+    root = DOCS.parent
+    for document in (root / "README.md", *DOCS.glob("*.md"), root / "pretraining/MODEL_CARD.md"):
+        targets = re.findall(r"\]\(([^)#]+)\)", document.read_text())
+        for target in targets:
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"

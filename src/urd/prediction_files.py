@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from urd.calibration import Verdict
 from urd.data import Failure, read_rgb
 from urd.detector import Detector
 from urd.errors import UrdError
@@ -25,6 +26,8 @@ from urd.prediction import Prediction
 from urd.progress import track
 from urd.threads import ahead
 
+VERDICTS: tuple[Verdict | None, ...] = ("OK", "REVIEW", "NG", None)  # None: not calibrated
+OVERLAYS = ("all", "rejects", "none")
 _NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
 _MAP_NAME_BYTES = 240
 COLUMNS = (
@@ -62,8 +65,12 @@ def predict_to(
     inspection: Inspection | None = None,
     *,
     maps: bool = False,
+    overlays: str = "all",
 ) -> list[dict[str, Any]]:
     """Judge images and write rows, overlays and, if asked for, maps to the folder `out`.
+
+    Args:
+        overlays: one of `OVERLAYS`: of all images, of those that are not OK, of none.
 
     Decoding, the network and the writing of pictures go on at the same time, a few images ahead of
     each other. Each row is in predictions.jsonl as soon as it is known; predictions.csv follows.
@@ -72,6 +79,7 @@ def predict_to(
         The rows in the order of `paths`, without the lists of defects.
     """
     _forget(out)
+    drawn = {"all": VERDICTS, "rejects": ("REVIEW", "NG"), "none": ()}[overlays]
     pictures = overlay_names(paths)
     map_files = map_names(paths) if maps else [None] * len(paths)
     heat_range = detector.heat_range(inspection)
@@ -87,7 +95,7 @@ def predict_to(
         (out / "predictions.jsonl").open("w", encoding="utf-8") as lines,
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
     ):
-        written = ahead(pool, lambda job: _row(detector, out, heat_range, *job), judged, 8)
+        written = ahead(pool, lambda job: _row(detector, out, heat_range, drawn, *job), judged, 8)
         for row in track(written, "Predicting", len(paths)):
             lines.write(json.dumps(row) + "\n")
             lines.flush()
@@ -105,6 +113,7 @@ def _row(
     detector: Detector,
     out: Path,
     heat_range: tuple[float, float],
+    drawn: Sequence[Verdict | None],
     path: Path,
     picture: str,
     map_file: str | None,
@@ -124,13 +133,14 @@ def _row(
         if map_file is not None:
             write_map(out / map_file, result.anomaly_map, result.size)
             row["map"] = map_file
-        image = read_rgb(path, detector.config.white_level)
-        outlines = [defect.contour for defect in result.defects]
-        drawn = overlay(
-            image, result.anomaly_map, heat_range, result.score, result.verdict, outlines
-        )
-        save_picture(out / picture, drawn)
-        row["overlay"] = picture
+        if result.verdict in drawn:
+            image = read_rgb(path, detector.config.white_level)
+            outlines = [defect.contour for defect in result.defects]
+            over = overlay(
+                image, result.anomaly_map, heat_range, result.score, result.verdict, outlines
+            )
+            save_picture(out / picture, over)
+            row["overlay"] = picture
     except UrdError as error:
         row["error"] = str(error)
     return row

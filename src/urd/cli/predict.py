@@ -25,6 +25,13 @@ NG_FOUND = 3
 @click.option("--smallest-area", type=float, default=0.0, help="Of a defect, in pixels.")
 @click.option("--mm-per-pixel", type=float, help="Of the images, for areas in mm2.")
 @click.option("--fail-on-ng", is_flag=True, help=f"Exit code {NG_FOUND} if an image is NG.")
+@click.option(
+    "--overlays",
+    type=click.Choice(["all", "rejects", "none"]),
+    default="all",
+    show_default=True,
+    help="Which images get a picture; rejects: REVIEW and NG.",
+)
 @click.option("--maps", is_flag=True, help="Write anomaly maps too, as float32 TIFF.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
 @region_options
@@ -42,6 +49,7 @@ def predict(
     smallest_area: float,
     mm_per_pixel: float | None,
     fail_on_ng: bool,
+    overlays: str,
     maps: bool,
     overwrite: bool,
 ) -> None:
@@ -69,10 +77,12 @@ def predict(
         detector.inspect_in(roi, ignore)
     inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
     thresholds = detector.thresholds(inspection)
+    if thresholds is None and overlays == "rejects":
+        raise UsageError(f"{run} has no thresholds, so nothing is rejected: urd calibrate RUN GOOD")
     if thresholds is None and (fail_on_ng or false_reject is not None or review is not None):
         raise UsageError(f"{run} has no thresholds: calibrate it by urd calibrate RUN GOOD")
     make_folder(out)
-    rows = predict_to(out, detector, paths, batch_size, inspection, maps=maps)
+    rows = predict_to(out, detector, paths, batch_size, inspection, maps=maps, overlays=overlays)
     failed = [row for row in rows if row["error"]]
     for row in failed:
         print(f"failed {row['path']}: {row['error']}", file=sys.stderr)
