@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-_TRAIN, _TEST_GOOD, _PER_DEFECT = 60, 15, 6
+_TRAIN, _TEST_GOOD, _PER_DEFECT = 80, 15, 6
+_HOLDOUT = 0.25  # of few images: thresholds from 20 good ones, training on 60
 
 
 @click.command()
@@ -52,6 +53,7 @@ def demo(
         weights=weights,
         iterations=iterations,
         batch_size=8,
+        holdout=_HOLDOUT,
         seed=seed,
         device=device,
     )
