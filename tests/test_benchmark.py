@@ -19,7 +19,7 @@ import yaml
 from conftest import TINY
 from filelock import FileLock
 
-from urd.benchmark import Places, read_suite, run_suite, shipped_suites, tables
+from urd.benchmark import Places, missing_jobs, read_suite, run_suite, shipped_suites, tables
 from urd.benchmark.job import run_job
 from urd.benchmark.runner import RESULTS_NAME, _Fingerprints
 from urd.benchmark.tables import make_tables, tidy_csv
@@ -234,6 +234,7 @@ def test_a_failed_job_stops_nothing_and_is_the_only_one_done_again(
     assert sorted(first.failed) == ["folder/partial, rd, seed 0", "folder/partial, urd, seed 0"]
     assert all("no labelled test images" in reason for reason in first.failed.values())
     assert first.ran == ["folder/whole, rd, seed 0", "folder/whole, urd, seed 0"]
+    assert {job.name for job in missing_jobs(suite, out, places)} == set(first.failed)
     before = (out / RESULTS_NAME).read_text()
     assert "2 of 4 jobs done" in (out / "tiny.md").read_text()
 
@@ -255,6 +256,7 @@ def test_a_failed_job_stops_nothing_and_is_the_only_one_done_again(
 
     third = run_suite(suite, out, places)
     assert (third.ran, third.failed, len(third.kept)) == ([], {}, 4)
+    assert missing_jobs(suite, out, places) == []
 
 
 RUN = """

@@ -84,9 +84,7 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
     Raises:
         UsageError: data that the suite needs is not where `places` says.
     """
-    _check(suite, places)
-    fingerprint = _Fingerprints(suite, places)
-    digests = {job.digest(fingerprint.of(job)): job for job in suite.jobs}
+    digests = _digests(suite, places)
     labels = {digest: job.label for digest, job in digests.items()}
     make_folder(out)
     lock_file = FileLock(out / ".lock")
@@ -100,6 +98,23 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
         return _run_missing(suite, out, places, digests, labels)
     finally:
         lock_file.release()
+
+
+def missing_jobs(suite: Suite, out: Path, places: Places) -> list[Job]:
+    """What `run_suite` would do.
+
+    Raises:
+        UsageError: as `run_suite`.
+    """
+    known = _known(out)
+    return [job for digest, job in _digests(suite, places).items() if digest not in known]
+
+
+def _digests(suite: Suite, places: Places) -> dict[str, Job]:
+    """The jobs by what identifies them."""
+    _check(suite, places)
+    fingerprint = _Fingerprints(suite, places)
+    return {job.digest(fingerprint.of(job)): job for job in suite.jobs}
 
 
 def _run_missing(

@@ -31,7 +31,9 @@ import click
 )
 @click.option("--resamples", type=click.IntRange(0, 100_000), default=1000, show_default=True)
 @click.option("--keep-models", is_flag=True, help="Keep the run folders of finished jobs.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option(
+    "--dry-run", is_flag=True, help="Name the jobs; with --out and --root, those that are missing."
+)
 def benchmark(
     suite: str | None,
     out: Path | None,
@@ -52,7 +54,7 @@ def benchmark(
     others. Exit code 1 if one failed.
     """
     import urd.progress
-    from urd.benchmark import Places, read_suite, run_suite, shipped_suites
+    from urd.benchmark import Places, missing_jobs, read_suite, run_suite, shipped_suites
     from urd.errors import UsageError
 
     if list_suites:
@@ -64,10 +66,6 @@ def benchmark(
         raise UsageError("give SUITE and --out, or --list")
     urd.progress.show()
     plan = read_suite(suite)
-    if dry_run or out is None:
-        for job in plan.jobs:
-            print(job.name)
-        return
     places = Places(
         roots={name: Path(root) for name, root in map(_named, roots)},
         weights=dict(_weights(text) for text in weights),
@@ -77,6 +75,10 @@ def benchmark(
         keep_models=keep_models,
         resamples=resamples,
     )
+    if dry_run or out is None:
+        for job in missing_jobs(plan, out, places) if out and roots else plan.jobs:
+            print(job.name)
+        return
     try:
         outcome = run_suite(plan, out, places)
     except KeyboardInterrupt as error:
