@@ -319,3 +319,25 @@ def test_files_have_the_permissions_of_any_new_file(detector, tmp_path):
 def test_other_arrays_are_refused(detector, array):
     with pytest.raises(UsageError, match="must be uint8"):
         detector.predict(array)
+
+
+def test_a_slim_student_is_kept_and_loaded(detector, data, tmp_path):
+    config = dataclasses.replace(detector.config, student="slim", iterations=1)
+    slim = Detector.fit(data, tmp_path / "run", config=config)
+    again = Detector.load(tmp_path / "run")
+    assert again.config.student == "slim"
+    image = data / "test" / "good" / "000.png"
+    assert again.predict(image).score == slim.predict(image).score
+
+
+def test_precision_can_be_chosen(detector, data, tmp_path):
+    image = data / "test" / "good" / "000.png"
+    exact = detector.in_precision("float32")
+    half = detector.in_precision("bfloat16")
+    assert (exact.engine.precision, half.engine.precision) == ("float32", "bfloat16")
+    assert half.predict(image).score == pytest.approx(exact.predict(image).score, rel=0.05)
+    assert half.predict(image).score != exact.predict(image).score
+    detector.save(tmp_path / "m.safetensors")
+    loaded = Detector.load(tmp_path / "m.safetensors", precision="bfloat16")
+    assert loaded.predict(image).score == half.predict(image).score
+    assert loaded.evaluate(data, resamples=0)["inference_precision"] == "bfloat16"

@@ -35,11 +35,25 @@ def test_wide_resnet_counts_are_those_of_the_method(variant):
     assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, rel=0.02)
 
 
+@pytest.mark.parametrize("tag", ["builtin", WIDE])
+def test_a_slim_student_more_than_halves_the_operations(tag):
+    flops = {}
+    for size in ("full", "slim"):
+        with torch.device("meta"):
+            encoder = build_encoder(tag)
+            model = TeacherStudent(encoder, Student(encoder.stages, "guided", size))
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                model.eval()(torch.zeros(1, 3, 256, 256))
+        flops[size] = counter.get_total_flops()
+    assert flops["slim"] < 0.5 * flops["full"]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])
-def test_student_restores_the_teachers_shapes(variant, size):
+@pytest.mark.parametrize("student_size", ["full", "slim"])
+def test_student_restores_the_teachers_shapes(variant, size, student_size):
     encoder = build_encoder(TINY)
-    student = Student(encoder.stages, VARIANTS[variant].injection)
+    student = Student(encoder.stages, VARIANTS[variant].injection, student_size)
     features = encoder(torch.rand(2, 3, *size))
     assert [f.shape for f in student(features)] == [f.shape for f in features]
     assert [f.shape[2:] for f in features] == [(size[0] // s, size[1] // s) for s in (4, 8, 16)]

@@ -34,6 +34,9 @@ class FitConfig:
         "auto",
         "Weight file of the encoder; auto: shipped, timm's cache or download; none: untrained.",
     )
+    student: Literal["full", "slim"] = _option(
+        "full", "full: mirrors the encoder, as in the paper; slim: several times fewer operations."
+    )
     textures: str = _option(
         "procedural", "Folder of texture images for synthetic anomalies, or procedural."
     )
@@ -122,6 +125,12 @@ _LIMITS: dict[str, tuple[float, float]] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"backbone": "wide_resnet50_2.tv_in1k,builtin"},
     "fast": {"backbone": "resnet18.tv_in1k,builtin", "iterations": 1000, "batch_size": 8},
+    "edge": {
+        "backbone": "resnet18.tv_in1k,builtin",
+        "student": "slim",
+        "iterations": 1000,
+        "batch_size": 8,
+    },
 }
 
 

@@ -142,5 +142,5 @@ def _build(config: FitConfig) -> TeacherStudent:
     """The networks of these settings; their values come from the file."""
     with torch.random.fork_rng(devices=[]):
         encoder = build_encoder(config.backbone)
-        student = Student(encoder.stages, VARIANTS[config.variant].injection)
+        student = Student(encoder.stages, VARIANTS[config.variant].injection, config.student)
     return TeacherStudent(encoder, student)

@@ -14,10 +14,10 @@ class Bottleneck(nn.Module):
 
     Fusion brings levels 1 and 2 to the size of level 3 and concatenates them (3 C_3 channels, when
     channels double from level to level); the embedding is one residual stage built like the
-    backbone's fourth.
+    backbone's fourth, of `depth` blocks: by default as many as that has.
     """
 
-    def __init__(self, stages: tuple[Stage, Stage, Stage]) -> None:
+    def __init__(self, stages: tuple[Stage, Stage, Stage], depth: int | None = None) -> None:
         super().__init__()
         c1, c2, c3 = (stage.channels for stage in stages)
         self.shrink_1 = nn.Sequential(
@@ -29,7 +29,7 @@ class Bottleneck(nn.Module):
             c_in=4 * c1 + 2 * c2 + c3,
             c_out=2 * c3,
             width=None if width is None else 2 * width,
-            depth=2 if width is None else 3,
+            depth=depth or (2 if width is None else 3),
             resize="down",
         )
 

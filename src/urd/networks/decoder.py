@@ -13,7 +13,12 @@ from urd.networks.injection import Injection
 class Decoder(nn.Module):
     """Embedding (B, 2 C_3, H/32, W/32) to S_1, S_2, S_3, each of the size of the teacher's T_k."""
 
-    def __init__(self, stages: tuple[Stage, Stage, Stage], injection: variants.Injection) -> None:
+    def __init__(
+        self,
+        stages: tuple[Stage, Stage, Stage],
+        injection: variants.Injection,
+        injection_kernel: int = 3,
+    ) -> None:
         super().__init__()
         c1, c2, c3 = (stage.channels for stage in stages)
         # Mirrored depths: the deepest stage of the decoder is as long as the encoder's first.
@@ -25,8 +30,9 @@ class Decoder(nn.Module):
         self.injection_3: Injection | None = None
         self.injection_2: Injection | None = None
         if injection != "none":
-            self.injection_3 = Injection(c3, c2, guided=injection == "guided")
-            self.injection_2 = Injection(c2, c1, guided=injection == "guided")
+            guided = injection == "guided"
+            self.injection_3 = Injection(c3, c2, guided, injection_kernel)
+            self.injection_2 = Injection(c2, c1, guided, injection_kernel)
 
     def forward(self, embedding: Tensor, teacher: list[Tensor]) -> list[Tensor]:
         t1, t2, t3 = teacher

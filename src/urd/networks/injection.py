@@ -25,16 +25,16 @@ class Injection(nn.Module):
         I_k = CBR3x3(g_k F_k + (1 - g_k) S_k)              guided; plain injection has I_k = F_k
         out = CBR3x3(concat(S_k, I_k))
 
-    CBR is convolution, batch norm, ReLU. All maps are (B, C_k, H_k, W_k), T_{k-1} is
-    (B, C_{k-1}, 2 H_k, 2 W_k).
+    CBR is convolution, batch norm, ReLU; 3x3 stands for `kernel`. All maps are (B, C_k, H_k, W_k),
+    T_{k-1} is (B, C_{k-1}, 2 H_k, 2 W_k).
     """
 
-    def __init__(self, channels: int, finer_channels: int, guided: bool) -> None:
+    def __init__(self, channels: int, finer_channels: int, guided: bool, kernel: int = 3) -> None:
         super().__init__()
         self.align = conv_bn_relu(finer_channels, channels, 1)
-        self.fuse = conv_bn_relu(channels, channels, 3)
-        self.inject = conv_bn_relu(channels, channels, 3) if guided else None
-        self.merge = conv_bn_relu(2 * channels, channels, 3)
+        self.fuse = conv_bn_relu(channels, channels, kernel)
+        self.inject = conv_bn_relu(channels, channels, kernel) if guided else None
+        self.merge = conv_bn_relu(2 * channels, channels, kernel)
 
     def forward(self, student: Tensor, teacher: Tensor, finer_teacher: Tensor) -> Tensor:
         # Bilinear resizing by exactly one half is the mean of each 2x2 square.

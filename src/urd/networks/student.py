@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,30 @@ from urd.networks.bottleneck import Bottleneck
 from urd.networks.decoder import Decoder
 from urd.networks.encoder import Stage
 
+Size = Literal["full", "slim"]
+
 
 class Student(nn.Module):
-    """Teacher features T_1, T_2, T_3 to restored features S_1, S_2, S_3 of the same shapes."""
+    """Teacher features T_1, T_2, T_3 to restored features S_1, S_2, S_3 of the same shapes.
 
-    def __init__(self, stages: tuple[Stage, Stage, Stage], injection: variants.Injection) -> None:
+    Args:
+        size: `full` mirrors the encoder, as in the paper. `slim` is for machines without a GPU: one
+            block per stage, of half the inner width, and injection by 1x1 convolutions.
+    """
+
+    def __init__(
+        self,
+        stages: tuple[Stage, Stage, Stage],
+        injection: variants.Injection,
+        size: Size = "full",
+    ) -> None:
         super().__init__()
-        self.bottleneck = Bottleneck(stages)
-        self.decoder = Decoder(stages, injection)
+        slim = size == "slim"
+        if slim:
+            narrow = (Stage(s.channels, 1, (s.width or s.channels) // 2) for s in stages)
+            stages = cast(tuple[Stage, Stage, Stage], tuple(narrow))
+        self.bottleneck = Bottleneck(stages, depth=1 if slim else None)
+        self.decoder = Decoder(stages, injection, injection_kernel=1 if slim else 3)
 
     def forward(self, teacher: list[Tensor]) -> list[Tensor]:
         return self.decoder(self.bottleneck(teacher), teacher)

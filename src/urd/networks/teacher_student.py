@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from urd.networks.encoder import Encoder
-from urd.networks.student import Student, initialise
+from urd.networks.student import Size, Student, initialise
 from urd.networks.variants import Variant
 
 
@@ -25,10 +25,14 @@ class TeacherStudent(nn.Module):
 
     @classmethod
     def build(
-        cls, encoder: Encoder, variant: Variant, generator: torch.Generator
+        cls,
+        encoder: Encoder,
+        variant: Variant,
+        generator: torch.Generator,
+        size: Size = "full",
     ) -> TeacherStudent:
         """An untrained student before a teacher that starts as a copy of `encoder`."""
-        student = Student(encoder.stages, variant.injection)
+        student = Student(encoder.stages, variant.injection, size)
         initialise(student, generator)
         return cls(copy.deepcopy(encoder), student)
 

@@ -76,7 +76,7 @@ class Record:
 def build_networks(expert: Encoder, config: FitConfig, device: torch.device) -> Networks:
     """Networks and optimisers before the first iteration."""
     variant = VARIANTS[config.variant]
-    model = TeacherStudent.build(expert, variant, generator(config.seed, "student"))
+    model = TeacherStudent.build(expert, variant, generator(config.seed, "student"), config.student)
     model = _place(model, device)
     student_optimizer = adam(model.student, config.student_lr)
     if not variant.expert:
