@@ -130,7 +130,7 @@ def with_one_backbone(config: FitConfig) -> FitConfig:
     if chosen == BUILTIN and wanted != BUILTIN:
         note(
             f"No pretrained weights of {wanted} on this machine and no network: the built-in "
-            "backbone is used (--weights FILE takes others, at higher accuracy)."
+            "backbone is used; ImageNet weights (--weights FILE) are far more accurate."
         )
     return replace(config, backbone=chosen)
 
