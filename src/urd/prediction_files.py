@@ -26,8 +26,12 @@ from urd.prediction import Prediction
 from urd.progress import track
 from urd.threads import ahead
 
-VERDICTS: tuple[Verdict | None, ...] = ("OK", "REVIEW", "NG", None)  # None: not calibrated
-OVERLAYS = ("all", "rejects", "none")
+# Which verdicts get a picture; an image has none without calibration.
+OVERLAYS: dict[str, tuple[Verdict | None, ...]] = {
+    "all": ("OK", "REVIEW", "NG", None),
+    "rejects": ("REVIEW", "NG"),
+    "none": (),
+}
 _NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
 _MAP_NAME_BYTES = 240
 COLUMNS = (
@@ -69,17 +73,17 @@ def predict_to(
 ) -> list[dict[str, Any]]:
     """Judge images and write rows, overlays and, if asked for, maps to the folder `out`.
 
-    Args:
-        overlays: one of `OVERLAYS`: of all images, of those that are not OK, of none.
-
     Decoding, the network and the writing of pictures go on at the same time, a few images ahead of
     each other. Each row is in predictions.jsonl as soon as it is known; predictions.csv follows.
+
+    Args:
+        overlays: which images get a picture, one of `OVERLAYS`.
 
     Returns:
         The rows in the order of `paths`, without the lists of defects.
     """
     _forget(out)
-    drawn = {"all": VERDICTS, "rejects": ("REVIEW", "NG"), "none": ()}[overlays]
+    drawn = OVERLAYS[overlays]
     pictures = overlay_names(paths)
     map_files = map_names(paths) if maps else [None] * len(paths)
     heat_range = detector.heat_range(inspection)
