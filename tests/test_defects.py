@@ -58,3 +58,26 @@ def test_against_scipy_on_noise():
     assert sorted(d.area / 4 for d in found) == sorted(areas)
     assert sorted(d.mean for d in found) == pytest.approx(sorted(means))
     assert len(found) > 3
+
+
+def test_a_strong_defect_ends_at_half_of_its_peak_and_does_not_hide_its_neighbour():
+    anomaly_map = np.zeros((96, 96), np.float32)
+    anomaly_map[30:50, 20:44] = 4.0
+    anomaly_map = ndimage.gaussian_filter(anomaly_map, 4)
+    faint = np.zeros_like(anomaly_map)
+    faint[34:46, 62:72] = 1.2
+    anomaly_map += ndimage.gaussian_filter(faint, 2)
+    strong, other = find_defects(anomaly_map, (96, 96), grow=0.05, seed=0.5)
+    assert strong.box == pytest.approx((20, 30, 44, 50), abs=1)
+    assert other.box == pytest.approx((62, 34, 72, 46), abs=1)
+
+
+def test_windows_of_windows_are_places_of_the_whole_map():
+    anomaly_map = np.zeros((64, 64), np.float32)
+    anomaly_map[10:50, 10:50] = 0.2
+    anomaly_map[20:24, 20:26] = 8.0  # above the seed, the rest of the square is not
+    anomaly_map[40:44, 38:46] = 1.0  # under half of the strong one
+    found = find_defects(anomaly_map, (128, 64), grow=0.1, seed=0.5)
+    assert [d.box for d in found] == [(38, 80, 46, 88), (20, 40, 26, 48)]
+    assert [d.peak for d in found] == [1.0, 8.0]
+    assert found[0].centroid == (42, 84)
