@@ -36,6 +36,7 @@ from urd.inspection import Inspection, judge, thresholds_of
 from urd.material import PER_IMAGE
 from urd.model_file import ModelHeader, load_model, save_model
 from urd.networks import TeacherStudent
+from urd.pictures import reduced
 from urd.prediction import Prediction
 from urd.progress import track
 from urd.threads import ahead
@@ -52,6 +53,7 @@ class _Prepared:
     size: tuple[int, int]
     path: Path | None
     region: Region | None
+    picture: Image.Image | None
 
 
 class Detector:
@@ -248,15 +250,19 @@ class Detector:
         images: Iterable[ImageLike],
         batch_size: int = 8,
         inspection: Inspection | None = None,
+        picture_side: int = 0,
     ) -> Iterator[Prediction | Failure]:
         """Judge images in order, decoding ahead of the network; memory does not grow with them.
 
         An image that can not be read gives a `Failure` in its place.
+
+        Args:
+            picture_side: keep the images beside what is said of them, reduced to so many pixels.
         """
 
         def prepare(image: ImageLike) -> _Prepared | Failure:
             try:
-                return self._prepare(image)
+                return self._prepare(image, picture_side)
             except UnreadableImage as error:
                 return Failure(error.path, error.reason)
 
@@ -297,7 +303,7 @@ class Detector:
         facts = {"data": str(data), "inference_precision": self.engine.precision}
         return replace(found, metrics={**found.metrics, **facts})
 
-    def _prepare(self, image: ImageLike) -> _Prepared:
+    def _prepare(self, image: ImageLike, picture_side: int = 0) -> _Prepared:
         if self.region_per_image and self._regions is None:
             raise UsageError(
                 "this detector was trained with a region for each image: give theirs (--roi, "
@@ -313,7 +319,8 @@ class Detector:
         region = self._regions.of(path) if self._regions else None
         pixels = resize_rgb(rgb, self.config.image_size)
         pixels = paint_outside(pixels, region, self.header.mean)
-        return _Prepared(pixels, (rgb.height, rgb.width), path, region)
+        picture = reduced(rgb, picture_side) if picture_side else None
+        return _Prepared(pixels, (rgb.height, rgb.width), path, region, picture)
 
     def _score(self, batch: list[_Prepared], inspection: Inspection) -> list[Prediction]:
         """One forward pass, and a judgement of each map."""
@@ -323,7 +330,10 @@ class Detector:
         )
         return [
             self._judged(
-                Prediction(score, anomaly, item.size, item.path, region=item.region), inspection
+                Prediction(
+                    score, anomaly, item.size, item.path, region=item.region, picture=item.picture
+                ),
+                inspection,
             )
             for score, anomaly, item in zip(scores.tolist(), maps, batch, strict=True)
         ]

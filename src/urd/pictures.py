@@ -28,14 +28,16 @@ def overlay(
     score: float,
     verdict: str | None = None,
     outlines: Sequence[Sequence[tuple[float, float]]] = (),
+    width: int | None = None,
 ) -> Image.Image:
     """The image with its anomaly map over it, outlines of defects, and a legend below.
 
     `heat_range` holds the anomaly values at which colour begins and is fullest. It is a property of
     the model, so a colour means the same in every picture of it. Images over 1600 px are reduced.
-    `outlines` are in pixels of the image.
+    `outlines` are in pixels of the image, or of one that is `width` wide where this is a smaller
+    copy of it.
     """
-    picture = np.asarray(heat_picture(image, anomaly_map, heat_range, outlines, MAX_SIDE))
+    picture = np.asarray(heat_picture(image, anomaly_map, heat_range, outlines, MAX_SIDE, width))
     legend = _legend(picture.shape[1], heat_range, score, verdict)
     return Image.fromarray(np.concatenate([picture, np.asarray(legend)]))
 
@@ -46,13 +48,22 @@ def heat_picture(
     heat_range: tuple[float, float],
     outlines: Sequence[Sequence[tuple[float, float]]],
     max_side: int,
+    width: int | None = None,
 ) -> Image.Image:
     """`overlay` without its legend, reduced to `max_side` pixels where it is larger."""
-    shown = image.copy()
-    shown.thumbnail((max_side, max_side))
+    shown = reduced(image, max_side)
     picture = blend(np.asarray(shown), anomaly_map, heat_range)
-    _outline(picture, outlines, shown.width / image.width)
+    _outline(picture, outlines, shown.width / (width or image.width))
     return Image.fromarray(picture)
+
+
+def reduced(image: Image.Image, max_side: int) -> Image.Image:
+    """The image itself, or a copy whose longer side has `max_side` pixels."""
+    if max(image.size) <= max_side:
+        return image
+    smaller = image.copy()
+    smaller.thumbnail((max_side, max_side))
+    return smaller
 
 
 def blend(
@@ -60,17 +71,17 @@ def blend(
 ) -> np.ndarray:
     """(H, W, 3) uint8: the more anomalous, the more opaque the colour over the image."""
     height, width = image.shape[:2]
-    resized = cv2.resize(anomaly_map.astype(np.float32), (width, height))
-    heat = heat_share(resized, heat_range)
-    opacity = (_OPACITY * np.minimum(1, 2 * heat))[..., None]
-    mixed = image * (1 - opacity) + _colours(heat) * opacity
-    return mixed.round().astype(np.uint8)
-
-
-def heat_share(values: np.ndarray, heat_range: tuple[float, float]) -> np.ndarray:
-    """0 where colour begins, 1 where it is fullest."""
     low, high = heat_range
-    return np.clip((values - low) / (high - low), 0, 1)
+    resized = cv2.resize(anomaly_map.astype(np.float32), (width, height))
+    level = ((resized - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    opacity = _opacities()[level]
+    return cv2.blendLinear(np.ascontiguousarray(image), _colours(level), 1 - opacity, opacity)
+
+
+@lru_cache(maxsize=1)
+def _opacities() -> np.ndarray:
+    """Of each of the 256 levels of heat."""
+    return _OPACITY * np.minimum(1, 2 * np.linspace(0, 1, 256, dtype=np.float32))
 
 
 def contact_sheet(
@@ -129,17 +140,22 @@ def _legend(
     right = width - 44
     if right - left < 16:
         return legend
-    ramp = _colours(np.linspace(0, 1, right - left, dtype=np.float32)[None].repeat(12, 0))
-    legend.paste(Image.fromarray(ramp), (left, 8))
+    legend.paste(_ramp(right - left), (left, 8))
     draw.text((left - 38, 6), f"{heat_range[0]:.2f}", "#444444", _font(14))
     draw.text((right + 5, 6), f"{heat_range[1]:.2f}", "#444444", _font(14))
     return legend
 
 
-def _colours(heat: np.ndarray) -> np.ndarray:
-    """Turbo (Mikhailov, 2019) from its blue end to its red end, RGB."""
-    bgr = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+@lru_cache(maxsize=32)
+def _ramp(width: int) -> Image.Image:
+    """The colour bar."""
+    levels = np.linspace(0, 255, width, dtype=np.float32).astype(np.uint8)
+    return Image.fromarray(_colours(levels[None].repeat(12, 0)))
+
+
+def _colours(level: np.ndarray) -> np.ndarray:
+    """Turbo (Mikhailov, 2019) from its blue end, 0, to its red end, 255; RGB."""
+    return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
 
 
 @lru_cache(maxsize=8)

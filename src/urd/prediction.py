@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from urd.calibration import Verdict
 from urd.data import Region
@@ -24,6 +25,7 @@ class Prediction:
         verdict: OK, REVIEW or NG; `None` without calibration, as the two below.
         calibrated: the score brought to (0, 1), 0.5 where OK ends.
         defects: regions, the largest first; none where the verdict is OK.
+        picture: the image, upright RGB, reduced to what was asked for; `None`: not asked for.
         region: (H, W) bool, what was inspected; the map is 0 elsewhere. `None`: all of it.
     """
 
@@ -35,3 +37,4 @@ class Prediction:
     calibrated: float | None = None
     defects: list[Defect] = field(default_factory=list)
     region: Region | None = None
+    picture: Image.Image | None = None

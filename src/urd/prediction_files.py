@@ -14,14 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from urd.calibration import Verdict
-from urd.data import Failure, read_rgb
+from urd.data import Failure
 from urd.detector import Detector
 from urd.errors import UrdError
 from urd.files import printable, write_text
 from urd.inspection import Inspection
 from urd.map_files import write_map
-from urd.pictures import overlay, save_picture
+from urd.pictures import MAX_SIDE, overlay, save_picture
 from urd.prediction import Prediction
 from urd.progress import track
 from urd.threads import ahead
@@ -92,14 +94,14 @@ def predict_to(
         paths,
         pictures,
         map_files,
-        detector.predict_many(paths, batch_size, inspection),
+        detector.predict_many(paths, batch_size, inspection, MAX_SIDE if drawn else 0),
         strict=True,
     )
     with (
         (out / "predictions.jsonl").open("w", encoding="utf-8") as lines,
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
     ):
-        written = ahead(pool, lambda job: _row(detector, out, heat_range, drawn, *job), judged, 8)
+        written = ahead(pool, lambda job: _row(out, heat_range, drawn, *job), judged, 8)
         for row in track(written, "Predicting", len(paths)):
             lines.write(json.dumps(row) + "\n")
             lines.flush()
@@ -114,7 +116,6 @@ def predict_to(
 
 
 def _row(
-    detector: Detector,
     out: Path,
     heat_range: tuple[float, float],
     drawn: Sequence[Verdict | None],
@@ -137,17 +138,26 @@ def _row(
         if map_file is not None:
             write_map(out / map_file, result.anomaly_map, result.size)
             row["map"] = map_file
-        if result.verdict in drawn:
-            image = read_rgb(path, detector.config.white_level)
-            outlines = [defect.contour for defect in result.defects]
-            over = overlay(
-                image, result.anomaly_map, heat_range, result.score, result.verdict, outlines
-            )
-            save_picture(out / picture, over)
+        if result.picture is not None and result.verdict in drawn:
+            save_picture(out / picture, _overlay(result, heat_range))
             row["overlay"] = picture
     except UrdError as error:
         row["error"] = str(error)
     return row
+
+
+def _overlay(result: Prediction, heat_range: tuple[float, float]) -> Image.Image:
+    assert result.picture is not None
+    outlines = [defect.contour for defect in result.defects]
+    return overlay(
+        result.picture,
+        result.anomaly_map,
+        heat_range,
+        result.score,
+        result.verdict,
+        outlines,
+        width=result.size[1],
+    )
 
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from urd.networks.teacher_student import TeacherStudent
+from urd.networks.encoder import Encoder
 
 _PROBE = 64
 _TOLERANCE = 1e-3
@@ -30,28 +31,34 @@ class EvenMaxPool(nn.Module):
 
 
 class InferenceNetworks(nn.Module):
-    """What `TeacherStudent` computes in evaluation mode, faster; not for training.
+    """What `model` computes in evaluation mode, faster; not for training.
 
-    A copy of `model` in `precision`, `float32` or `bfloat16`, with its norms folded where that
-    gives the same maps. Takes images as `model` does.
+    A copy of `model`, a `TeacherStudent` or an `Encoder`, in `precision`, `float32` or `bfloat16`,
+    with its norms folded where that gives the same maps. Takes images as `model` does.
     """
 
-    def __init__(self, model: TeacherStudent, precision: str) -> None:
+    def __init__(self, model: nn.Module, precision: str) -> None:
         super().__init__()
         self.dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-        plain = copy.deepcopy(model).eval().requires_grad_(False)
-        folded = _fold(copy.deepcopy(plain))
-        networks = folded if _alike(plain, folded) else plain
+        self.foldable = _alike(_still(model), _fold(_still(model)))
+        self.follow(model)
+
+    def follow(self, model: nn.Module) -> None:
+        """Take over the weights of `model` as they are now."""
+        copied = _fold(_still(model)) if self.foldable else _still(model)
         if self.dtype == torch.bfloat16:
-            _replace_max_pools(networks)
-        self.networks = networks.to(self.dtype).to(memory_format=torch.channels_last)
+            _replace_max_pools(copied)
+        self.networks = copied.to(self.dtype).to(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        features: tuple[list[Tensor], list[Tensor]] = self.networks(images.to(self.dtype))
-        return features
+    def forward(self, images: Tensor) -> Any:
+        return self.networks(images.to(self.dtype))
 
 
-def _fold(model: TeacherStudent) -> TeacherStudent:
+def _still(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def _fold(model: nn.Module) -> nn.Module:
     """Fold each norm into the convolution that is registered just before it."""
     for parent in list(model.modules()):
         children = list(parent.named_children())
@@ -65,23 +72,28 @@ def _fold(model: TeacherStudent) -> TeacherStudent:
 
 
 @torch.inference_mode()
-def _alike(plain: TeacherStudent, folded: TeacherStudent) -> bool:
+def _alike(plain: nn.Module, folded: nn.Module) -> bool:
     """Whether both give the same maps of some image: the order of registration is a custom only."""
     weight = next(plain.parameters())
     random = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, _PROBE, _PROBE, generator=random).to(weight)
-    both = (itertools.chain(*network(image)) for network in (plain, folded))
     return all(
         float((a - b).abs().max()) <= _TOLERANCE * float(a.abs().max())
-        for a, b in zip(*both, strict=True)
+        for a, b in zip(_maps(plain(image)), _maps(folded(image)), strict=True)
     )
 
 
-def _replace_max_pools(model: TeacherStudent) -> None:
+def _maps(features: Any) -> list[Tensor]:
+    """Those of an encoder, or of teacher and student together."""
+    return features if isinstance(features, list) else list(itertools.chain(*features))
+
+
+def _replace_max_pools(model: nn.Module) -> None:
     """Where the sides are even, as those of an encoder's stem are."""
-    for name, module in list(model.teacher.body.named_children()):
-        if isinstance(module, nn.MaxPool2d) and _shape_of(module) == (3, 2, 1):
-            setattr(model.teacher.body, name, EvenMaxPool())
+    for encoder in (module for module in model.modules() if isinstance(module, Encoder)):
+        for name, module in list(encoder.body.named_children()):
+            if isinstance(module, nn.MaxPool2d) and _shape_of(module) == (3, 2, 1):
+                setattr(encoder.body, name, EvenMaxPool())
 
 
 def _shape_of(pool: nn.MaxPool2d) -> tuple[object, object, object]:

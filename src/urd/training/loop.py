@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from urd.config import FitConfig
 from urd.machine import precision_on
 from urd.networks import VARIANTS, Encoder, TeacherStudent
+from urd.networks.folding import InferenceNetworks
 from urd.progress import Progress
 from urd.seeding import generator
 from urd.synthesis import Corruption, corrupt, draw_corruption
@@ -82,8 +83,14 @@ def build_networks(expert: Encoder, config: FitConfig, device: torch.device) -> 
     if not variant.expert:
         model.teacher.requires_grad_(False).eval()
         return Networks(model, student_optimizer)
-    frozen = _place(copy.deepcopy(expert), device).requires_grad_(False).eval()
-    return Networks(model, student_optimizer, frozen, adam(model.teacher, config.teacher_lr))
+    frozen: nn.Module = _place(copy.deepcopy(expert), device).requires_grad_(False).eval()
+    still_teacher = None
+    if device.type == "cpu":  # a GPU would wait for so many small copies of weights
+        precision = precision_on(device, config.precision)
+        frozen = InferenceNetworks(frozen, precision)
+        still_teacher = InferenceNetworks(model.teacher, precision)
+    teacher_optimizer = adam(model.teacher, config.teacher_lr)
+    return Networks(model, student_optimizer, frozen, teacher_optimizer, still_teacher)
 
 
 def train(

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from urd.networks import Encoder, TeacherStudent
+from urd.networks import TeacherStudent
+from urd.networks.folding import InferenceNetworks
 from urd.training.losses import (
     MaskResize,
     mask_pyramid,
@@ -24,12 +25,18 @@ Autocast = Callable[[], AbstractContextManager[object]]
 
 @dataclass
 class Networks:
-    """What is trained, and by which optimisers; no expert means a frozen teacher."""
+    """What is trained, and by which optimisers; no expert means a frozen teacher.
+
+    Attributes:
+        still_teacher: computes what the teacher does in evaluation mode, by weights that it is
+            told to `follow`; `None`: the teacher itself is asked.
+    """
 
     model: TeacherStudent
     student_optimizer: Optimizer
-    expert: Encoder | None = None
+    expert: nn.Module | None = None
     teacher_optimizer: Optimizer | None = None
+    still_teacher: InferenceNetworks | None = None
 
 
 def train_with_expert(
@@ -60,7 +67,7 @@ def train_with_expert(
 
     teacher.eval()
     with torch.no_grad(), autocast():
-        t_clean, t_corrupt = _halves(teacher(both))
+        t_clean, t_corrupt = _halves(_still(networks)(both))
     student.train()
     with autocast():
         s_clean, s_corrupt = student(t_clean), student(t_corrupt)
@@ -82,6 +89,14 @@ def train_without_expert(
     loss = reverse_distillation_loss(s_clean, t_clean)
     _descend(loss, networks.student_optimizer)
     return {"student": loss.detach()}
+
+
+def _still(networks: Networks) -> nn.Module:
+    """What gives the teacher's features in evaluation mode, by its weights as they are now."""
+    if networks.still_teacher is None:
+        return networks.model.teacher
+    networks.still_teacher.follow(networks.model.teacher)
+    return networks.still_teacher
 
 
 def _descend(loss: Tensor, optimizer: Optimizer) -> None:
