@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from urd.export.graph import distance_of_units
 from urd.scoring import anomaly_map, cosine_distance, gaussian_blur, image_score
 
 
@@ -47,14 +48,18 @@ def test_blurred_map_and_score_by_hand():
     np.testing.assert_allclose(image_score(maps).numpy(), expected.max((1, 2)), atol=1e-6)
 
 
-def test_cosine_distance_against_float64_and_of_zero_features():
+@pytest.mark.parametrize(
+    ("distance", "rtol", "atol"),
+    [(cosine_distance, 0, 5e-7), (distance_of_units, 1e-4, 1e-10)],
+)
+def test_cosine_distances_against_float64_and_of_zero_features(distance, rtol, atol):
     random = torch.Generator().manual_seed(0)
     a, b = (torch.randn(2, 16, 5, 4, generator=random) for _ in range(2))
-    b[0] = a[0] * 3 + 1e-3 * b[0]  # nearly parallel: 1 - cosine would round here
+    b[0] = a[0] * 3 + 1e-3 * b[0]  # nearly parallel
     a[1, :, 0, 0] = 0
     x, y = a.double(), b.double()
     expected = 1 - (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp_min(1e-30)
-    found = cosine_distance(a, b)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-10)
+    found = distance(a, b)
+    torch.testing.assert_close(found.double(), expected, rtol=rtol, atol=atol)
     assert found[1, 0, 0] == 1
-    assert cosine_distance(torch.zeros_like(a), torch.zeros_like(a)).eq(1).all()
+    assert distance(torch.zeros_like(a), torch.zeros_like(a)).eq(1).all()
