@@ -6,6 +6,10 @@ The plain one is float32, in the default memory layout, with one forward pass at
 default Adam, and the losses written out. Both include drawing the synthetic anomalies. The two are
 timed in turns, so that a machine whose speed drifts treats them alike; the ratio is the median over
 the pairs. Weights are drawn: the time does not depend on their values.
+
+The limit is the rate of a large matrix product in the precision of the step, measured in the same
+run; the step's share of it counts the operations of its convolutions. A profile of three steps says
+what the time goes into; it slows the step a little, so that its parts are given as shares.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -21,11 +26,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from urd.config import FitConfig
 from urd.files import write_json
 from urd.fitting import pick_device
-from urd.machine import machine
+from urd.machine import machine, precision_on
 from urd.material import normalisation
 from urd.networks import VARIANTS, Encoder, TeacherStudent
 from urd.networks.weights import load_encoder
@@ -64,15 +70,25 @@ def main() -> None:
         ours(iteration)
         plain(iteration)
     pairs = [(_time(ours, i, device), _time(plain, i, device)) for i in range(2, options.pairs + 2)]
+    precision = precision_on(device, "auto")
+    peak = peak_gflops(getattr(torch, precision), device)
+    seconds = statistics.median(a for a, _ in pairs)
+    gflop = _gflop(ours)
     result = {
         "backbone": config.backbone,
         "batch_size": config.batch_size,
         "image_size": options.image_size,
-        "urd_seconds": statistics.median(a for a, _ in pairs),
+        "precision": precision,
+        "urd_seconds": seconds,
         "plain_seconds": statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
         "ratio_range": [min(b / a for a, b in pairs), max(b / a for a, b in pairs)],
         "pairs": len(pairs),
+        "gflop": gflop,
+        "peak_gflop_per_second": peak,
+        "share_of_peak": gflop / seconds / peak,
+        "profile": _profile(ours),
+        "peak_memory_mib": peak_memory_mib(device),
         "machine": machine(device),
     }
     print(json.dumps(result, indent=2))
@@ -85,6 +101,51 @@ def _data(config: FitConfig, device: torch.device) -> TrainingImages:
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random).to(device)
     mean, std = normalisation(config.backbone)
     return TrainingImages(images, images.flip(0), None, mean, std)
+
+
+def peak_gflops(dtype: torch.dtype, device: torch.device, side: int = 3072) -> float:
+    """GFLOP/s of a large matrix product: the limit of the machine in that precision."""
+    a = torch.randn(side, side, generator=generator(0, "peak")).to(device, dtype)
+    times = [_time(lambda _: (a @ a, None)[1], 0, device) for _ in range(12)]
+    return 2 * side**3 / statistics.median(times[2:]) / 1e9
+
+
+def _gflop(step: Callable[[int], None]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        step(0)
+    return float(counter.get_total_flops()) / 1e9
+
+
+# What an operation of a profile counts as, by the first of these that its name contains.
+_KINDS = {
+    "convolution": ("convolution",),
+    "batch norm": ("batch_norm",),
+    "pooling": ("pool",),
+    "activation": ("clamp_min", "threshold", "relu"),
+    "addition and copies": ("add_", "aten::add", "copy_", "aten::cat", "fill_", "index"),
+    "losses": ("_CosineDistance", "sum", "pow", "square", "mul", "addcmul"),
+    "optimiser": ("adam",),
+}
+
+
+def _profile(step: Callable[[int], None]) -> dict[str, float]:
+    """Share of the operators' own time by kind, over three steps."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for iteration in range(3):
+            step(iteration)
+    spent = dict.fromkeys([*_KINDS, "other"], 0.0)
+    for event in profile.key_averages():
+        names = (kind for kind, parts in _KINDS.items() if any(p in event.key for p in parts))
+        spent[next(names, "other")] += event.self_cpu_time_total
+    total = sum(spent.values())
+    return {kind: round(time_ / total, 3) for kind, time_ in spent.items()}
+
+
+def peak_memory_mib(device: torch.device) -> int:
+    """Of the process, or of a GPU's memory; both implementations are in it."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def _time(step: Callable[[int], None], iteration: int, device: torch.device) -> float:

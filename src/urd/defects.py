@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Window = tuple[slice, slice]
+# Where the map has fallen to this share of its peak lies the edge of what caused it: of the shares
+# from 0.5 to 0.9 the one without bias on defects that were drawn on good images of pitting.
+_EDGE = 0.8
+_AROUND = 16  # pixels of the map, four deviations of its blur
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ def find_defects(
     """Regions of the map above `grow` whose peak is above `seed`, the largest first.
 
     An image whose score is up to `seed` has none. Regions that touch by a corner are one. A region
-    ends at half of its peak where that is higher than `grow`: the blurred map of a strong defect
-    stays above any fixed level far around it, and at half of its height it has the defect's width.
+    ends where the map falls below 0.8 of its highest value within 16 pixels, where that is above
+    `grow`: the map of a strong defect stays above any fixed level far around it.
 
     Args:
         anomaly_map: (h, w).
@@ -54,80 +56,43 @@ def find_defects(
         smallest_area: in pixels of the original image; smaller regions are left out.
     """
     scale_y, scale_x = (large / small for large, small in zip(size, anomaly_map.shape, strict=True))
+    mask = _bounded(anomaly_map, min(grow, seed), seed)
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
     found = []
-    for box, region in _regions(anomaly_map, min(grow, seed), seed):
-        rows, columns = np.nonzero(region)
-        values = anomaly_map[box][region]
-        area = len(rows) * scale_x * scale_y
-        if area < smallest_area:
+    for index in range(1, count):
+        left, top, width, height, pixels = (int(v) for v in stats[index])
+        inside = np.s_[top : top + height, left : left + width]
+        region = labels[inside] == index
+        values = anomaly_map[inside][region]
+        area = pixels * scale_x * scale_y
+        if values.max() <= seed or area < smallest_area:
             continue
-        top, left = box[0].start, box[1].start
+        centre_x, centre_y = centroids[index]
         found.append(
             Defect(
                 box=(
                     left * scale_x,
                     top * scale_y,
-                    box[1].stop * scale_x,
-                    box[0].stop * scale_y,
+                    (left + width) * scale_x,
+                    (top + height) * scale_y,
                 ),
                 contour=_outline(region, (left, top), (scale_x, scale_y)),
                 area=area,
                 area_mm2=None if mm_per_pixel is None else area * mm_per_pixel**2,
                 peak=float(values.max()),
                 mean=float(values.mean(dtype=np.float64)),
-                centroid=(
-                    float(left + columns.mean() + 0.5) * scale_x,
-                    float(top + rows.mean() + 0.5) * scale_y,
-                ),
+                centroid=((centre_x + 0.5) * scale_x, (centre_y + 0.5) * scale_y),
             )
         )
     return sorted(found, key=lambda defect: (-defect.area, defect.box))
 
 
-def _regions(
-    anomaly_map: NDArray[np.float32], level: float, seed: float
-) -> Iterator[tuple[Window, NDArray[np.bool_]]]:
-    """Windows of the map, and which of their pixels belong to a defect.
-
-    A region above `level` is bounded at half of its peak. What stays above `seed` without touching
-    it was hidden in its slope, and is bounded by its own peak.
-    """
-    for window, region in _connected(anomaly_map > level):
-        values = np.where(region, anomaly_map[window], -np.inf)
-        peak = values.max()  # in the precision of the map, as the levels it is compared with
-        if peak <= seed:
-            continue
-        core_level = max(level, peak / 2)
-        if core_level == level:
-            yield window, region
-            continue
-        core = values > core_level
-        for inner, pixels in _connected(core):
-            yield _within(window, inner), pixels
-        for inner, pixels in _connected(values > seed):
-            if not (core[inner] & pixels).any():
-                hidden = np.where(pixels, values[inner], -np.inf)
-                for deeper, of_it in _regions(hidden, seed, seed):
-                    yield _within(_within(window, inner), deeper), of_it
-
-
-def _connected(mask: NDArray[np.bool_]) -> Iterator[tuple[Window, NDArray[np.bool_]]]:
-    """The bounding window of each 8-connected region, and its pixels in it."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=8
-    )
-    for index in range(1, count):
-        left, top, width, height = (int(v) for v in stats[index, :4])
-        window = (slice(top, top + height), slice(left, left + width))
-        yield window, labels[window] == index
-
-
-def _within(outer: Window, inner: Window) -> Window:
-    """A window of a window, in the coordinates of the whole."""
-    rows, columns = (
-        slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner, strict=True)
-    )
-    return rows, columns
+def _bounded(anomaly_map: NDArray[np.float32], level: float, seed: float) -> NDArray[np.uint8]:
+    """1 where the map is above `level` and near enough to the highest value around it."""
+    if anomaly_map.max() <= seed:
+        return np.zeros(anomaly_map.shape, np.uint8)
+    around = cv2.dilate(anomaly_map, np.ones((2 * _AROUND + 1, 2 * _AROUND + 1), np.uint8))
+    return ((anomaly_map > level) & (anomaly_map >= _EDGE * around)).astype(np.uint8)
 
 
 def _outline(
