@@ -54,8 +54,8 @@ def predict(run: Path, folder: Path, count: int, out: Path, overlays: str) -> tu
     return seconds, int(done.stdout.split()[-1])
 
 
-def bare(run: Path, batches: int) -> float:
-    """Images per second of teacher and student alone."""
+def bare(run: Path, batches: int) -> tuple[str, str, float]:
+    """Backbone, precision, and images per second of teacher and student alone."""
     import torch
 
     from urd import Detector
@@ -75,18 +75,20 @@ def bare(run: Path, batches: int) -> float:
             networks(images)
         if detector.device.type == "cuda":
             torch.cuda.synchronize()
-        return batches * BATCH / (time.perf_counter() - began)
+        rate = batches * BATCH / (time.perf_counter() - began)
+    return detector.config.backbone, detector.engine.precision, rate
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder or model file")
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--overlays", nargs="+", default=["all", "none"])
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/predict.json"))
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
-        print(bare(options.run, max(4, options.images // BATCH // 10)))
+        print(*bare(options.run, max(4, options.images // BATCH // 10)))
         return
     from urd.files import write_json
     from urd.machine import machine
@@ -95,8 +97,13 @@ def main() -> None:
     alone = subprocess.run(
         [*command, "--images", str(options.images)], capture_output=True, text=True, check=True
     )
-    few, bare_rate = max(BATCH, options.images // 5), float(alone.stdout)
+    few = max(BATCH, options.images // 5)
+    backbone, precision, rate = alone.stdout.split()
+    bare_rate = float(rate)
     result = {
+        "backbone": backbone,
+        "precision": precision,
+        "batch_size": BATCH,
         "images": [few, options.images],
         "bare_network_images_per_second": round(bare_rate, 2),
         "machine": machine(),
@@ -105,7 +112,7 @@ def main() -> None:
         folder = Path(name, "images")
         folder.mkdir()
         write_images(folder, options.images)
-        for overlays in ("all", "none"):
+        for overlays in options.overlays:
             of_few, of_all = (
                 predict(options.run, folder, count, Path(name, f"{overlays}{count}"), overlays)
                 for count in (few, options.images)

@@ -1,6 +1,6 @@
 """Frozen features under nearest neighbours: what an encoder is worth before any training.
 
-    python -m pretraining.probe DATA... [--backbone TAG] [--weights FILE]
+    python -m pretraining.probe DATA... [--backbone TAG] [--weights FILE] [--drawn]
 
 Of each good training image 60 random places are remembered: the three levels, averaged over 3x3 and
 brought to level 2's size, each as a vector of unit length. A place's anomaly is the sum over levels
@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 import urd.progress
+from pretraining.drawn_defects import draw_defect
 from urd.data import DataSet, decode_all, read_layout, read_masks, resize_mask
 from urd.material import normalisation
 from urd.metrics import evaluate_maps
@@ -32,6 +34,7 @@ from urd.seeding import generator
 
 SIZE = (256, 256)
 PLACES = 60
+DRAWN = (100, 60, 100)  # good images to remember, to judge as they are, and to draw defects on
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _BATCH = 16
 _LEVELS = 3
@@ -40,42 +43,71 @@ _STRIDE = 8  # of level 2
 
 def probe(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
     """The metrics of `urd evaluate` of nearest-neighbour scores on the data set's test images."""
-    memory = _remembered(encoder, [sample.path for sample in data.train], seed)
-    grid = (SIZE[0] // _STRIDE, SIZE[1] // _STRIDE)
-    likeness = memory.new_empty(grid[0] * grid[1], len(memory))
-    maps = []
-    for features in _features(encoder, [sample.path for sample in data.test]):
-        torch.mm(features, memory.T, out=likeness)
-        distance = _LEVELS - likeness.amax(dim=1).view(1, 1, *grid)
-        maps.append(functional.interpolate(distance, SIZE, mode="bilinear", align_corners=True))
-    blurred = gaussian_blur(torch.cat(maps)[:, 0])
     masks = [
         resize_mask(read_masks(s.masks), SIZE) if s.masks else np.zeros(SIZE, bool)
         for s in data.test
     ]
-    return evaluate_maps(
-        list(blurred.cpu().numpy()),
-        image_score(blurred).cpu().numpy(),
-        [s.defect for s in data.test],
-        masks,
-    )
+    memory = _read([sample.path for sample in data.train])
+    test = _read([sample.path for sample in data.test])
+    return _compared(encoder, memory, test, [s.defect for s in data.test], masks, seed)
 
 
-def _remembered(encoder: Encoder, paths: list[Path], seed: int) -> Tensor:
+def probe_drawn(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
+    """The same on good training images that are held out, some with a defect drawn on them.
+
+    No test image and no label takes part: objectives and recipes may be chosen by it.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(data.train))[: sum(DRAWN)]
+    images = _read([data.train[index].path for index in order])
+    memory, good, rest = np.split(images, np.cumsum(DRAWN)[:2])
+    drawn = [draw_defect(image, rest[n - 1], random) for n, image in enumerate(rest)]
+    masks = [np.zeros(SIZE, bool)] * len(good) + [mask for _, mask in drawn]
+    test = np.concatenate([good, np.stack([image for image, _ in drawn])])
+    defects = ["good"] * len(good) + ["drawn"] * len(drawn)
+    return _compared(encoder, memory, test, defects, masks, seed)
+
+
+def _compared(
+    encoder: Encoder,
+    good: NDArray[np.uint8],
+    test: NDArray[np.uint8],
+    defects: list[str],
+    masks: list[NDArray[np.bool_]],
+    seed: int,
+) -> dict[str, Any]:
+    memory = _remembered(encoder, good, seed)
+    grid = (SIZE[0] // _STRIDE, SIZE[1] // _STRIDE)
+    likeness = memory.new_empty(grid[0] * grid[1], len(memory))
+    maps = []
+    for features in _features(encoder, test):
+        torch.mm(features, memory.T, out=likeness)
+        distance = _LEVELS - likeness.amax(dim=1).view(1, 1, *grid)
+        maps.append(functional.interpolate(distance, SIZE, mode="bilinear", align_corners=True))
+    blurred = gaussian_blur(torch.cat(maps)[:, 0])
+    scores = image_score(blurred).cpu().numpy()
+    return evaluate_maps(list(blurred.cpu().numpy()), scores, defects, masks)
+
+
+def _read(paths: list[Path]) -> NDArray[np.uint8]:
+    images, _, failures = decode_all(paths, SIZE)
+    if failures:
+        raise SystemExit(f"{failures[0].path}: {failures[0].reason}")
+    return images
+
+
+def _remembered(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> Tensor:
     """(60 N, C): some places of each image."""
     kept = []
-    for index, features in enumerate(_features(encoder, paths)):
+    for index, features in enumerate(_features(encoder, images)):
         order = torch.randperm(len(features), generator=generator(seed, "places", index))
         kept.append(features[order[:PLACES].to(features.device)])
     return torch.cat(kept)
 
 
 @torch.inference_mode()
-def _features(encoder: Encoder, paths: list[Path]) -> Iterator[Tensor]:
+def _features(encoder: Encoder, images: NDArray[np.uint8]) -> Iterator[Tensor]:
     """(places, C_1 + C_2 + C_3) per image: one unit vector per level, side by side."""
-    images, _, failures = decode_all(paths, SIZE)
-    if failures:
-        raise SystemExit(f"{failures[0].path}: {failures[0].reason}")
     device = next(encoder.parameters()).device
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in normalisation(encoder.tag))
     size = (SIZE[0] // _STRIDE, SIZE[1] // _STRIDE)
@@ -102,6 +134,9 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="category folders in any layout with labels")
     parser.add_argument("--backbone", default="builtin")
     parser.add_argument("--weights", default="auto", help="as of urd fit")
+    parser.add_argument(
+        "--drawn", action="store_true", help="on defects drawn on good training images"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -111,7 +146,8 @@ def main() -> None:
     ).eval()
     results = {}
     for data in options.data:
-        measured = probe(encoder, read_layout(data), options.seed)
+        judge = probe_drawn if options.drawn else probe
+        measured = judge(encoder, read_layout(data), options.seed)
         results[data] = {name: measured[name] for name in METRICS}
         print(data, *(f"{name} {measured[name]:.4f}" for name in METRICS), flush=True)
     if options.json:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import urd
 from pretraining import training
+from pretraining.drawn_defects import _KINDS, draw_defect
 from pretraining.objectives import OBJECTIVES, Batch, _same_places
 from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
@@ -102,6 +103,19 @@ def test_damage_lies_where_it_is_said_to():
         assert 0.005 < where.mean() < 0.13
         changed = np.abs(wrong.astype(int) - view).mean(axis=2)
         assert changed[where > 0].mean() > 5
+
+
+@pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.__name__.strip("_"))
+def test_drawn_defects_change_the_image_where_they_are_marked(kind, scenes, monkeypatch):
+    monkeypatch.setattr("pretraining.drawn_defects._KINDS", (kind,))
+    image, other = scenes[0].image, scenes[1].image
+    for seed in range(5):
+        changed, marked = draw_defect(image, other, np.random.default_rng(seed))
+        difference = np.abs(changed.astype(int) - image).mean(axis=2)
+        far = cv2.dilate(marked.astype(np.uint8), np.ones((13, 13))) == 0
+        assert 0 < marked.mean() < 0.05
+        assert difference[marked].mean() >= 6
+        assert not difference[far].any()
 
 
 def test_views_depend_on_the_generator_that_is_passed(arrays):
