@@ -10,6 +10,7 @@ pictures. Linear growth shows as a constant time per further image.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -48,7 +49,7 @@ def main() -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     for verb in ("predict", "evaluate"):
-        for before, after in zip(rows[:-1], rows[1:], strict=True):
+        for before, after in itertools.pairwise(rows):
             further = after["images"] - before["images"]
             spent = after[verb]["seconds"] - before[verb]["seconds"]
             after[verb]["ms_per_further_image"] = round(1000 * spent / further, 2)
