@@ -26,6 +26,7 @@ from urd.networks import VARIANTS
 from urd.training import loop
 from urd.training.checkpoint import NotFinite
 from urd.training.loop import batch_indices
+from urd.training.step import still
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
@@ -70,6 +71,24 @@ def test_a_frozen_teacher_is_the_encoder_and_a_taught_one_is_not(data, tiny_conf
         kept = weights_of(tmp_path / variant)
         same = all(torch.equal(kept[f"teacher.body.{n}"], t) for n, t in expert.items())
         assert same == (variant == "rd")
+
+
+def test_the_faster_networks_of_a_step_compute_what_expert_and_teacher_do(tiny_config):
+    config = dataclasses.replace(tiny_config, precision="float32")
+    expert = fitting._expert(config, None)
+    networks = loop.build_networks(expert, config, torch.device("cpu"))
+    teacher = networks.model.teacher
+    random = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, *config.image_size, generator=random)
+    with torch.no_grad():
+        for found, wanted in zip(networks.expert(images), expert.eval()(images), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+        teacher.train()(images)  # moves the statistics of its norms
+        for parameter in teacher.parameters():
+            parameter.mul_(1.1)
+        teacher.eval()
+        for found, wanted in zip(still(networks)(images), teacher(images), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_test_images_are_never_read_in_training(data, tiny_config, tmp_path):

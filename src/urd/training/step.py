@@ -67,7 +67,7 @@ def train_with_expert(
 
     teacher.eval()
     with torch.no_grad(), autocast():
-        t_clean, t_corrupt = _halves(_still(networks)(both))
+        t_clean, t_corrupt = _halves(still(networks)(both))
     student.train()
     with autocast():
         s_clean, s_corrupt = student(t_clean), student(t_corrupt)
@@ -91,7 +91,7 @@ def train_without_expert(
     return {"student": loss.detach()}
 
 
-def _still(networks: Networks) -> nn.Module:
+def still(networks: Networks) -> nn.Module:
     """What gives the teacher's features in evaluation mode, by its weights as they are now."""
     if networks.still_teacher is None:
         return networks.model.teacher
