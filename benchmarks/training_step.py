@@ -30,8 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from urd.config import FitConfig
 from urd.files import write_json
-from urd.fitting import pick_device
-from urd.machine import machine, precision_on
+from urd.machine import machine, pick_device, precision_on
 from urd.material import normalisation
 from urd.networks import VARIANTS, Encoder, TeacherStudent
 from urd.networks.weights import load_encoder

@@ -10,7 +10,7 @@ import urd.progress
 from pretraining.images import rendered
 from pretraining.objectives import OBJECTIVES
 from pretraining.training import Recipe, train, write_weights
-from urd.fitting import pick_device
+from urd.machine import pick_device
 
 
 def main() -> None:

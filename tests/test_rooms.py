@@ -30,7 +30,14 @@ ROWS = [
     ("urd.training",),
     ("urd.scoring", "urd.calibration", "urd.defects", "urd.inspection"),
     ("urd.metrics",),
-    ("urd.validation", "urd.material", "urd.model_file", "urd.pictures", "urd.map_files"),
+    (
+        "urd.validation",
+        "urd.material",
+        "urd.model_header",
+        "urd.model_file",
+        "urd.pictures",
+        "urd.map_files",
+    ),
     ("urd.prediction", "urd.evaluation"),
     ("urd.fitting", "urd.doctor", "urd.engines"),
     ("urd.detector",),
@@ -87,4 +94,9 @@ def test_no_module_is_over_400_lines(path):
 
 def test_importing_urd_imports_no_torch():
     code = "import sys, urd; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_opening_an_exported_file_imports_no_timm():
+    code = "import sys, urd.detector, urd.prediction_files; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

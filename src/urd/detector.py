@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from urd import fitting
 from urd.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
 from urd.config import FitConfig, resolve_config
 from urd.data import (
+    PER_IMAGE,
     Failure,
     Region,
     RegionsOfInterest,
@@ -33,14 +33,16 @@ from urd.engines import EXPORTED, Engine, TorchEngine, open_exported
 from urd.errors import UsageError
 from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
 from urd.inspection import Inspection, judge, thresholds_of
-from urd.material import PER_IMAGE
-from urd.model_file import ModelHeader, load_model, save_model
-from urd.networks import TeacherStudent
+from urd.machine import pick_device
+from urd.model_header import ModelHeader
 from urd.pictures import reduced
 from urd.prediction import Prediction
 from urd.progress import track
+from urd.scoring import pixel_quantile
 from urd.threads import ahead
-from urd.validation import pixel_quantile
+
+if TYPE_CHECKING:
+    from urd.networks import TeacherStudent
 
 ImageLike = str | Path | Image.Image | np.ndarray
 
@@ -101,6 +103,8 @@ class Detector:
         Raises:
             UsageError, UrdError: as `fitting.fit`; the message says what to do.
         """
+        from urd import fitting  # with timm, which takes a second; exported files need none of it
+
         folder = None if out is None else Path(out)
         if resume and folder is None:
             raise UsageError("resume needs the run folder, out")
@@ -112,7 +116,7 @@ class Detector:
         model, header, failures = fitting.fit(
             data, folder, settings, resume=resume, overwrite=overwrite
         )
-        device = fitting.pick_device(settings.device)
+        device = pick_device(settings.device)
         detector = cls(TorchEngine(model, header, device), header)
         detector.failures = failures
         return detector
@@ -135,8 +139,10 @@ class Detector:
             if precision not in (None, "auto"):
                 raise UsageError(f"{path} has a precision of its own; leave --precision out")
             return cls(*open_exported(path))
+        from urd.model_file import load_model
+
         model, header = load_model(path)
-        return cls(TorchEngine(model, header, fitting.pick_device(device), precision), header)
+        return cls(TorchEngine(model, header, pick_device(device), precision), header)
 
     @property
     def device(self) -> torch.device:
@@ -163,6 +169,8 @@ class Detector:
 
     def save(self, path: str | Path) -> None:
         """Write one self-contained model file, atomically."""
+        from urd.model_file import save_model
+
         save_model(Path(path), self.model, self.header)
 
     def inspect_in(self, roi: str = "", ignore: str = "") -> None:

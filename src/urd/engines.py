@@ -7,7 +7,7 @@ import importlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from urd.errors import UrdError, UsageError, first_line
 from urd.machine import precision_on
-from urd.model_file import ModelHeader
-from urd.networks import TeacherStudent
-from urd.networks.folding import InferenceNetworks
+from urd.model_header import ModelHeader
 from urd.scoring import anomaly_map, image_score
+
+if TYPE_CHECKING:
+    from urd.networks import TeacherStudent
 
 Maps = NDArray[np.float32]
 HEADER_KEY, PRECISION_KEY, REGION_KEY = "urd_model", "urd_precision", "urd_region"
@@ -59,6 +60,9 @@ class TorchEngine:
         device: torch.device,
         precision: str | None = None,
     ) -> None:
+        # timm takes a second to import, and an exported file needs none of it.
+        from urd.networks.folding import InferenceNetworks
+
         self.device = device
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.precision = precision_on(device, precision or header.config.precision)

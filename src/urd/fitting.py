@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from safetensors.torch import load_file
 
 from urd.calibration import Calibration
 from urd.config import FitConfig, read_config_file
 from urd.data import Failure, read_layout
-from urd.errors import UrdError, UsageError, first_line
+from urd.errors import UrdError, UsageError
 from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
 from urd.files import make_folder, refuse_existing, remove_parts, write_text
-from urd.machine import precision_on
+from urd.machine import pick_device, precision_on
 from urd.material import Material, load_material
-from urd.model_file import MODEL_NAME, ModelHeader, current_versions, load_model, save_model
+from urd.model_file import MODEL_NAME, current_versions, load_model, save_model
+from urd.model_header import ModelHeader
 from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
 from urd.networks.builtin import BUILTIN
 from urd.networks.folding import InferenceNetworks
@@ -133,24 +133,6 @@ def with_one_backbone(config: FitConfig) -> FitConfig:
             "backbone is used; ImageNet weights (--weights FILE) are far more accurate."
         )
     return replace(config, backbone=chosen)
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is a GPU where there is one.
-
-    Raises:
-        UsageError: no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise UsageError(f"device '{name}' is not known: choose auto, cpu, cuda or cuda:N")
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{name}' can not be used here: {first_line(error)}") from error
-    return device
 
 
 def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from urd.errors import UsageError, first_line
+
 
 def machine(device: torch.device | None = None) -> dict[str, Any]:
     """Processor, threads, GPU (of a CUDA device) and PyTorch's version, as results record them."""
@@ -23,6 +25,24 @@ def machine(device: torch.device | None = None) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
         "torch": torch.__version__,
     }
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is a GPU where there is one.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(f"device '{name}' is not known: choose auto, cpu, cuda or cuda:N")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' can not be used here: {first_line(error)}") from error
+    return device
 
 
 def precision_on(device: torch.device, precision: str) -> str:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from urd.config import FitConfig
 from urd.data import (
+    PER_IMAGE,
     Failure,
     Region,
     RegionsOfInterest,
@@ -35,7 +36,6 @@ from urd.training.loop import TrainingImages
 _TEXTURES_AT_LEAST, _TEXTURES_AT_MOST = 32, 320
 _TEXTURE_BYTES = 256 * 2**20  # large images get fewer procedural textures
 _HOLDOUT_AT_LEAST = 8
-PER_IMAGE = "one per image"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from urd.calibration import PIXEL_SHARE
+
 BLUR_SIGMA = 4.0
 _TRUNCATE = 4.0
 _EPS = 1e-8
@@ -45,6 +47,13 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 def image_score(maps: Tensor) -> Tensor:
     """The largest value of each map: (B, H, W) to (B,)."""
     return maps.flatten(1).amax(dim=1)
+
+
+def pixel_quantile(maps: Tensor) -> Tensor:
+    """Per map of (B, H, W) the value that a share `PIXEL_SHARE` of its pixels exceeds, (B,)."""
+    flat = maps.flatten(1)
+    above = int(PIXEL_SHARE * flat.shape[1])
+    return flat.topk(above + 1, dim=1).values[:, -1]
 
 
 def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from urd.calibration import PIXEL_SHARE, Calibration
+from urd.calibration import Calibration
 from urd.metrics import auroc, average_precision
 from urd.networks.folding import InferenceNetworks
-from urd.scoring import anomaly_map, image_score
+from urd.scoring import anomaly_map, image_score, pixel_quantile
 from urd.seeding import generator
 from urd.synthesis import corrupt, draw_corruption
 from urd.training.loop import TrainingImages, normalise
@@ -89,13 +89,6 @@ def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) ->
         scores.append(image_score(maps))
         pixels.append(pixel_quantile(maps))
     return Calibration.of(torch.cat(scores).tolist(), torch.cat(pixels).tolist(), source)
-
-
-def pixel_quantile(maps: Tensor) -> Tensor:
-    """Per map of (B, H, W) the value that a share `PIXEL_SHARE` of its pixels exceeds, (B,)."""
-    flat = maps.flatten(1)
-    above = int(PIXEL_SHARE * flat.shape[1])
-    return flat.topk(above + 1, dim=1).values[:, -1]
 
 
 def _maps(

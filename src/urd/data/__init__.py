@@ -10,13 +10,20 @@ from urd.data.layouts import (
     masks_by_name,
     read_layout,
 )
-from urd.data.regions_of_interest import Region, RegionsOfInterest, paint_outside, read_regions
+from urd.data.regions_of_interest import (
+    PER_IMAGE,
+    Region,
+    RegionsOfInterest,
+    paint_outside,
+    read_regions,
+)
 from urd.data.sources import SOURCES, Source
 from urd.data.store import Failure, decode_all, decode_or_refuse, resize_mask, resize_rgb
 
 __all__ = [
     "GOOD",
     "IMAGE_SUFFIXES",
+    "PER_IMAGE",
     "SOURCES",
     "DataSet",
     "Failure",

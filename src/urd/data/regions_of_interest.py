@@ -30,6 +30,7 @@ _SUFFIXES = (*IMAGE_SUFFIXES, ".json")
 _MOST_BYTES = 10 * 2**20
 # OpenCV fills the pixels under the outline too: polygons are drawn finer, then averaged.
 _FINER, _FINEST_SIDE = 8, 4096
+PER_IMAGE = "one per image"  # how a model file says that each image has a region of its own
 
 
 @dataclass(frozen=True)
