@@ -55,7 +55,8 @@ class UrdNetworks(nn.Module):
         encoder = load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
         networks = build_networks(encoder, config, torch.device("cpu"))
         self.pair: TeacherStudent = networks.model
-        self.expert = networks.expert
+        # Not the folded copy for this CPU: the Engine chooses device and precision.
+        self.expert = encoder.requires_grad_(False) if networks.expert is not None else None
         mean, std = normalisation(config.backbone)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
