@@ -56,7 +56,8 @@ class UrdNetworks(nn.Module):
         networks = build_networks(encoder, config, torch.device("cpu"))
         self.pair: TeacherStudent = networks.model
         # Not the folded copy for this CPU: the Engine chooses device and precision.
-        self.expert = encoder.requires_grad_(False) if networks.expert is not None else None
+        still = encoder.requires_grad_(False).eval()
+        self.expert = still if networks.expert is not None else None
         mean, std = normalisation(config.backbone)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
