@@ -143,7 +143,9 @@ def _step(networks, variant, x, x_corrupt, mask):
 def test_gradient_reaches_every_trainable_parameter(variant):
     torch.manual_seed(0)
     expert = load_encoder(TINY, "none", torch.Generator().manual_seed(0))
-    config = FitConfig(backbone=TINY, variant=variant, student_lr=0.0, teacher_lr=0.0)
+    config = FitConfig(
+        backbone=TINY, variant=variant, student_lr=0.0, teacher_lr=0.0, precision="float32"
+    )
     networks = build_networks(expert, config, torch.device("cpu"))
     mask = torch.zeros(4, 1, 64, 64)
     mask[..., 16:40, 16:40] = 1
@@ -162,7 +164,7 @@ def test_one_step_is_the_plain_one_forward_at_a_time_step():
     """Batching the frozen passes changes nothing but rounding."""
     torch.manual_seed(0)
     expert = build_encoder(TINY)
-    config = FitConfig(backbone=TINY)
+    config = FitConfig(backbone=TINY, precision="float32")
     x, x_corrupt = torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64)
     mask = (torch.rand(4, 1, 64, 64) > 0.8).float()
     fast = build_networks(expert, config, torch.device("cpu"))
