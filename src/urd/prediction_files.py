@@ -139,18 +139,19 @@ def _row(
             write_map(out / map_file, result.anomaly_map, result.size)
             row["map"] = map_file
         if result.picture is not None and result.verdict in drawn:
-            save_picture(out / picture, _overlay(result, heat_range))
+            save_picture(out / picture, _overlay(result.picture, result, heat_range))
             row["overlay"] = picture
     except UrdError as error:
         row["error"] = str(error)
     return row
 
 
-def _overlay(result: Prediction, heat_range: tuple[float, float]) -> Image.Image:
-    assert result.picture is not None
+def _overlay(
+    image: Image.Image, result: Prediction, heat_range: tuple[float, float]
+) -> Image.Image:
     outlines = [defect.contour for defect in result.defects]
     return overlay(
-        result.picture,
+        image,
         result.anomaly_map,
         heat_range,
         result.score,

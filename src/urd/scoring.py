@@ -17,31 +17,30 @@ _TRUNCATE = 4.0
 _EPS = 1e-8
 
 
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """1 - cosine over the channels, (B, C, H, W) to (B, H, W); 1 where either is zero."""
+    dot, a_square, b_square = (a * b).sum(1), a.square().sum(1), b.square().sum(1)
+    return 1 - dot * (a_square * b_square).clamp_min(_EPS**2).rsqrt()
+
+
 def anomaly_map(
     teacher: list[Tensor],
     student: list[Tensor],
     size: tuple[int, int],
     region: Tensor | None = None,
-    distance: Callable[[Tensor, Tensor], Tensor] | None = None,
+    distance: Callable[[Tensor, Tensor], Tensor] = cosine_distance,
 ) -> Tensor:
     """Sum over levels of 1 - cos(S_k, T_k), upsampled to `size` and blurred, (B, H, W) float32.
 
     Without blur each pixel lies in [0, 6]; upsampling is bilinear with aligned corners. Outside of
     `region`, (B, H, W) bool, the map is 0. `distance` is `cosine_distance` or another form of it.
     """
-    distance = distance or cosine_distance
     total = torch.zeros((), device=teacher[0].device)
     for t, s in zip(teacher, student, strict=True):
         level = distance(s.float(), t.float())[:, None]
         total = total + functional.interpolate(level, size, mode="bilinear", align_corners=True)
     blurred = gaussian_blur(total[:, 0])
     return blurred if region is None else blurred * region
-
-
-def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cosine over the channels, (B, C, H, W) to (B, H, W); 1 where either is zero."""
-    dot, a_square, b_square = (a * b).sum(1), a.square().sum(1), b.square().sum(1)
-    return 1 - dot * (a_square * b_square).clamp_min(_EPS**2).rsqrt()
 
 
 def image_score(maps: Tensor) -> Tensor:
