@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*.py"))
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
+RESULTS = BENCHMARKS / "results"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -16,3 +20,16 @@ def test_starts(script):
     done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
+
+
+def test_the_table_of_figures_holds_what_was_measured(tmp_path):
+    shutil.copy(RESULTS / "job.json", tmp_path)
+    script = BENCHMARKS / "speed.py"
+    command = [sys.executable, script, "--collect", "--results", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "job.json").read_text())
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| whole job")]
+    assert len(rows) == 1
+    assert f"{measured['ratio']:.2f}x" in rows[0]
+    assert (tmp_path / "speed.md").read_text() == done.stdout.removesuffix("\n")

@@ -23,8 +23,9 @@ from urd.config import FitConfig
 from urd.errors import UrdError, UsageError
 from urd.material import holdout_count
 from urd.networks import VARIANTS
-from urd.training import loop
+from urd.training import clean_features, loop
 from urd.training.checkpoint import NotFinite
+from urd.training.clean_features import CleanFeatures
 from urd.training.loop import batch_indices
 from urd.training.step import still
 
@@ -171,10 +172,10 @@ def test_ctrl_c_saves_and_resume_goes_on(data, tiny_config, tmp_path, monkeypatc
     config = dataclasses.replace(tiny_config, iterations=6, checkpoint_seconds=1e6)
     original = loop.train_iteration
 
-    def interrupted(networks, images, settings, iteration, autocast):
+    def interrupted(networks, images, settings, iteration, *others):
         if iteration == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(networks, images, settings, iteration, autocast)
+        return original(networks, images, settings, iteration, *others)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_iteration", interrupted)
@@ -186,14 +187,35 @@ def test_ctrl_c_saves_and_resume_goes_on(data, tiny_config, tmp_path, monkeypatc
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_kept_expert_features_do_not_change_the_weights(data, tiny_config, tmp_path, monkeypatch):
+    """Computed once for each image, or in every iteration: bit for bit the same training."""
+    calls = []
+    original = CleanFeatures.__call__
+
+    def counting(self, index, clean):
+        hit = self.levels is not None and bool(self.known[index].all())
+        calls.append((self.fits, hit))
+        return original(self, index, clean)
+
+    monkeypatch.setattr(CleanFeatures, "__call__", counting)
+    config = dataclasses.replace(tiny_config, iterations=8)
+    Detector.fit(data, tmp_path / "kept", config=config)
+    assert any(hit for _, hit in calls) and not all(hit for _, hit in calls)
+    calls.clear()
+    monkeypatch.setattr(clean_features, "_LIMIT", 0)
+    Detector.fit(data, tmp_path / "computed", config=config)
+    assert not any(hit for _, hit in calls) and not calls[-1][0]
+    assert_same_weights(tmp_path / "kept", tmp_path / "computed")
+
+
 @pytest.mark.parametrize("what", ["loss", "weights"])
 def test_nan_stops_and_keeps_the_last_good_checkpoint(
     data, tiny_config, tmp_path, monkeypatch, what
 ):
     original = loop.train_iteration
 
-    def broken(networks, images, settings, iteration, autocast):
-        losses = original(networks, images, settings, iteration, autocast)
+    def broken(networks, images, settings, iteration, *others):
+        losses = original(networks, images, settings, iteration, *others)
         if iteration == 2 and what == "weights":
             next(networks.model.student.parameters()).data.fill_(float("nan"))
         if iteration == 2 and what == "loss":

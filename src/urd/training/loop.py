@@ -25,6 +25,7 @@ from urd.progress import Progress
 from urd.seeding import generator
 from urd.synthesis import Corruption, corrupt, draw_corruption
 from urd.training.checkpoint import NotFinite, save_checkpoint
+from urd.training.clean_features import CleanFeatures
 from urd.training.curve import Curve
 from urd.training.step import Autocast, Networks, train_with_expert, train_without_expert
 
@@ -112,6 +113,9 @@ def train(
     curve = Curve(record.curve if record else None, first)
     progress = Progress(f"Training {config.variant}", config.iterations, first)
     saved_at = time.monotonic()
+    features = None
+    if networks.expert is not None:
+        features = CleanFeatures(networks.expert, len(data.images))
 
     def save(iteration: int) -> None:
         if record is not None:
@@ -120,7 +124,7 @@ def train(
     with _stop_requests() as stop_requested, closing(progress), _deterministic():
         for iteration in range(first, config.iterations):
             set_learning_rates(networks, config, iteration)
-            losses = train_iteration(networks, data, config, iteration, autocast)
+            losses = train_iteration(networks, data, config, iteration, autocast, features)
             done = iteration + 1
             curve.add(losses, config.batch_size)
             if done % _LOG_EVERY == 0 or done == config.iterations:
@@ -143,23 +147,34 @@ def train(
 
 
 def train_iteration(
-    networks: Networks, data: TrainingImages, config: FitConfig, iteration: int, autocast: Autocast
+    networks: Networks,
+    data: TrainingImages,
+    config: FitConfig,
+    iteration: int,
+    autocast: Autocast,
+    features: CleanFeatures | None = None,
 ) -> dict[str, Tensor]:
     """Draw the batch of this iteration and take the variant's step."""
     index = batch_indices(len(data.images), config.batch_size, config.seed, iteration)
     index = index.to(data.images.device)
-    clean = data.images[index].float() / 255
+    images = data.images[index].float() / 255
+    clean = normalise(images, data)
     if networks.expert is None:
-        return train_without_expert(networks, normalise(clean, data), autocast)
+        return train_without_expert(networks, clean, autocast)
     draw = draw_for_iteration(data, index, config, iteration)
-    corrupted = corrupt(clean, data.textures[draw.texture_index].float() / 255, draw)
+    corrupted = corrupt(images, data.textures[draw.texture_index].float() / 255, draw)
+    e_clean = None
+    if features is not None:
+        with torch.no_grad(), autocast():
+            e_clean = features(index, clean)
     return train_with_expert(
         networks,
-        normalise(clean, data),
+        clean,
         normalise(corrupted, data),
         draw.mask,
         config.mask_resize,
         autocast,
+        e_clean,
     )
 
 

@@ -46,17 +46,21 @@ def train_with_expert(
     mask: Tensor,
     mask_resize: MaskResize,
     autocast: Autocast,
+    e_clean: list[Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Teacher step, then student step, on x and x~ (B, 3, H, W) with M (B, 1, H, W).
 
-    The expert and the evaluating teacher normalise by fixed statistics, so x and x~ pass through
-    them in one batch; the training teacher and the student see them in batches of their own.
+    The evaluating teacher normalises by fixed statistics, so x and x~ pass through it in one batch;
+    the training teacher and the student see them in batches of their own.
+
+    Args:
+        e_clean: the expert's features of x, where they are known from an earlier epoch.
     """
     teacher, student = networks.model.teacher, networks.model.student
     assert networks.expert is not None and networks.teacher_optimizer is not None
-    both = torch.cat([clean, corrupted])
     with torch.no_grad(), autocast():
-        e_clean, e_corrupt = _halves(networks.expert(both))
+        e_clean = networks.expert(clean) if e_clean is None else e_clean
+        e_corrupt = networks.expert(corrupted)
 
     teacher.train()
     with autocast():
@@ -67,7 +71,7 @@ def train_with_expert(
 
     teacher.eval()
     with torch.no_grad(), autocast():
-        t_clean, t_corrupt = _halves(still(networks)(both))
+        t_clean, t_corrupt = _halves(still(networks)(torch.cat([clean, corrupted])))
     student.train()
     with autocast():
         s_clean, s_corrupt = student(t_clean), student(t_corrupt)
