@@ -1,12 +1,13 @@
 """What the encoder is asked while it is trained.
 
-Each objective is a module with heads of its own that are thrown away afterwards. `views` says how
-many views of an image it wants; `forward` gives the loss of a batch.
+Each objective is a module with heads of its own that are thrown away afterwards; `forward` gives
+the loss of a batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,25 @@ from pretraining.render import PARAMETERS
 
 @dataclass(frozen=True)
 class Batch:
-    """`index` (B,): which images; `parameters` (B, P); `places` (views * B, 2, 3), view by view."""
+    """`index` (B,): which images; `parameters` (B, P): what they were rendered from.
+
+    `places` (views * B, 2, 3) and `damage` (views * B, 1, H, W), view by view: as in `Views`.
+    """
 
     index: Tensor
     parameters: Tensor
     places: Tensor
+    damage: Tensor
 
 
 class Objective(nn.Module):
-    """Heads on the levels of `channels`; `images`: how many there are to learn from."""
+    """Heads on the levels of `channels`; `images`: how many there are to learn from.
+
+    `views` of each image are wanted, damaged ones if `damaged`.
+    """
 
     views = 1
+    damaged = False
 
     def __init__(self, channels: tuple[int, ...], images: int) -> None:
         super().__init__()
@@ -36,16 +45,19 @@ class Objective(nn.Module):
 class Instances(Objective):
     """Which of all the images is this a view of? (One image per class: Nakamura et al., 2023.)"""
 
+    weights = (0.25, 0.5, 1.0)  # of the levels
+
     def __init__(self, channels: tuple[int, ...], images: int) -> None:
         super().__init__(channels, images)
-        self.heads = nn.ModuleList(nn.Linear(c, images) for c in channels[1:])
+        self.heads = nn.ModuleList(nn.Linear(c, images) for c in channels)
 
     def forward(self, levels: list[Tensor], batch: Batch) -> Tensor:
+        truth = batch.index.repeat(len(levels[0]) // len(batch.index))
         losses = [
-            functional.cross_entropy(head(_pooled(level)), batch.index, label_smoothing=0.1)
-            for head, level in zip(self.heads, levels[1:], strict=True)
+            functional.cross_entropy(head(_pooled(level)), truth, label_smoothing=0.1)
+            for head, level in zip(self.heads, levels, strict=True)
         ]
-        return 0.5 * losses[0] + losses[1]
+        return _weighted(losses, self.weights)
 
 
 class Parameters(Objective):
@@ -64,56 +76,92 @@ class Parameters(Objective):
         return loss / len(levels)
 
 
-class Contrast(Objective):
-    """Where in the other view is this place, among the places of all images? (InfoNCE, dense.)"""
+class Places(Objective):
+    """Where in the other view is this place, among the places of all images? (InfoNCE, dense.)
+
+    Asked of the features themselves, without a head: their cosines are what a detector compares.
+    """
 
     views = 2
-    places = 8
-    temperature = 0.15
+    side = 6  # of the grid of places
+    temperature = 0.1
+    weights = (0.5, 1.0, 1.0)
+
+    def forward(self, levels: list[Tensor], batch: Batch) -> Tensor:
+        here, there, seen = _same_places(batch.places, self.side)
+        losses = []
+        for level in levels:
+            first, second = level.float().chunk(2)
+            alike = _at(first, here)[seen] @ _at(second, there)[seen].T / self.temperature
+            truth = torch.arange(len(alike), device=alike.device)
+            losses.append(functional.cross_entropy(alike, truth) / 2)
+            losses[-1] = losses[-1] + functional.cross_entropy(alike.T, truth) / 2
+        return _weighted(losses, self.weights)
+
+
+class Damage(Objective):
+    """Where was the view damaged? One direction of each level's features tells."""
+
+    damaged = True
+    odds = 8.0  # a damaged place counts as many whole ones
 
     def __init__(self, channels: tuple[int, ...], images: int) -> None:
         super().__init__(channels, images)
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(c, 256, 1), nn.ReLU(), nn.Conv2d(256, 128, 1))
-            for c in channels[1:]
-        )
+        self.heads = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in channels)
 
     def forward(self, levels: list[Tensor], batch: Batch) -> Tensor:
-        here, there, seen = _same_places(batch.places, self.places)
-        loss = levels[0].new_zeros(())
-        for head, level in zip(self.heads, levels[1:], strict=True):
-            first, second = head(level).float().chunk(2)
-            a = _at(first, here)[seen]
-            b = _at(second, there)[seen]
-            alike = a @ b.T / self.temperature
-            truth = torch.arange(len(a), device=a.device)
-            loss = loss + functional.cross_entropy(alike, truth)
-            loss = loss + functional.cross_entropy(alike.T, truth)
-        return loss / (2 * len(self.heads))
-
-
-class Both(Objective):
-    """Where is this place in the other view, and what was either rendered from?"""
-
-    views = 2
-
-    def __init__(self, channels: tuple[int, ...], images: int) -> None:
-        super().__init__(channels, images)
-        self.contrast = Contrast(channels, images)
-        self.parameters_of = Parameters(channels, images)
-
-    def forward(self, levels: list[Tensor], batch: Batch) -> Tensor:
-        of_both = replace(batch, parameters=batch.parameters.repeat(self.views, 1))
-        loss: Tensor = self.contrast(levels, batch) + self.parameters_of(levels, of_both)
+        loss = levels[0].new_zeros((), dtype=torch.float32)
+        for head, level in zip(self.heads, levels, strict=True):
+            share = functional.adaptive_avg_pool2d(batch.damage, (level.shape[2], level.shape[3]))
+            odds = torch.tensor(self.odds, device=level.device)
+            loss = loss + functional.binary_cross_entropy_with_logits(
+                head(level).float(), share, pos_weight=odds
+            )
         return loss
 
 
+class Together(Objective):
+    """Several objectives of one batch, weighted."""
+
+    parts: tuple[tuple[type[Objective], float], ...] = ()
+
+    def __init__(self, channels: tuple[int, ...], images: int) -> None:
+        super().__init__(channels, images)
+        self.objectives = nn.ModuleList(kind(channels, images) for kind, _ in self.parts)
+
+    def forward(self, levels: list[Tensor], batch: Batch) -> Tensor:
+        losses = [objective(levels, batch) for objective in self.objectives]
+        return _weighted(losses, [weight for _, weight in self.parts])
+
+
+class InstancesDamage(Together):
+    damaged = True
+    parts = ((Instances, 1.0), (Damage, 2.0))
+
+
+class InstancesPlaces(Together):
+    views = Places.views
+    parts = ((Instances, 1.0), (Places, 0.5))
+
+
+class InstancesPlacesDamage(Together):
+    views = Places.views
+    damaged = True
+    parts = ((Instances, 1.0), (Places, 0.5), (Damage, 2.0))
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
-    "instances": Instances,
     "parameters": Parameters,
-    "contrast": Contrast,
-    "both": Both,
+    "instances": Instances,
+    "instances-places": InstancesPlaces,
+    "instances-damage": InstancesDamage,
+    "instances-places-damage": InstancesPlacesDamage,
 }
+
+
+def _weighted(losses: list[Tensor], weights: Sequence[float]) -> Tensor:
+    products = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
+    return torch.stack(products).sum()
 
 
 def _pooled(level: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pretraining.objectives import OBJECTIVES, Batch, Objective
-from pretraining.views import cut, normalised, photographed, placements
+from pretraining.views import Views, make_views
+from pretraining.whitening import whiten
 from urd.networks import Encoder, build_encoder
-from urd.networks.builtin import BUILTIN
+from urd.networks.builtin import ARCHITECTURE, BUILTIN
 from urd.progress import Progress
 from urd.seeding import derived_seed, generator
+from urd.threads import ahead
 from urd.training.checkpoint import load_optimizer, optimizer_tensors, save_tensors
 from urd.training.loop import autocast_for
 
@@ -37,15 +40,19 @@ class Recipe:
         objective: one of `OBJECTIVES`.
         images: how many are rendered. steps: of `batch_size` images, at one or two views each.
         side: of a view, in pixels. lr: at its peak; it rises linearly and falls along a cosine.
+        whitened_by: how many of the images; shrinkage, offset: see `whiten`.
     """
 
-    objective: str = "both"
-    images: int = 8000
-    steps: int = 4500
-    batch_size: int = 48
-    side: int = 128
+    objective: str = "instances-places-damage"
+    images: int = 3000
+    steps: int = 5500
+    batch_size: int = 64
+    side: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.02
+    whitened_by: int = 240
+    shrinkage: float = 0.01
+    offset: float = 0.7
     seed: int = 0
 
 
@@ -56,39 +63,50 @@ def train(
     folder: Path,
     device: torch.device,
 ) -> Encoder:
-    """The trained encoder, in evaluation mode; `folder` keeps a checkpoint to go on from."""
+    """The trained and whitened encoder, in evaluation mode.
+
+    `folder` keeps a checkpoint to go on from.
+    """
     encoder, objective = _networks(recipe, len(images))
     both = nn.ModuleDict({"encoder": encoder, "objective": objective})
     both.to(device).to(memory_format=torch.channels_last).train()
     optimizer = _optimizer(both, recipe)
     first = _resume(folder, recipe, both, optimizer)
     truth = torch.from_numpy(parameters)
-    store = torch.from_numpy(images)
-    if device.type == "cuda":  # copied once; on the CPU it stays on the disk until it is read
-        store = store.to(device)
     autocast = autocast_for(device, "auto")
     progress = Progress("Pretraining", recipe.steps, first)
     kept = time.monotonic()
-    for step in range(first, recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
+
+    def views_of(step: int) -> tuple[Tensor, Views]:
         index = _batch_index(recipe, len(images), step)
-        pixels = store[index.to(store.device)].permute(0, 3, 1, 2)
-        views, places = _views(pixels, recipe, objective.views, step)
-        batch = Batch(index.to(device), truth[index].to(device), places.to(device))
-        with autocast():
-            loss = objective(encoder(views), batch)
-        if not torch.isfinite(loss):
-            raise SystemExit(f"the loss is {float(loss)} at step {step}; try a lower --lr")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        progress.update(step + 1, f"loss {float(loss.detach()):.3f}" if step % 10 == 0 else "")
-        if time.monotonic() - kept > _CHECKPOINT_SECONDS:
-            _keep(folder, recipe, both, optimizer, step + 1)
-            kept = time.monotonic()
+        random = np.random.default_rng(derived_seed(recipe.seed, "views", step))
+        drawn = images[index.numpy()]
+        return index, make_views(drawn, objective.views, recipe.side, random, objective.damaged)
+
+    with ThreadPoolExecutor(1) as pool:
+        steps = range(first, recipe.steps)
+        for step, (index, views) in zip(steps, ahead(pool, views_of, steps, 2), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, step)
+            batch = Batch(
+                index.to(device),
+                truth[index].to(device),
+                views.places.to(device),
+                views.damage.to(device),
+            )
+            with autocast():
+                loss = objective(encoder(views.pixels.to(device)), batch)
+            if not torch.isfinite(loss):
+                raise SystemExit(f"the loss is {float(loss)} at step {step}; try a lower --lr")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            progress.update(step + 1, f"loss {float(loss.detach()):.3f}" if step % 10 == 0 else "")
+            if time.monotonic() - kept > _CHECKPOINT_SECONDS:
+                _keep(folder, recipe, both, optimizer, step + 1)
+                kept = time.monotonic()
     progress.close()
-    return encoder.eval()
+    return _finished(encoder, images, recipe)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -102,17 +120,26 @@ def write_weights(path: Path, encoder: Encoder, recipe: Recipe) -> None:
     """Convolutions in half precision, the norms' few numbers in single; the recipe as header."""
     tensors = {
         name: value.half() if value.dim() == 4 else value
-        for name, value in encoder.body.state_dict().items()
+        for name, value in encoder.weights().items()
         if not name.endswith("num_batches_tracked")
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_tensors(path, tensors, {_HEADER: json.dumps(asdict(recipe))})
 
 
+def _finished(trained: Encoder, images: NDArray[np.uint8], recipe: Recipe) -> Encoder:
+    """The built-in encoder: what was trained, rounded as in the file, with whitened levels."""
+    encoder = build_encoder(BUILTIN)
+    rounded = {n: v.half().float() if v.dim() == 4 else v for n, v in trained.weights().items()}
+    encoder.load_weights(encoder.weights() | rounded)
+    whiten(encoder.to(next(trained.parameters()).device).eval(), images, recipe)
+    return encoder
+
+
 def _networks(recipe: Recipe, images: int) -> tuple[Encoder, Objective]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(recipe.seed, "pretraining"))
-        encoder = build_encoder(BUILTIN)
+        encoder = build_encoder(ARCHITECTURE)
         channels = tuple(stage.channels for stage in encoder.stages)
         return encoder, OBJECTIVES[recipe.objective](channels, images)
 
@@ -137,13 +164,6 @@ def _batch_index(recipe: Recipe, images: int, step: int) -> Tensor:
         for epoch in epochs.unique()
     }
     return torch.stack([orders[int(e)][p % images] for e, p in zip(epochs, places, strict=True)])
-
-
-def _views(pixels: Tensor, recipe: Recipe, count: int, step: int) -> tuple[Tensor, Tensor]:
-    random = generator(recipe.seed, "views", step)
-    places = placements(count * len(pixels), random)
-    views = cut(pixels.repeat(count, 1, 1, 1), places, recipe.side)
-    return normalised(photographed(views, random)), places
 
 
 def _keep(

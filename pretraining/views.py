@@ -1,75 +1,156 @@
-"""Views of the rendered images: cut out, turned, enlarged, and seen by another camera.
+"""Views of the rendered images: cut out, turned, damaged, and seen by another camera.
 
-Random numbers come from a CPU generator that is passed in: a step sees the same views on every
-device.
+All that is random comes from a generator that is passed in: a step sees the same views on every
+device. Views are made on the CPU, by NumPy and OpenCV, while the step before is computed.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from urd.networks.builtin import MEAN, STD
 
-_ZOOM = (0.3, 1.0)  # side of the cut-out, as a share of the image's
+Random = np.random.Generator
+Images = NDArray[np.uint8]
+
+_ZOOM = (0.25, 1.0)  # side of the cut-out, as a share of the image's
+_CONTRAST = (0.5, 1.6)
 _BLUR_SIGMA = 1.2
+_DAMAGED = 0.7  # of the views
+_AREA = (0.006, 0.126)  # of the damage, as a share of the view's
 
 
-def placements(count: int, random: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Views:
+    """Of B images some views each, view by view.
+
+    Attributes:
+        pixels: (V, 3, side, side), normalised, channels last; V is a multiple of B.
+        places: (V, 2, 3), affine maps from a view's coordinates in [-1, 1] to its image's.
+        damage: (V, 1, side, side), 1 where a view was damaged, 0 elsewhere.
+    """
+
+    pixels: Tensor
+    places: Tensor
+    damage: Tensor
+
+
+def make_views(images: Images, count: int, side: int, random: Random, damaged: bool) -> Views:
+    """`count` views of each of the images (B, H, H, 3)."""
+    places = placements(count * len(images), random)
+    seen = cut(np.concatenate([images] * count), places, side)
+    mask = np.zeros(seen.shape[:3], np.float32)
+    if damaged:
+        whole = seen.copy()
+        for index in np.flatnonzero(random.random(len(seen)) < _DAMAGED):
+            seen[index], mask[index] = damage(whole[index], whole[index - 1], random)
+    pixels = photographed(torch.from_numpy(seen).permute(0, 3, 1, 2).float() / 255, random)
+    return Views(normalised(pixels), torch.from_numpy(places), torch.from_numpy(mask)[:, None])
+
+
+def placements(count: int, random: Random) -> NDArray[np.float32]:
     """(count, 2, 3): affine maps from a view's coordinates in [-1, 1] to the image's."""
-    draw = torch.rand(count, 6, generator=random)
-    low, high = (math.log(z) for z in _ZOOM)
-    zoom = torch.exp(low + (high - low) * draw[:, 0])
-    stretch = torch.exp((draw[:, 1] - 0.5) * 0.5)
-    angle = (draw[:, 2] * 4).floor() * math.pi / 2 + (draw[:, 3] - 0.5) * 0.5
-    flip = torch.where(torch.rand(count, generator=random) < 0.5, -1.0, 1.0)
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    wide, high_ = zoom * stretch.sqrt() * flip, zoom / stretch.sqrt()
-    linear = torch.stack([wide * cos, -high_ * sin, wide * sin, high_ * cos], 1).view(-1, 2, 2)
-    room = (1 - zoom)[:, None]
-    shift = (draw[:, 4:6] * 2 - 1) * room
-    return torch.cat([linear, shift[:, :, None]], dim=2)
+    zoom = np.exp(random.uniform(math.log(_ZOOM[0]), math.log(_ZOOM[1]), count))
+    stretch = np.exp(random.uniform(-0.25, 0.25, count))
+    angle = random.integers(4, size=count) * np.pi / 2 + random.uniform(-0.25, 0.25, count)
+    flip = random.choice([-1.0, 1.0], count)
+    cos, sin = np.cos(angle), np.sin(angle)
+    wide, high = zoom * np.sqrt(stretch) * flip, zoom / np.sqrt(stretch)
+    linear = np.stack([wide * cos, -high * sin, wide * sin, high * cos], 1).reshape(-1, 2, 2)
+    shift = random.uniform(-1, 1, (count, 2)) * (1 - zoom)[:, None]
+    return np.concatenate([linear, shift[:, :, None]], axis=2).astype(np.float32)
 
 
-def cut(images: Tensor, places: Tensor, side: int) -> Tensor:
-    """Views (B, 3, side, side) in [0, 1] of images (B, 3, H, W) uint8; the outside is mirrored."""
-    grid = functional.affine_grid(
-        places.to(images.device), [len(images), 3, side, side], align_corners=False
-    )
-    return functional.grid_sample(
-        images.float() / 255, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+def cut(images: Images, places: NDArray[np.float32], side: int) -> Images:
+    """Views (V, side, side, 3) of as many images; the outside is mirrored.
+
+    Where a view is coarser than its image, the image is first halved until it is not, by means of
+    2x2 squares: sampling alone would alias.
+    """
+    views = np.empty((len(images), side, side, 3), np.uint8)
+    for view, image, place in zip(views, images, places, strict=True):
+        pixels = math.sqrt(abs(float(np.linalg.det(place[:, :2])))) * len(image) / side
+        for _ in range(round(math.log2(max(1.0, pixels)))):
+            image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        # Pixel p of the view has the coordinate (2 p + 1) / side - 1, and so has the image's.
+        half = len(image) / 2
+        matrix = np.empty((2, 3))
+        matrix[:, :2] = place[:, :2] * (2 * half / side)
+        matrix[:, 2] = (place[:, :2].sum(1) * (1 / side - 1) + place[:, 2] + 1) * half - 0.5
+        cv2.warpAffine(
+            image,
+            matrix,
+            (side, side),
+            dst=view,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+    return views
 
 
-def photographed(views: Tensor, random: torch.Generator) -> Tensor:
-    """Other light, another camera: gain and tint, contrast, saturation, gamma, blur, noise."""
+def damage(view: Images, other: Images, random: Random) -> tuple[Images, NDArray[np.float32]]:
+    """A view (side, side, 3) with something wrong somewhere, and where (side, side).
+
+    Within a blot there is another view, or the view itself brighter or darker, blurred, moved, or
+    turned: nothing that stands out by itself everywhere.
+    """
+    side = len(view)
+    blots = random.standard_normal((int(random.integers(3, 13)),) * 2).astype(np.float32)
+    field = cv2.resize(blots, (side, side), interpolation=cv2.INTER_CUBIC)
+    share = _AREA[0] + (_AREA[1] - _AREA[0]) * random.random() ** 2
+    count = max(1, int(share * side * side))
+    where = (field >= np.partition(field.ravel(), -count)[-count]).astype(np.float32)
+    whole = view.astype(np.float32)
+    kind = random.integers(5)
+    if kind == 0:
+        wrong = whole + random.uniform(0.3, 1) * (other.astype(np.float32) - whole)
+    elif kind == 1:
+        wrong = whole + random.choice([-1, 1]) * random.uniform(15, 90)
+    elif kind == 2:
+        wrong = cv2.blur(whole, (7, 7))
+    elif kind == 3:
+        wrong = np.roll(whole, random.integers(4, side - 4, 2), (0, 1))
+    else:
+        wrong = whole[::-1, ::-1]
+    share_of = cv2.GaussianBlur(where, (0, 0), random.uniform(0.3, 1.5))[..., None]
+    mixed = whole + share_of * (wrong - whole)
+    return np.clip(mixed, 0, 255).astype(np.uint8), where
+
+
+def photographed(views: Tensor, random: Random) -> Tensor:
+    """Other light, another camera: tint, contrast, saturation, gamma, blur, noise."""
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        values = low + (high - low) * torch.rand(len(views), channels, 1, 1, generator=random)
-        return values.to(views.device)
+        values = random.uniform(low, high, (len(views), channels, 1, 1))
+        return torch.from_numpy(values.astype(np.float32))
 
     grey = views.mean(dim=1, keepdim=True)
-    saturation = draw(0.4, 1.4) * (draw(0, 1) > 0.1)
-    seen = grey + saturation * (views - grey)
-    seen = seen * draw(0.9, 1.1, 3)
+    saturation = draw(0.3, 1.5) * (draw(0, 1) > 0.15)
+    seen = (grey + saturation * (views - grey)) * draw(0.88, 1.12, 3)
     middle = seen.mean(dim=(1, 2, 3), keepdim=True)
-    seen = (middle + draw(0.6, 1.3) * (seen - middle) + draw(-0.15, 0.15)).clamp(0, 1)
-    seen = seen ** draw(0.75, 1.3)
-    seen = torch.lerp(seen, _blurred(seen), (draw(-1, 1)).clamp(min=0))
-    noise = torch.randn(seen.shape, generator=random).to(seen.device)
-    return seen + draw(0, 0.02) * noise
+    contrast = torch.exp(draw(math.log(_CONTRAST[0]), math.log(_CONTRAST[1])))
+    level = (middle + draw(-0.25, 0.25)).clamp(0.12, 0.88)
+    seen = (level + contrast * (seen - middle)).clamp(0, 1) ** draw(0.75, 1.3)
+    seen = torch.lerp(seen, _blurred(seen), draw(-0.5, 0.5).clamp(min=0))
+    noise = random.standard_normal(seen.shape, dtype=np.float32)
+    return seen + draw(0, 0.008) * torch.from_numpy(noise)
 
 
 def normalised(views: Tensor) -> Tensor:
-    mean, std = (torch.tensor(value, device=views.device).view(3, 1, 1) for value in (MEAN, STD))
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
     return ((views - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _blurred(views: Tensor) -> Tensor:
-    offsets = torch.arange(-3, 4, device=views.device)
+    offsets = torch.arange(-3, 4)
     kernel = torch.exp(-0.5 * (offsets / _BLUR_SIGMA) ** 2)
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
     padded = functional.pad(views, (3, 3, 3, 3), mode="replicate")

@@ -19,7 +19,10 @@ from pretraining.objectives import OBJECTIVES, Batch, _same_places
 from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
 from pretraining.training import Recipe, train, write_weights
-from pretraining.views import cut, photographed, placements
+from pretraining.views import cut, damage, make_views, normalised, photographed, placements
+from pretraining.whitening import whiten
+from urd.networks.builtin import BUILTIN
+from urd.networks.weights import load_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = Recipe(images=8, steps=4, batch_size=4, side=32)
@@ -64,13 +67,12 @@ def test_parameters_lie_in_their_ranges(scenes):
 
 def test_same_places_of_two_views_show_the_same_spot():
     """On an image whose values are its coordinates, both views must read the same values."""
-    axis = (torch.arange(SIZE) + 0.5) / SIZE
-    across, down = axis.expand(SIZE, SIZE), axis[:, None].expand(SIZE, SIZE)
-    ramp = torch.stack([across, down, across])
-    image = (ramp * 255).to(torch.uint8)[None].expand(6, 3, SIZE, SIZE)
-    places = placements(12, torch.Generator().manual_seed(0))
-    views = cut(image.repeat(2, 1, 1, 1), places, 64)
-    here, there, seen = _same_places(places, 5)
+    axis = (np.arange(SIZE) + 0.5) / SIZE * 255
+    across, down = np.meshgrid(axis, axis)
+    ramp = np.stack([across, down, across], axis=2).astype(np.uint8)
+    places = placements(24, np.random.default_rng(0))
+    views = torch.from_numpy(cut(np.stack([ramp] * 24), places, 64)).permute(0, 3, 1, 2) / 255
+    here, there, seen = _same_places(torch.from_numpy(places), 5)
     first, second = (
         torch.nn.functional.grid_sample(view, where, padding_mode="border", align_corners=False)[
             :, :2
@@ -82,6 +84,28 @@ def test_same_places_of_two_views_show_the_same_spot():
     )
     assert 20 < int(seen.sum()) < len(seen)
     assert torch.allclose(first, second, atol=0.02)
+
+
+def test_a_view_coarser_than_its_image_is_averaged_first():
+    """Stripes of one pixel are grey from afar, and stay stripes from near."""
+    stripes = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+    stripes[:, :, ::2] = 255
+    whole = np.float32([[[1, 0, 0], [0, 1, 0]]])
+    afar, near = cut(stripes, whole, 64), cut(stripes, 0.25 * whole, 64)
+    assert (np.abs(afar[0, 4:-4, 4:-4].astype(int) - 127) <= 1).all()
+    assert near.std() > 60
+
+
+def test_damage_lies_where_it_is_said_to():
+    random = np.random.default_rng(0)
+    view, other = random.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    for _ in range(20):
+        wrong, where = damage(view, other, random)
+        far = cv2.dilate(where, np.ones((15, 15))) == 0
+        assert np.array_equal(wrong[far], view[far])
+        assert 0.005 < where.mean() < 0.13
+        changed = np.abs(wrong.astype(int) - view).mean(axis=2)
+        assert changed[where > 0].mean() > 5
 
 
 @pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.__name__.strip("_"))
@@ -97,11 +121,22 @@ def test_drawn_defects_change_the_image_where_they_are_marked(kind, scenes, monk
         assert not difference[far].any()
 
 
-def test_views_are_drawn_from_the_generator_that_is_passed():
-    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-    a, b = (photographed(images, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(a, b)
-    assert not torch.equal(a, photographed(images, torch.Generator().manual_seed(6)))
+def test_views_depend_on_the_generator_that_is_passed(arrays):
+    a, b, c = (
+        make_views(arrays[0], 2, 32, np.random.default_rng(seed), True) for seed in (5, 5, 6)
+    )
+    assert a.pixels.shape == (16, 3, 32, 32) and a.damage.shape == (16, 1, 32, 32)
+    assert torch.equal(a.pixels, b.pixels) and torch.equal(a.damage, b.damage)
+    assert not torch.equal(a.pixels, c.pixels)
+    whole = make_views(arrays[0], 2, 32, np.random.default_rng(5), False)
+    assert not whole.damage.any()
+
+
+def test_a_photograph_keeps_its_view_in_range():
+    views = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    seen = photographed(views, np.random.default_rng(0))
+    assert torch.isfinite(seen).all() and -0.1 < float(seen.min()) < float(seen.max()) < 1.1
+    assert not torch.allclose(seen, views, atol=0.05)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -114,7 +149,9 @@ def test_every_objective_teaches_every_level_it_asks(name):
     ]
     random = torch.Generator().manual_seed(0)
     truth = torch.stack([torch.randint(n, (6,), generator=random) for n in PARAMETERS.values()], 1)
-    loss = objective(levels, Batch(torch.arange(6), truth, placements(count, random)))
+    places = torch.from_numpy(placements(count, np.random.default_rng(0)))
+    marked = (torch.rand(count, 1, 64, 64, generator=random) < 0.1).float()
+    loss = objective(levels, Batch(torch.arange(6), truth, places, marked))
     loss.backward()
     assert torch.isfinite(loss)
     assert levels[1].grad.abs().sum() > 0 and levels[2].grad.abs().sum() > 0
@@ -143,7 +180,40 @@ def test_a_stopped_training_goes_on_to_the_same_weights(name, arrays, tmp_path, 
         assert torch.equal(value, resumed.state_dict()[name_]), name_
 
 
-def test_the_weight_file_is_small_and_has_no_heads(arrays, tmp_path):
+def test_whitened_levels_are_uncorrelated_within_an_image(arrays):
+    """On the images it was measured on, and before the last ReLU; a plain one's levels are not."""
+    encoder = load_encoder(BUILTIN, "none", torch.Generator().manual_seed(0)).eval()
+    before = [_correlation(level) for level in _unrectified(encoder, arrays[0])]
+    whiten(encoder, arrays[0], replace(TINY, shrinkage=1e-6))
+    levels = _unrectified(encoder, arrays[0])
+    for level, correlated in zip(levels, before, strict=True):
+        assert _correlation(level) < 0.5 * correlated
+        values = level.transpose(0, 1).flatten(1)
+        assert torch.allclose(values.mean(1), torch.full((len(values),), TINY.offset), atol=0.02)
+        assert torch.allclose(values.std(1), torch.ones(len(values)), atol=0.05)
+
+
+def _unrectified(encoder, images):
+    """The levels without the ReLU after their whitening."""
+    pixels = normalised(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+    found = []
+    hooks = [h.register_forward_hook(lambda m, i, o: found.append(o)) for h in encoder.heads]
+    with torch.inference_mode():
+        encoder(pixels)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _correlation(level):
+    """Mean size of the correlation of two channels, over the places of all images."""
+    centred = level - level.mean((2, 3), keepdim=True)
+    centred = centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt()
+    matrix = torch.corrcoef(centred.transpose(0, 1).flatten(1)).nan_to_num()
+    return float((matrix - torch.diag(matrix.diagonal())).abs().mean())
+
+
+def test_the_weight_file_is_small_and_holds_nothing_else(arrays, tmp_path):
     encoder = train(replace(TINY, steps=1), *arrays, tmp_path, torch.device("cpu"))
     write_weights(tmp_path / "w.safetensors", encoder, TINY)
     assert (tmp_path / "w.safetensors").stat().st_size <= 6 * 2**20

@@ -13,6 +13,7 @@ import timm
 import torch
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
+from torch.nn import functional
 
 from urd.errors import UsageError, first_line
 from urd.networks.builtin import BUILTIN, architecture
@@ -48,6 +49,63 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         return cast(list[Tensor], self.body(images))
 
+    def weights(self) -> dict[str, Tensor]:
+        """What a weight file holds, by the names that it has there."""
+        return self.body.state_dict()
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        self.body.load_state_dict(weights)
+
+
+class WhitenedEncoder(Encoder):
+    """A residual network whose levels are W_k f_k + b_k, rectified; W_k is a 1x1 convolution.
+
+    f_k is the output of stage k before its last ReLU, which hides half of what the stage found.
+    Before W_k is set (`pretraining/whitening.py`) it is the identity: the levels are the stages'.
+    """
+
+    def __init__(self, tag: str, body: nn.Module, stages: tuple[Stage, Stage, Stage]) -> None:
+        super().__init__(tag, body, stages)
+        self.heads = nn.ModuleList(_identity(stage.channels) for stage in stages)
+        for stage in self._residual_stages():
+            stage[-1].act2 = nn.Identity()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features = self.features(images)
+        return [functional.relu(w(f)) for w, f in zip(self.heads, features, strict=True)]
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """f_1, f_2, f_3."""
+        body = cast(Any, self.body)
+        found = []
+        x = body.maxpool(body.act1(body.bn1(body.conv1(images))))
+        for stage in self._residual_stages():
+            found.append(stage(x))
+            x = functional.relu(found[-1])
+        return found
+
+    def weights(self) -> dict[str, Tensor]:
+        return super().weights() | {
+            f"heads.{name}": value for name, value in self.heads.state_dict().items()
+        }
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        of_heads = {n: t for n, t in weights.items() if n.startswith("heads.")}
+        super().load_weights({n: t for n, t in weights.items() if n not in of_heads})
+        self.heads.load_state_dict({n.removeprefix("heads."): t for n, t in of_heads.items()})
+
+    def _residual_stages(self) -> tuple[Any, Any, Any]:
+        body = cast(Any, self.body)
+        return body.layer1, body.layer2, body.layer3
+
+
+def _identity(channels: int) -> nn.Conv2d:
+    """A 1x1 convolution that gives what it takes."""
+    conv = nn.Conv2d(channels, channels, 1)
+    nn.init.dirac_(conv.weight)
+    nn.init.zeros_(cast(Tensor, conv.bias))
+    return conv
+
 
 def build_encoder(tag: str) -> Encoder:
     """The encoder of a timm tag, or the built-in one, untrained; `weights` has the trained ones.
@@ -59,7 +117,8 @@ def build_encoder(tag: str) -> Encoder:
     indices = pyramid_indices(name)
     body: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
     channels = tuple(body.feature_info.channels())
-    return Encoder(tag, body, _stages(body, channels))
+    kind = WhitenedEncoder if tag == BUILTIN else Encoder
+    return kind(tag, body, _stages(body, channels))
 
 
 def pyramid_indices(tag: str) -> tuple[int, ...]:

@@ -189,7 +189,7 @@ def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> N
 
     Stage 4 and the classifier are not part of the encoder: their tensors may be there or not.
     """
-    wanted = encoder.body.state_dict()
+    wanted = encoder.weights()
     # timm flattens the first level of some families: stem.0 of the whole model is stem_0 here.
     flat = {name: name.replace(".", "_", 1) for name in state}
     state = {flat[n] if n not in wanted and flat[n] in wanted else n: t for n, t in state.items()}
@@ -213,7 +213,7 @@ def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> N
     not_finite = [n for n in wanted if n in state and not torch.isfinite(state[n].float()).all()]
     if not_finite:
         raise UsageError(f"{source} hold NaN or Inf in {_some(not_finite)}")
-    encoder.body.load_state_dict({n: state.get(n, value) for n, value in wanted.items()})
+    encoder.load_weights({n: state.get(n, value) for n, value in wanted.items()})
 
 
 def _some(names: list[str], limit: int = 4) -> str:
