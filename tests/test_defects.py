@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from urd.defects import find_defects
+from urd import defects
+
+find_defects = partial(defects.find_defects, spread=0)  # regions as they are, if not said otherwise
 
 
 def test_a_square_in_a_wide_image_has_its_place_in_that_image():
@@ -80,3 +84,33 @@ def test_a_long_scratch_that_fades_stays_one_defect():
     (scratch,) = find_defects(anomaly_map, (64, 200), grow=0.05, seed=0.5)
     assert scratch.box[0] < 26 and scratch.box[2] > 160
     assert scratch.box[3] - scratch.box[1] < 12
+
+
+@pytest.mark.parametrize(("width", "height"), [(11, 27), (30, 30), (60, 14), (70, 80)])
+def test_what_the_map_spreads_around_a_defect_is_taken_off(width, height):
+    """Seen 7 pixels too wide on each side, and blurred, as strong defects are."""
+    seen = np.zeros((160, 160), np.float32)
+    seen[40 - 7 : 40 + height + 7, 50 - 7 : 50 + width + 7] = 1
+    anomaly_map = ndimage.gaussian_filter(seen, 4)
+    (defect,) = defects.find_defects(anomaly_map, (160, 160), grow=0.05, seed=0.5)
+    assert defect.box == pytest.approx((50, 40, 50 + width, 40 + height), abs=4)
+    (wide,) = find_defects(anomaly_map, (160, 160), grow=0.05, seed=0.5)
+    assert wide.area > defect.area
+
+
+def test_a_scratch_stays_whole_and_the_edge_of_the_image_is_no_edge_of_a_defect():
+    seen = np.zeros((64, 200), np.float32)
+    seen[29:35, 0:150] = 1  # begins at the left edge
+    anomaly_map = ndimage.gaussian_filter(seen, 3, mode="nearest")
+    (scratch,) = defects.find_defects(anomaly_map, (64, 200), grow=0.05, seed=0.3)
+    left, top, right, bottom = scratch.box
+    assert left == 0 and 140 < right <= 150
+    assert 29 <= top < bottom <= 35
+
+
+def test_the_highest_place_of_a_region_is_never_taken_off():
+    anomaly_map = np.full((40, 80), 0.3, np.float32)
+    anomaly_map[:, :2] = 0
+    anomaly_map[20, 2] = 0.5  # above `seed`, but at the rim of the region
+    (defect,) = defects.find_defects(anomaly_map, (40, 80), grow=0.1, seed=0.4)
+    assert defect.peak == 0.5
