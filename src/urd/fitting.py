@@ -66,8 +66,8 @@ def fit(
         UsageError: the request can not be carried out; nothing was written.
         UrdError: the work failed; checkpoints and older files are intact.
     """
-    config = with_one_backbone(config)
     samples = read_layout(data).train
+    config = with_one_backbone(config)
     if out is not None:
         _check_out(out, config, resume, overwrite)
         if resume and (out / MODEL_NAME).exists() and not (out / "checkpoint").exists():
