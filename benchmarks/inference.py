@@ -1,6 +1,6 @@
 """Latency and throughput of every way to compute a detector's scores, on one core and on two.
 
-    python benchmarks/inference.py [--backbones resnet18.tv_in1k builtin] [--cores 1 2]
+    python benchmarks/inference.py [--backbones resnet18.tv_in1k builtin] [--student slim]
 
 `plain` is the model as it was trained, in float32, in the default memory layout, without folding:
 the reference of all ratios. The others are what `Detector.load` gives: torch in float32 and, where
@@ -22,7 +22,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Size = Literal["full", "slim"]  # of the student
 
 SIDE = 256
 BATCHES = (1, 8)
@@ -38,13 +40,14 @@ def main() -> None:
         default=["builtin", "resnet18.tv_in1k", "wide_resnet50_2.tv_in1k"],
     )
     parser.add_argument("--variant", default="urd")
+    parser.add_argument("--student", choices=("full", "slim"), default="full")
     parser.add_argument("--cores", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/inference.json"))
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.worker])
-        for row in measured(options.backbones, options.variant):
+        for row in measured(options.backbones, options.variant, options.student):
             print(json.dumps({"cores": options.worker, **row}), flush=True)
         return
     from urd.files import write_json
@@ -53,16 +56,17 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for cores in options.cores:
         command = [sys.executable, __file__, "--worker", str(cores), "--variant", options.variant]
-        command += ["--backbones", *options.backbones]
+        command += ["--student", options.student, "--backbones", *options.backbones]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdout is not None
             for line in worker.stdout:
                 rows.append(json.loads(line))
                 print(_line(rows[-1]), flush=True)
-    write_json(options.json, {"variant": options.variant, "rows": rows, "machine": machine()})
+    what = {"variant": options.variant, "student": options.student}
+    write_json(options.json, {**what, "rows": rows, "machine": machine()})
 
 
-def measured(backbones: list[str], variant: str) -> Iterator[dict[str, Any]]:
+def measured(backbones: list[str], variant: str, student: Size) -> Iterator[dict[str, Any]]:
     """A row per backbone, way and batch size."""
     import torch
 
@@ -70,7 +74,7 @@ def measured(backbones: list[str], variant: str) -> Iterator[dict[str, Any]]:
     peaks = {name: _peak(getattr(torch, name)) for name in ("float32", "bfloat16")}
     for tag in backbones:
         plain: dict[int, float] = {}
-        for way, precision, size_mb, call, gflop in _ways(tag, variant):
+        for way, precision, size_mb, call, gflop in _ways(tag, variant, student):
             for batch in BATCHES:
                 seconds = _median_seconds(lambda call=call, batch=batch: call(batch))
                 plain.setdefault(batch, seconds)
@@ -89,7 +93,7 @@ def measured(backbones: list[str], variant: str) -> Iterator[dict[str, Any]]:
 
 
 def _ways(
-    tag: str, variant: str
+    tag: str, variant: str, student: Size
 ) -> Iterator[tuple[str, str | None, float | None, Callable[[int], object], float]]:
     """Name, precision of the peak to compare with, size of the file, the call, GFLOP per image."""
     import numpy as np
@@ -111,9 +115,10 @@ def _ways(
     from urd.seeding import generator
 
     cpu = torch.device("cpu")
-    config = FitConfig(backbone=tag, variant=variant, image_size=(SIDE, SIDE))
+    config = FitConfig(backbone=tag, variant=variant, student=student, image_size=(SIDE, SIDE))
     encoder = load_encoder(tag, "none", generator(0, "encoder"))
-    model = TeacherStudent.build(encoder, VARIANTS[variant], generator(0, "student")).eval()
+    random = generator(0, "student")
+    model = TeacherStudent.build(encoder, VARIANTS[variant], random, student).eval()
     mean, std = normalisation(tag)
     header = ModelHeader(config, mean, std, (0.0, 1.0))
     pixels = np.random.default_rng(0).integers(0, 256, (max(BATCHES), SIDE, SIDE, 3), np.uint8)

@@ -95,9 +95,10 @@ def _training_step(found: dict[str, Any]) -> Iterator[Figure]:
 
 
 def _inference(found: dict[str, Any]) -> Iterator[Figure]:
+    student = ", slim student" if found["student"] == "slim" else ""
     for row in found["rows"]:
         yield Figure(
-            f"inference, {row['backbone']}, {row['way']}, batch {row['batch']}, "
+            f"inference, {row['backbone']}{student}, {row['way']}, batch {row['batch']}, "
             f"{row['cores']} core" + "s" * (row["cores"] > 1),
             f"{row['ms_per_image']:.1f} ms/image",
             row["faster_than_plain"],
