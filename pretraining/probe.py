@@ -1,6 +1,6 @@
 """Frozen features under nearest neighbours: what an encoder is worth before any training.
 
-    python -m pretraining.probe DATA... [--backbone TAG] [--weights FILE] [--drawn]
+    python -m pretraining.probe DATA... [--backbone TAG] [--weights FILE] [--drawn [--write DIR]]
 
 Of each good training image 60 random places are remembered: the three levels, averaged over 3x3 and
 brought to level 2's size, each as a vector of unit length. A place's anomaly is the sum over levels
@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,20 +54,55 @@ def probe(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
     return _compared(encoder, memory, test, [s.defect for s in data.test], masks, seed)
 
 
-def probe_drawn(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class DrawnSet:
+    """Good training images of a data set, and what was drawn on some of those that are held out.
+
+    Attributes:
+        memory, good: (N, H, W, 3) uint8. drawn: images and their masks (H, W).
+    """
+
+    memory: NDArray[np.uint8]
+    good: NDArray[np.uint8]
+    drawn: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
+
+    @classmethod
+    def on(cls, data: DataSet, seed: int) -> DrawnSet:
+        random = np.random.default_rng(seed)
+        order = random.permutation(len(data.train))[: sum(DRAWN)]
+        images = _read([data.train[index].path for index in order])
+        memory, good, rest = np.split(images, np.cumsum(DRAWN)[:2])
+        return cls(
+            memory,
+            good,
+            [draw_defect(image, rest[n - 1], random) for n, image in enumerate(rest)],
+        )
+
+    def write(self, folder: Path) -> None:
+        """As a data set in MVTec's layout: detectors can be trained and evaluated on it too."""
+        images = [image for image, _ in self.drawn]
+        masks = [mask.astype(np.uint8) * 255 for _, mask in self.drawn]
+        parts = {
+            "train/good/{}.png": list(self.memory),
+            "test/good/{}.png": list(self.good),
+            "test/drawn/{}.png": images,
+            "ground_truth/drawn/{}_mask.png": masks,
+        }
+        for name, pictures in parts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            for index, picture in enumerate(pictures):
+                Image.fromarray(picture).save(folder / name.format(f"{index:03}"))
+
+
+def probe_drawn(encoder: Encoder, drawn: DrawnSet, seed: int = 0) -> dict[str, Any]:
     """The same on good training images that are held out, some with a defect drawn on them.
 
     No test image and no label takes part: objectives and recipes may be chosen by it.
     """
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(data.train))[: sum(DRAWN)]
-    images = _read([data.train[index].path for index in order])
-    memory, good, rest = np.split(images, np.cumsum(DRAWN)[:2])
-    drawn = [draw_defect(image, rest[n - 1], random) for n, image in enumerate(rest)]
-    masks = [np.zeros(SIZE, bool)] * len(good) + [mask for _, mask in drawn]
-    test = np.concatenate([good, np.stack([image for image, _ in drawn])])
-    defects = ["good"] * len(good) + ["drawn"] * len(drawn)
-    return _compared(encoder, memory, test, defects, masks, seed)
+    masks = [np.zeros(SIZE, bool)] * len(drawn.good) + [mask for _, mask in drawn.drawn]
+    test = np.concatenate([drawn.good, np.stack([image for image, _ in drawn.drawn])])
+    defects = ["good"] * len(drawn.good) + ["drawn"] * len(drawn.drawn)
+    return _compared(encoder, drawn.memory, test, defects, masks, seed)
 
 
 def _compared(
@@ -137,6 +174,11 @@ def main() -> None:
     parser.add_argument(
         "--drawn", action="store_true", help="on defects drawn on good training images"
     )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        help="with --drawn: keep the data sets there, for urd fit and evaluate",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -146,8 +188,13 @@ def main() -> None:
     ).eval()
     results = {}
     for data in options.data:
-        judge = probe_drawn if options.drawn else probe
-        measured = judge(encoder, read_layout(data), options.seed)
+        if options.drawn:
+            drawn = DrawnSet.on(read_layout(data), options.seed)
+            if options.write:
+                drawn.write(options.write / Path(data).name)
+            measured = probe_drawn(encoder, drawn, options.seed)
+        else:
+            measured = probe(encoder, read_layout(data), options.seed)
         results[data] = {name: measured[name] for name in METRICS}
         print(data, *(f"{name} {measured[name]:.4f}" for name in METRICS), flush=True)
     if options.json:

@@ -16,11 +16,13 @@ import urd
 from pretraining import training
 from pretraining.drawn_defects import _KINDS, draw_defect
 from pretraining.objectives import OBJECTIVES, Batch, _same_places
+from pretraining.probe import DrawnSet
 from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
 from pretraining.training import Recipe, train, write_weights
 from pretraining.views import cut, damage, make_views, normalised, photographed, placements
 from pretraining.whitening import whiten
+from urd.data import read_layout, read_masks, read_rgb
 from urd.networks.builtin import BUILTIN
 from urd.networks.weights import load_encoder
 
@@ -121,6 +123,16 @@ def test_drawn_defects_change_the_image_where_they_are_marked(kind, scenes, monk
         assert not difference[far].any()
 
 
+def test_a_drawn_set_can_be_trained_on(arrays, tmp_path):
+    image, mask = draw_defect(arrays[0][0], arrays[0][1], np.random.default_rng(0))
+    DrawnSet(arrays[0][:3], arrays[0][3:5], [(image, mask)]).write(tmp_path)
+    data = read_layout(tmp_path)
+    assert len(data.train) == 3
+    assert [sample.defect for sample in data.test] == ["drawn", "good", "good"]
+    assert np.array_equal(read_masks(data.test[0].masks), mask)
+    assert np.array_equal(read_rgb(data.test[0].path), image)
+
+
 def test_views_depend_on_the_generator_that_is_passed(arrays):
     a, b, c = (
         make_views(arrays[0], 2, 32, np.random.default_rng(seed), True) for seed in (5, 5, 6)
@@ -194,7 +206,7 @@ def test_whitened_levels_are_uncorrelated_within_an_image(arrays):
 
 
 def _unrectified(encoder, images):
-    """The levels without the ReLU after their whitening."""
+    """The levels without the ReLU after their whitening, at the places that it was measured at."""
     pixels = normalised(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
     found = []
     hooks = [h.register_forward_hook(lambda m, i, o: found.append(o)) for h in encoder.heads]
@@ -202,7 +214,7 @@ def _unrectified(encoder, images):
         encoder(pixels)
     for hook in hooks:
         hook.remove()
-    return found
+    return [f[:, :, ::step, ::step] for f, step in zip(found, (4, 2, 1), strict=True)]
 
 
 def _correlation(level):
@@ -218,7 +230,7 @@ def test_the_weight_file_is_small_and_holds_nothing_else(arrays, tmp_path):
     write_weights(tmp_path / "w.safetensors", encoder, TINY)
     assert (tmp_path / "w.safetensors").stat().st_size <= 6 * 2**20
     assert sum(p.numel() for p in encoder.parameters()) <= 3_000_000
-    assert set(load_file(tmp_path / "w.safetensors")) <= set(encoder.body.state_dict())
+    assert set(load_file(tmp_path / "w.safetensors")) <= set(encoder.weights())
 
 
 def test_demo_and_pretraining_do_not_know_each_other():
