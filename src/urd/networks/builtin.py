@@ -15,7 +15,7 @@ from torch import Tensor
 from urd.errors import UrdError, first_line
 
 BUILTIN = "builtin"
-ARCHITECTURE = "resnet18"  # its stem and first three stages: 2.8 M parameters
+ARCHITECTURE = "resnet18"  # its stem and first three stages, and a 1x1 convolution for each level
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 FILE = Path(__file__).with_name("builtin.safetensors")
 SHA256 = "3cd8f9a210fc4d3864c1ace53fe227f203c5a8d697dc854167e8a6bf4b9e0ada"
