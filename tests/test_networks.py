@@ -15,9 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from urd import config
 from urd.errors import UsageError
 from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
+from urd.networks.builtin import ARCHITECTURE, BUILTIN
 from urd.networks.folding import EvenMaxPool, InferenceNetworks
 from urd.networks.injection import Injection, guide
 from urd.networks.student import initialise
+from urd.networks.weights import load_encoder
 
 WIDE = "wide_resnet50_2.tv_in1k"
 PUBLISHED = {"rd": (108.7, 60.9), "urd-skip": (144.7, 90.4), "urd": (156.5, 100.1)}
@@ -210,3 +212,18 @@ def test_max_pool_of_slices_is_max_pool():
     kept = x.clone()
     assert torch.equal(EvenMaxPool()(x), functional.max_pool2d(x, 3, 2, 1))
     assert torch.equal(x, kept)
+
+
+def test_the_built_in_encoder_is_the_plain_one_until_it_is_whitened():
+    encoder = load_encoder(BUILTIN, "none", torch.Generator().manual_seed(0)).eval()
+    plain = build_encoder(ARCHITECTURE).eval()
+    plain.load_weights(encoder.body.state_dict())
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        levels = zip(encoder(images), plain(images), strict=True)
+        assert all(torch.equal(a, b) for a, b in levels)
+        again = build_encoder(BUILTIN).eval()
+        encoder.heads[1].bias.fill_(0.5)
+        again.load_weights(encoder.weights())
+        assert torch.equal(again(images)[1], encoder(images)[1])
+        assert not torch.equal(again(images)[1], plain(images)[1])

@@ -145,7 +145,7 @@ def shipped(monkeypatch, tmp_path):
     """A built-in backbone with drawn weights, in the place of the released one."""
     encoder = build_encoder(BUILTIN)
     file = tmp_path / "builtin.safetensors"
-    halves = {n: t.half() if t.dim() == 4 else t for n, t in encoder.body.state_dict().items()}
+    halves = {n: t.half() if t.dim() == 4 else t for n, t in encoder.weights().items()}
     save_file(halves, file)
     monkeypatch.setattr(builtin, "FILE", file)
     monkeypatch.setattr(builtin, "SHA256", hashlib.sha256(file.read_bytes()).hexdigest())
