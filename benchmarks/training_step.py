@@ -4,8 +4,9 @@
 
 The plain one is float32, in the default memory layout, with one forward pass at a time, PyTorch's
 default Adam, and the losses written out. Both include drawing the synthetic anomalies. Ours is past
-its first epoch: the expert's features of the good images are kept. The two are timed in turns, so that a machine whose speed drifts treats them alike; the ratio is the median over
-the pairs. Weights are drawn: the time does not depend on their values.
+its first epoch: the expert's features of the good images are kept. The two are timed in turns, so
+that a machine whose speed drifts treats them alike; the ratio is the median over the pairs. Weights
+are drawn: the time does not depend on their values.
 
 The limit is the rate of a large matrix product in the precision of the step, measured in the same
 run; the step's share of it counts the operations of its convolutions. A profile of three steps says
