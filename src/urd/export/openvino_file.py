@@ -29,7 +29,6 @@ def quantise(model: Any, images: Sequence[Pixels]) -> Any:
         return nncf.quantize(
             model,
             nncf.Dataset([image[None] for image in images]),
-            preset=nncf.QuantizationPreset.MIXED,  # ranges of activations need not be symmetric
             subset_size=len(images),
             ignored_scope=nncf.IgnoredScope(types=kept, validate=False),
         )
