@@ -50,6 +50,8 @@ def main() -> None:
                 left, top, right, bottom = found[0].box
                 wide, high = x + options.side, y + options.side
                 errors.append((x - left, y - top, right - wide, bottom - high))
+    if not errors:
+        raise SystemExit(f"{options.run} finds none of {missed} squares; is it calibrated?")
     net_height, net_width = detector.config.image_size
     result = {
         "image": [width, height],

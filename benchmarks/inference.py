@@ -22,9 +22,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-Size = Literal["full", "slim"]  # of the student
+if TYPE_CHECKING:
+    from urd.networks.student import Size
 
 SIDE = 256
 BATCHES = (1, 8)

@@ -2,14 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import fromarray
+
+from urd.data import DataSet, decode_or_refuse
+from urd.data.decoding import WHITE_LEVEL
 
 Random = np.random.Generator
 Image = NDArray[np.uint8]
+DRAWN = (100, 60, 100)  # good images to remember, to judge as they are, and to draw defects on
 _ATTEMPTS = 100
 _LEAST_CHANGE = 6.0  # mean of the grey levels by which the marked pixels differ
+
+
+@dataclass(frozen=True)
+class DrawnSet:
+    """Good training images of a data set, and what was drawn on some of those that are held out.
+
+    Attributes:
+        memory, good: (N, H, W, 3). drawn: images and their masks (H, W).
+    """
+
+    memory: Image
+    good: Image
+    drawn: list[tuple[Image, NDArray[np.bool_]]]
+
+    @classmethod
+    def on(cls, data: DataSet, size: tuple[int, int], seed: int) -> DrawnSet:
+        random = np.random.default_rng(seed)
+        order = random.permutation(len(data.train))[: sum(DRAWN)]
+        images, _, _ = decode_or_refuse(
+            [data.train[index].path for index in order],
+            size,
+            WHITE_LEVEL,
+            at_least=len(order),
+            what="good images",
+            label="Reading",
+        )
+        memory, good, rest = np.split(images, np.cumsum(DRAWN)[:2])
+        drawn = [draw_defect(image, rest[n - 1], random) for n, image in enumerate(rest)]
+        return cls(memory, good, drawn)
+
+    def write(self, folder: Path) -> None:
+        """As a data set in MVTec's layout: detectors can be trained and evaluated on it too."""
+        parts = {
+            "train/good/{}.png": list(self.memory),
+            "test/good/{}.png": list(self.good),
+            "test/drawn/{}.png": [image for image, _ in self.drawn],
+            "ground_truth/drawn/{}_mask.png": [m.astype(np.uint8) * 255 for _, m in self.drawn],
+        }
+        for name, pictures in parts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            for index, picture in enumerate(pictures):
+                fromarray(picture).save(folder / name.format(f"{index:03}"))
 
 
 def draw_defect(image: Image, other: Image, random: Random) -> tuple[Image, NDArray[np.bool_]]:

@@ -94,8 +94,9 @@ class Places(Objective):
             first, second = level.float().chunk(2)
             alike = _at(first, here)[seen] @ _at(second, there)[seen].T / self.temperature
             truth = torch.arange(len(alike), device=alike.device)
-            losses.append(functional.cross_entropy(alike, truth) / 2)
-            losses[-1] = losses[-1] + functional.cross_entropy(alike.T, truth) / 2
+            there_from_here = functional.cross_entropy(alike, truth)
+            here_from_there = functional.cross_entropy(alike.T, truth)
+            losses.append(there_from_here / 2 + here_from_there / 2)
         return _weighted(losses, self.weights)
 
 

@@ -13,19 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 import urd.progress
-from pretraining.drawn_defects import draw_defect
+from pretraining.drawn_defects import DrawnSet
 from urd.data import DataSet, decode_all, read_layout, read_masks, resize_mask
 from urd.material import normalisation
 from urd.metrics import evaluate_maps
@@ -36,7 +34,6 @@ from urd.seeding import generator
 
 SIZE = (256, 256)
 PLACES = 60
-DRAWN = (100, 60, 100)  # good images to remember, to judge as they are, and to draw defects on
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _BATCH = 16
 _LEVELS = 3
@@ -52,46 +49,6 @@ def probe(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
     memory = _read([sample.path for sample in data.train])
     test = _read([sample.path for sample in data.test])
     return _compared(encoder, memory, test, [s.defect for s in data.test], masks, seed)
-
-
-@dataclass(frozen=True)
-class DrawnSet:
-    """Good training images of a data set, and what was drawn on some of those that are held out.
-
-    Attributes:
-        memory, good: (N, H, W, 3) uint8. drawn: images and their masks (H, W).
-    """
-
-    memory: NDArray[np.uint8]
-    good: NDArray[np.uint8]
-    drawn: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
-
-    @classmethod
-    def on(cls, data: DataSet, seed: int) -> DrawnSet:
-        random = np.random.default_rng(seed)
-        order = random.permutation(len(data.train))[: sum(DRAWN)]
-        images = _read([data.train[index].path for index in order])
-        memory, good, rest = np.split(images, np.cumsum(DRAWN)[:2])
-        return cls(
-            memory,
-            good,
-            [draw_defect(image, rest[n - 1], random) for n, image in enumerate(rest)],
-        )
-
-    def write(self, folder: Path) -> None:
-        """As a data set in MVTec's layout: detectors can be trained and evaluated on it too."""
-        images = [image for image, _ in self.drawn]
-        masks = [mask.astype(np.uint8) * 255 for _, mask in self.drawn]
-        parts = {
-            "train/good/{}.png": list(self.memory),
-            "test/good/{}.png": list(self.good),
-            "test/drawn/{}.png": images,
-            "ground_truth/drawn/{}_mask.png": masks,
-        }
-        for name, pictures in parts.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            for index, picture in enumerate(pictures):
-                Image.fromarray(picture).save(folder / name.format(f"{index:03}"))
 
 
 def probe_drawn(encoder: Encoder, drawn: DrawnSet, seed: int = 0) -> dict[str, Any]:
@@ -189,7 +146,7 @@ def main() -> None:
     results = {}
     for data in options.data:
         if options.drawn:
-            drawn = DrawnSet.on(read_layout(data), options.seed)
+            drawn = DrawnSet.on(read_layout(data), SIZE, options.seed)
             if options.write:
                 drawn.write(options.write / Path(data).name)
             measured = probe_drawn(encoder, drawn, options.seed)

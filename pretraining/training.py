@@ -21,6 +21,7 @@ from pretraining.views import Views, make_views
 from pretraining.whitening import whiten
 from urd.networks import Encoder, build_encoder
 from urd.networks.builtin import ARCHITECTURE, BUILTIN
+from urd.networks.encoder import WhitenedEncoder
 from urd.progress import Progress
 from urd.seeding import derived_seed, generator
 from urd.threads import ahead
@@ -132,7 +133,9 @@ def _finished(trained: Encoder, images: NDArray[np.uint8], recipe: Recipe) -> En
     encoder = build_encoder(BUILTIN)
     rounded = {n: v.half().float() if v.dim() == 4 else v for n, v in trained.weights().items()}
     encoder.load_weights(encoder.weights() | rounded)
-    whiten(encoder.to(next(trained.parameters()).device).eval(), images, recipe)
+    assert isinstance(encoder, WhitenedEncoder)
+    encoder.to(next(trained.parameters()).device).eval()
+    whiten(encoder, images[: recipe.whitened_by], recipe.shrinkage, recipe.offset)
     return encoder
 
 

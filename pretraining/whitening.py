@@ -6,44 +6,38 @@ image; a student that has to restore few directions restores those of defects to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pretraining.views import normalised
-from urd.networks.encoder import Encoder, WhitenedEncoder
-
-if TYPE_CHECKING:
-    from pretraining.training import Recipe
+from urd.networks.encoder import WhitenedEncoder
 
 _BATCH = 24
 _STEPS = (4, 2, 1)  # between the places that are looked at; the levels' strides are 4, 8, 16
 
 
 @torch.inference_mode()
-def whiten(encoder: Encoder, images: NDArray[np.uint8], recipe: Recipe) -> None:
-    """Set W_k and b_k of a `WhitenedEncoder` by the images (N, H, W, 3).
+def whiten(
+    encoder: WhitenedEncoder, images: NDArray[np.uint8], shrinkage: float, offset: float
+) -> None:
+    """Set W_k and b_k by the images (N, H, W, 3).
 
     C is the covariance of f_k over the places of an image, each image centred and scaled to unit
     mean square, averaged over images. W = (C + shrinkage * its largest eigenvalue)^(-1/2), the
     symmetric root (ZCA), its rows scaled so that each channel has a deviation of 1 over all images;
     b brings its mean to `offset`: the ReLU then passes three quarters of the values at 0.7.
     """
-    assert isinstance(encoder, WhitenedEncoder)
-    for head, moments in zip(
-        encoder.heads, _moments(encoder, images[: recipe.whitened_by]), strict=True
-    ):
+    for head, moments in zip(encoder.heads, _moments(encoder, images), strict=True):
         mean, spread, within = moments
         values, vectors = torch.linalg.eigh(within)
-        scales = (values.clamp(min=0) + recipe.shrinkage * values.max()).rsqrt()
+        scales = (values.clamp(min=0) + shrinkage * values.max()).rsqrt()
         root = (vectors * scales) @ vectors.T
         root = root / (root @ spread @ root.T).diagonal().clamp(min=1e-12).sqrt()[:, None]
         assert isinstance(head, nn.Conv2d) and head.bias is not None
         head.weight.copy_(root[:, :, None, None].half())
-        head.bias.copy_(recipe.offset - root @ mean)
+        head.bias.copy_(offset - root @ mean)
 
 
 def _moments(

@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 
 import urd
 from pretraining import training
-from pretraining.drawn_defects import _KINDS, draw_defect
+from pretraining.drawn_defects import _KINDS, DrawnSet, draw_defect
 from pretraining.objectives import OBJECTIVES, Batch, _same_places
-from pretraining.probe import DrawnSet
 from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
 from pretraining.training import Recipe, train, write_weights
@@ -196,7 +195,7 @@ def test_whitened_levels_are_uncorrelated_within_an_image(arrays):
     """On the images it was measured on, and before the last ReLU; a plain one's levels are not."""
     encoder = load_encoder(BUILTIN, "none", torch.Generator().manual_seed(0)).eval()
     before = [_correlation(level) for level in _unrectified(encoder, arrays[0])]
-    whiten(encoder, arrays[0], replace(TINY, shrinkage=1e-6))
+    whiten(encoder, arrays[0], 1e-6, TINY.offset)
     levels = _unrectified(encoder, arrays[0])
     for level, correlated in zip(levels, before, strict=True):
         assert _correlation(level) < 0.5 * correlated

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from urd.errors import UsageError, first_line
@@ -47,19 +47,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a process can still take on a device; 0 where that can not be told."""
+    """Bytes that a process can still take on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    available = Path("/proc/meminfo")
-    if available.exists():  # what the system would give up counts as free
-        lines = available.read_text(encoding="utf-8").splitlines()
-        kibibytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-        if kibibytes:
-            return int(kibibytes[0]) * 1024
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
+    return int(psutil.virtual_memory().available)
 
 
 def precision_on(device: torch.device, precision: str) -> str:
