@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/urd demo --out $(OUT) --overwrite $(DEMO_OPTIONS)
 
 test: check
-	$(BIN)/python -m pytest $(TEST_OPTIONS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(TEST_OPTIONS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check src tests benchmarks pretraining

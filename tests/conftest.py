@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, also for what the tests start
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
@@ -19,7 +23,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def few_threads():
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
 

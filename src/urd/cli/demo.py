@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 _TRAIN, _TEST_GOOD, _PER_DEFECT = 80, 15, 6
+_BATCH = 4
 _HOLDOUT = 0.25  # of few images: thresholds from 20 good ones, training on 60
 
 
@@ -20,7 +21,7 @@ _HOLDOUT = 0.25  # of few images: thresholds from 20 good ones, training on 60
 )
 @click.option("--weights", default="auto", show_default=True, help="As for urd fit.")
 @click.option("--backbone", default="builtin", show_default=True, help="As for urd fit.")
-@click.option("--iterations", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--iterations", type=click.IntRange(1), default=40, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
@@ -52,7 +53,7 @@ def demo(
         backbone=backbone,
         weights=weights,
         iterations=iterations,
-        batch_size=8,
+        batch_size=_BATCH,
         holdout=_HOLDOUT,
         seed=seed,
         device=device,
