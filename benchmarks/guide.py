@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from urd import Detector
-from urd.data import read_layout, read_rgb, resize_rgb
+from urd.data import read_layout, read_masks, read_rgb, resize_mask, resize_rgb
 from urd.networks.injection import guide
 
 
@@ -31,8 +31,10 @@ def main() -> None:
     values: dict[str, list[np.ndarray]] = {}
     for sample in read_layout(options.data).test:
         image = read_rgb(sample.path)
-        mask = torch.from_numpy(detector._mask(sample, (image.height, image.width)))
-        pixels = torch.tensor(resize_rgb(image, detector.config.image_size)).float() / 255
+        size = detector.config.image_size
+        whole = read_masks(sample.masks) if sample.masks else np.zeros((image.height, image.width))
+        mask = torch.from_numpy(resize_mask(whole > 0, size))
+        pixels = torch.tensor(resize_rgb(image, size)).float() / 255
         mean, std = torch.tensor(detector.header.mean), torch.tensor(detector.header.std)
         with torch.inference_mode():
             teacher, student = detector.model(((pixels - mean) / std).permute(2, 0, 1)[None])

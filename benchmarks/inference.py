@@ -63,6 +63,8 @@ def main() -> None:
             for line in worker.stdout:
                 rows.append(json.loads(line))
                 print(_line(rows[-1]), flush=True)
+        if worker.returncode != 0:
+            raise SystemExit(f"the measurement on {cores} cores failed; nothing was written")
     what = {"variant": options.variant, "student": options.student}
     write_json(options.json, {**what, "rows": rows, "machine": machine()})
 
@@ -72,7 +74,7 @@ def measured(backbones: list[str], variant: str, student: Size) -> Iterator[dict
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    peaks = {name: _peak(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    peaks = {name: _peak(getattr(torch, name)) for name in _precisions()}
     for tag in backbones:
         plain: dict[int, float] = {}
         for way, precision, size_mb, call, gflop in _ways(tag, variant, student):
@@ -107,7 +109,6 @@ def _ways(
     from urd.demo.dataset import render_sample
     from urd.engines import TorchEngine, open_exported
     from urd.export import FORMATS, Export, export
-    from urd.machine import computes_in_bfloat16
     from urd.material import normalisation
     from urd.model_file import ModelHeader
     from urd.networks import VARIANTS, TeacherStudent
@@ -136,7 +137,7 @@ def _ways(
         plainly(1)
     gflop = counter.get_total_flops() / 1e9
     yield "plain, torch float32", "float32", None, plainly, gflop
-    for precision in ("float32", *(["bfloat16"] if computes_in_bfloat16(cpu) else [])):
+    for precision in _precisions():
         engine = TorchEngine(model, header, cpu, precision)
         yield (
             f"torch {precision}",
@@ -167,6 +168,15 @@ def _ways(
                     lambda batch, opened=opened: opened(pixels[:batch], None),
                     gflop,
                 )
+
+
+def _precisions() -> list[str]:
+    """float32, and bfloat16 where the machine has instructions for it."""
+    import torch
+
+    from urd.machine import computes_in_bfloat16
+
+    return ["float32", *(["bfloat16"] if computes_in_bfloat16(torch.device("cpu")) else [])]
 
 
 def _peak(dtype: Any) -> float:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from urd import Detector
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 RESULTS = BENCHMARKS / "results"
@@ -33,3 +35,12 @@ def test_the_table_of_figures_holds_what_was_measured(tmp_path):
     assert len(rows) == 1
     assert f"{measured['ratio']:.2f}x" in rows[0]
     assert (tmp_path / "speed.md").read_text() == done.stdout.removesuffix("\n")
+
+
+def test_the_guide_is_averaged_over_good_and_defective_places(data, tiny_config, tmp_path):
+    Detector.fit(data, tmp_path / "run", config=tiny_config)
+    command = [sys.executable, BENCHMARKS / "guide.py", tmp_path / "run", data]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    means = json.loads(done.stdout)
+    assert len(means) == 6 and all(0 <= mean <= 1 for mean in means.values())

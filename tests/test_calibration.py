@@ -65,6 +65,7 @@ def test_too_few_images_say_what_they_promise():
     found = limit([0.3, 0.1, 0.2], 0.01)
     assert (found.threshold, found.above, found.expected) == (0.3, 0, 0.25)
     assert found.bound > 0.6
+    assert limit(range(98), 0.01).expected > 0.01 >= limit(range(99), 0.01).expected
 
 
 def test_verdicts_and_the_knob():

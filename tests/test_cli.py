@@ -84,6 +84,7 @@ def test_calibrate_and_judge(urd, data, run_folder, tmp_path):
     code, out, err = urd("calibrate", run_folder, good, "--json", tmp_path / "t.json")
     assert code == 0, err
     assert "4 images are too few for 1 %" in " ".join(out.split())
+    assert "99 images are enough" in " ".join(out.split())
     limits = json.loads((tmp_path / "t.json").read_text())
     assert limits["reject"]["n"] == 4
     before = model.read_bytes()
@@ -325,25 +326,34 @@ def test_ctrl_c_says_how_to_go_on(urd, data, tmp_path, fit_options, monkeypatch)
     assert "urd: stopped after iteration 1 of 3; --resume goes on" in err
 
 
-def test_names_of_any_bytes_and_any_length(urd, run_folder, tmp_path):
-    folder = tmp_path / "names"
+def test_names_of_any_bytes_and_any_length(urd, run_folder, tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"names\xff")
     folder.mkdir()
     content = io.BytesIO()
     Image.fromarray(picture(np.random.default_rng(0))).save(content, "PNG")
     for name in (b"\xff.png", b"n" * 250 + b".png", "\u00e9\u4e2d.png".encode()):
         (folder / os.fsdecode(name)).write_bytes(content.getvalue())
-    code, out, err = urd("predict", run_folder, folder, "--out", tmp_path / "p")
+    code, out, err = urd("predict", run_folder, folder, "--out", tmp_path / "p", "--maps")
+    assert (code, err) == (0, "")
+    assert len((tmp_path / "p" / "predictions.csv").read_text().splitlines()) == 4
+    listed = io.BytesIO(b"\n".join(os.fsencode(path) for path in sorted(folder.iterdir())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(listed, encoding="utf-8"))
+    code, out, err = urd("predict", run_folder, "-", "--out", tmp_path / "q")
     assert (code, err) == (0, "")
     assert out.startswith("3 images scored")
     assert len(list((tmp_path / "p" / "overlays").iterdir())) == 3
     assert urd("check", folder)[0] == 1  # they are copies of each other
 
 
-def test_predict_does_not_score_its_own_pictures(urd, data, run_folder):
+def test_predict_does_not_score_its_own_pictures(urd, data, run_folder, monkeypatch):
     good = data / "test" / "good"
     (good / ".hidden.png").write_bytes(b"")
-    for _ in range(2):
-        code, out, _ = urd("predict", run_folder, good, "--out", good / "res", "--overwrite")
+    masks = good / "deeper" / "ground_truth"
+    masks.mkdir(parents=True)
+    (masks / "000_mask.png").write_bytes(b"")
+    monkeypatch.chdir(good)
+    for out_folder in (good / "res", good / "res", "res", "../good/res"):
+        code, out, _ = urd("predict", run_folder, good, "--out", out_folder, "--overwrite")
         assert (code, out.startswith("4 images")) == (0, True)
     (good / "folder.png").mkdir()
     assert urd("predict", run_folder, f"{good}/fold*", "--out", good / "other")[0] == 2

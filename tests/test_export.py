@@ -23,7 +23,9 @@ from urd.export.graph import resized
 
 onnxruntime = pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
+onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
+FLOAT = onnx.TensorProto.FLOAT
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,29 @@ def test_the_plain_runtime_agrees_with_torch_on_image_files(fitted, form, tmp_pa
     np.testing.assert_allclose(found["map"][0], expected.anomaly_map, atol=5e-3)
 
 
+def test_int8_leaves_the_first_and_the_students_last_convolutions(fitted, tmp_path):
+    """They carry most of the error; the other convolutions have weights of eight bits."""
+    detector, data, _ = fitted
+    wanted = Export("onnx", "int8", size=(64, 96), allow_changes=True)
+    export(detector, tmp_path / "m.onnx", wanted, *images_of(data))
+    graph = onnx.load(tmp_path / "m.onnx").graph
+    floats = {weight.name for weight in graph.initializer if weight.data_type == FLOAT}
+    convolutions = [node for node in graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    left = [node.input[1] for node in convolutions if node.input[1] in floats]
+    assert len(left) == 4 < len(convolutions) / 4
+    assert sum(".student.decoder.stage_" in name for name in left) == 3
+
+    wanted = Export("openvino", "int8", size=(64, 96), allow_changes=True)
+    export(detector, tmp_path / "m.xml", wanted, *images_of(data))
+    nodes = openvino.Core().read_model(tmp_path / "m.xml").get_ordered_ops()
+    inputs = {
+        node.input(1).get_shape()[1]: node.input_value(0).get_node().get_type_name()
+        for node in nodes
+        if node.get_type_name() == "Convolution"
+    }
+    assert inputs.pop(3) != "FakeQuantize" and set(inputs.values()) == {"FakeQuantize"}
+
+
 @pytest.mark.parametrize("form", RUNTIMES)
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_small_precisions_stay_close_and_say_how_close(fitted, form, precision, tmp_path):
@@ -179,6 +204,41 @@ def test_a_fixed_size_takes_no_other(fitted, tmp_path):
     ].shape == (3,)
     with pytest.raises(Exception, match=r"(?i)invalid|dimension"):
         by_onnxruntime(tmp_path / "m.onnx", np.zeros((1, 65, 96, 3), np.uint8))
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_detector_resizes_to_what_the_file_takes(fitted, form, tmp_path):
+    detector, data, _ = fitted
+    out = tmp_path / f"m{'.onnx' if form == 'onnx' else '.xml'}"
+    export(detector, out, Export(form, size=(80, 70)), *images_of(data))
+    path = images_of(data)[0][-1]
+    with Image.open(path) as image:
+        expected = detector.predict(resize_rgb(image.convert("RGB"), (80, 70)))
+    found = Detector.load(out).predict(path)
+    assert found.size == (90, 90)
+    assert found.score == pytest.approx(expected.score, rel=1e-4)
+    np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=1e-4)
+    with pytest.raises(UsageError, match="positive"):
+        Export(form, size=(0, 70))
+
+
+def test_int8_needs_good_images_that_can_be_read(fitted, tmp_path):
+    detector, data, _ = fitted
+    images, _ = images_of(data)
+    for good, message in (([], "no good images"), ([tmp_path / "gone.png"], "can be read")):
+        with pytest.raises(UsageError, match=message):
+            export(detector, tmp_path / "m.onnx", Export("onnx", "int8"), images, good)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_beside_is_replaced_unasked(fitted, tmp_path):
+    _, data, run = fitted
+    (tmp_path / "m.bin").write_bytes(b"mine")
+    for name, message in (("m.xml", "m.bin exists"), ("M.XML", "must end in .xml")):
+        args = ["export", str(run), str(data), "--format", "openvino"]
+        with pytest.raises(UsageError, match=message):
+            cli([*args, "--out", str(tmp_path / name)], standalone_mode=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.bin"]
 
 
 @pytest.mark.parametrize("name", ["foreign.onnx", "foreign.xml", "missing.onnx"])

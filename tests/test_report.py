@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from scipy.stats import binom
 
 from urd import Detector
-from urd.calibration import chance_of_at_least
+from urd.calibration import Calibration, chance_of_at_least
 from urd.cli import cli
 from urd.errors import UrdError, UsageError
 from urd.report import charts, write_report
@@ -62,6 +63,20 @@ def test_a_report_shows_the_test_set_and_needs_nothing_from_outside(run, data):
     metrics = json.loads((run / "evaluation.json").read_text())
     assert metrics["protocol"] in text and f"{metrics['aupro']:.4f}" in text
     assert "good, calibration" in text and "synthetic anomalies" in text and "square" in text
+
+
+def test_a_new_calibration_judges_the_test_set_anew(run, data):
+    cli(["evaluate", str(run), str(data), "--resamples", "0"], standalone_mode=False)
+    detector = Detector.load(run)
+    details = json.loads((run / "evaluation_details.json").read_text())
+    scores = [image["score"] for image in details["images"]]
+    for low, expected in ((max(scores) + 1, "8"), (min(scores) / 2, "0")):
+        calibration = Calibration.of([low], [low], "a test", 0.1, 0.5)
+        detector.header = replace(detector.header, calibration=calibration)
+        detector.save(run / "model.safetensors")
+        write_report(run)
+        text = (run / "report.html").read_text()
+        assert re.findall(r"<b>(\d+)</b>OK<", text) == [expected]
 
 
 def test_without_an_evaluation_it_says_how_to_get_one(run):

@@ -49,6 +49,7 @@ def find_defects(
     smallest_area: float = 0.0,
     mm_per_pixel: float | None = None,
     spread: float = SPREAD,
+    region: NDArray[np.bool_] | None = None,
 ) -> list[Defect]:
     """Regions of the map above `grow` whose peak is above `seed`, the largest first.
 
@@ -57,20 +58,20 @@ def find_defects(
     `grow` (the map of a strong defect stays above any fixed level far around it), less `spread`.
 
     Args:
-        anomaly_map: (h, w).
+        anomaly_map: (h, w), 0 outside of `region`, what is inspected; `None`: all of it.
         size: (H, W) of the original image.
         smallest_area: in pixels of the original image; smaller regions are left out.
         spread: by how many pixels of the map the half height lies outside the defect at most.
     """
     scale_y, scale_x = (large / small for large, small in zip(size, anomaly_map.shape, strict=True))
-    mask = _regions(anomaly_map, min(grow, seed), seed, spread)
+    mask = _regions(anomaly_map, min(grow, seed), seed, spread, region)
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
     found = []
     for index in range(1, count):
         left, top, width, height, pixels = (int(v) for v in stats[index])
         inside = np.s_[top : top + height, left : left + width]
-        region = labels[inside] == index
-        values = anomaly_map[inside][region]
+        defect = labels[inside] == index
+        values = anomaly_map[inside][defect]
         area = pixels * scale_x * scale_y
         if values.max() <= seed or area < smallest_area:
             continue
@@ -83,7 +84,7 @@ def find_defects(
                     (left + width) * scale_x,
                     (top + height) * scale_y,
                 ),
-                contour=_outline(region, (left, top), (scale_x, scale_y)),
+                contour=_outline(defect, (left, top), (scale_x, scale_y)),
                 area=area,
                 area_mm2=None if mm_per_pixel is None else area * mm_per_pixel**2,
                 peak=float(values.max()),
@@ -95,15 +96,21 @@ def find_defects(
 
 
 def _regions(
-    anomaly_map: NDArray[np.float32], level: float, seed: float, spread: float
+    anomaly_map: NDArray[np.float32],
+    level: float,
+    seed: float,
+    spread: float,
+    inspected: NDArray[np.bool_] | None,
 ) -> NDArray[np.uint8]:
     """1 where the map is above `level`, half as high as around, and deep enough inside of that."""
     if anomaly_map.max() <= seed:
         return np.zeros(anomaly_map.shape, np.uint8)
     around = _highest_around(anomaly_map)
     wide = ((anomaly_map > level) & (anomaly_map >= _SHARE * around)).astype(np.uint8)
-    # The edge of the image is no edge of a region.
-    depth = cv2.distanceTransform(wide, cv2.DIST_L2, cv2.DIST_MASK_5).astype(np.float32, copy=False)
+    # The edge of the image, or of what is inspected, is no edge of a region.
+    filled = wide if inspected is None else wide | ~inspected
+    depth = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_5)
+    depth = depth.astype(np.float32, copy=False) * wide
     deep = depth > np.minimum(spread, _DEPTH * _highest_around(depth))
     return (wide & (deep | (anomaly_map >= _TOP * around))).astype(np.uint8)
 

@@ -22,7 +22,6 @@ from urd.data import (
     Region,
     RegionsOfInterest,
     UnreadableImage,
-    paint_outside,
     read_layout,
     read_regions,
     read_rgb,
@@ -325,8 +324,7 @@ class Detector:
             pillow = image if isinstance(image, Image.Image) else _from_array(image)
             rgb = to_rgb(pillow, Path("image"), self.config.white_level)
         region = self._regions.of(path) if self._regions else None
-        pixels = resize_rgb(rgb, self.config.image_size)
-        pixels = paint_outside(pixels, region, self.header.mean)
+        pixels = resize_rgb(rgb, self.engine.input_size)
         picture = reduced(rgb, picture_side) if picture_side else None
         return _Prepared(pixels, (rgb.height, rgb.width), path, region, picture)
 
@@ -351,7 +349,12 @@ class Detector:
         if calibration is None:
             return prediction
         judgement = judge(
-            prediction.anomaly_map, prediction.score, prediction.size, calibration, inspection
+            prediction.anomaly_map,
+            prediction.score,
+            prediction.size,
+            calibration,
+            inspection,
+            prediction.region,
         )
         return replace(
             prediction,

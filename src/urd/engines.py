@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from urd.data import paint_outside
 from urd.errors import UrdError, UsageError, first_line
 from urd.machine import precision_on
 from urd.model_header import ModelHeader
@@ -23,17 +24,22 @@ if TYPE_CHECKING:
 
 Maps = NDArray[np.float32]
 HEADER_KEY, PRECISION_KEY, REGION_KEY = "urd_model", "urd_precision", "urd_region"
-_KEYS = (HEADER_KEY, PRECISION_KEY, REGION_KEY)
+SIZE_KEY = "urd_size"
+_KEYS = (HEADER_KEY, PRECISION_KEY, REGION_KEY, SIZE_KEY)
+_ANY = "any"
 PRECISIONS = ("float32", "float16", "int8")
 EXPORTED = {".onnx": "onnx", ".xml": "openvino"}
 
 
 class Engine(Protocol):
-    """From uint8 RGB pixels (B, H, W, 3) at the network's size to maps (B, H, W) and scores (B,).
+    """From uint8 RGB pixels (B, *input_size, 3) to maps (B, h, w) and scores (B,).
 
-    `regions` (B, H, W) bool is what is inspected; `None`: all of it. The pixels outside are painted
-    over already.
+    Maps have the network's size. `regions` (B, h, w) bool is what is inspected, `None`: all of it;
+    what lies outside is painted over. An exported file knows its region and takes no other.
     """
+
+    @property
+    def input_size(self) -> tuple[int, int]: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -67,7 +73,8 @@ class TorchEngine:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.precision = precision_on(device, precision or header.config.precision)
         self.networks = InferenceNetworks(self.model, self.precision)
-        self.size = header.config.image_size
+        self.input_size = header.config.image_size
+        self.colour = header.mean
         self.mean = torch.tensor(header.mean, device=device)
         self.std = torch.tensor(header.std, device=device)
 
@@ -75,12 +82,13 @@ class TorchEngine:
     def __call__(
         self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]:
+        pixels = paint_outside(pixels, regions, self.colour)
         rgb = torch.from_numpy(pixels).to(self.device).float()
         # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
         images = ((rgb / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
         teacher, student = self.networks(images)
         inspected = None if regions is None else torch.from_numpy(regions).to(self.device)
-        maps = anomaly_map(teacher, student, self.size, inspected)
+        maps = anomaly_map(teacher, student, self.input_size, inspected)
         return maps.cpu().numpy(), image_score(maps).cpu().numpy()
 
 
@@ -96,7 +104,7 @@ class OnnxEngine:
             facts = self.session.get_modelmeta().custom_metadata_map
         except Exception as error:  # the runtime raises types of its own
             raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
-        self.header = _header(path, facts)
+        self.header, self.input_size = _described(path, facts)
         self.precision = facts[PRECISION_KEY]
 
     def __call__(
@@ -122,7 +130,7 @@ class OpenVinoEngine:
             }
         except Exception as error:  # the runtime raises types of its own
             raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
-        self.header = _header(path, facts)
+        self.header, self.input_size = _described(path, facts)
         self.precision = facts[PRECISION_KEY]
         # Left alone, the runtime computes in bfloat16 where the processor has it.
         exact = {"INFERENCE_PRECISION_HINT": "f32"} if self.precision == "float32" else {}
@@ -149,13 +157,16 @@ def open_exported(path: Path) -> tuple[Engine, ModelHeader]:
     return engine, engine.header
 
 
-def facts_of(header: ModelHeader, precision: str) -> dict[str, str]:
-    """What an exported file carries beside the network, as text."""
+def facts_of(
+    header: ModelHeader, precision: str, size: tuple[int, int] | None = None
+) -> dict[str, str]:
+    """What an exported file carries beside the network, as text; `size` of its input or any."""
     region = b"" if header.region is None else np.packbits(header.region).tobytes()
     return {
         HEADER_KEY: header.to_json(),
         PRECISION_KEY: precision,
         REGION_KEY: base64.b64encode(zlib.compress(region)).decode(),
+        SIZE_KEY: _ANY if size is None else f"{size[0]}x{size[1]}",
     }
 
 
@@ -168,12 +179,18 @@ def _region(text: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     return bits.reshape(size).astype(bool)
 
 
-def _header(path: Path, facts: dict[str, str]) -> ModelHeader:
+def _described(path: Path, facts: dict[str, str]) -> tuple[ModelHeader, tuple[int, int]]:
+    """The model's header, and the size of images that the file takes; the network's, if any."""
     try:
         header = ModelHeader.from_json(facts[HEADER_KEY])
         if facts[PRECISION_KEY] not in PRECISIONS:
             raise ValueError("of an unknown precision")
-        return replace(header, region=_region(facts[REGION_KEY], header.config.image_size))
+        header = replace(header, region=_region(facts[REGION_KEY], header.config.image_size))
+        size = facts.get(SIZE_KEY, _ANY)
+        if size == _ANY:
+            return header, header.config.image_size
+        height, width = size.split("x")
+        return header, (int(height), int(width))
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise UrdError(f"{path} is not a file of urd export: {first_line(error)}") from error
 

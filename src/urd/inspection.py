@@ -50,8 +50,9 @@ def judge(
     size: tuple[int, int],
     calibration: Calibration,
     inspection: Inspection,
+    region: np.ndarray | None = None,
 ) -> Judgement:
-    """Verdict, calibrated score and defects of one image of `size` (H, W).
+    """Verdict, calibrated score and defects of one image of `size` (H, W), within its region.
 
     An image with the verdict OK has no defects, and another one has at least one, unless it is
     smaller than asked for; the verdict is by the score alone.
@@ -65,6 +66,7 @@ def judge(
         seed=seed,
         smallest_area=inspection.smallest_area,
         mm_per_pixel=inspection.mm_per_pixel,
+        region=region,
     )
     return Judgement(thresholds.verdict(score), calibration.calibrated(score, seed), defects)
 

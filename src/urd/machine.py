@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import psutil
 import torch
 
 from urd.errors import UsageError, first_line
+
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 def machine(device: torch.device | None = None) -> dict[str, Any]:
@@ -50,7 +53,18 @@ def free_memory(device: torch.device) -> int:
     """Bytes that a process can still take on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), _left_to_container())
+
+
+def _left_to_container() -> int:
+    """Bytes below the limit of a Linux container (control group, version 2); psutil sees none."""
+    try:
+        limit = int((_CONTAINER / "memory.max").read_text())
+        used = int((_CONTAINER / "memory.current").read_text())
+        parts = dict(line.split() for line in (_CONTAINER / "memory.stat").open())
+    except (OSError, ValueError):  # no container, or "max": no limit
+        return sys.maxsize
+    return max(0, limit - used + int(parts.get("inactive_file", 0)))  # cached files give way
 
 
 def precision_on(device: torch.device, precision: str) -> str:

@@ -171,9 +171,9 @@ def overlay_names(paths: Sequence[Path]) -> list[str]:
 
 def map_names(paths: Sequence[Path]) -> list[str]:
     """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect."""
-    candidates = (
-        (f"{path.parent.resolve().name}/{_short(path.stem, _MAP_NAME_BYTES)}",) for path in paths
-    )
+    folders = [_short(path.parent.resolve().name, _MAP_NAME_BYTES) for path in paths]
+    names = [_short(path.stem, _MAP_NAME_BYTES) for path in paths]
+    candidates = ((f"{folder}/{name}",) for folder, name in zip(folders, names, strict=True))
     return [f"maps/{name}.tiff" for name in _unique(candidates)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,8 +110,8 @@ def print_thresholds(thresholds: Thresholds) -> None:
     short = [limit for _, limit in rows[:2] if limit.expected > limit.wanted]
     if short:
         limit = short[-1]
-        need = round(1 / limit.wanted) - 1
+        need = math.ceil(1 / limit.wanted - 1e-9) - 1
         console.print(
             f"{limit.n} images are too few for {100 * limit.wanted:.2g} %: the threshold is the "
-            f"largest score among them. From {need} images on it can be lower."
+            f"largest score among them. {need} images are enough."
         )

@@ -12,7 +12,10 @@ import click
 @click.argument("data", required=False)
 @click.option("--format", "form", type=click.Choice(["onnx", "openvino"]), required=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="FILE.onnx, or FILE.xml."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="FILE.onnx, or FILE.xml, beside which FILE.bin will hold the weights.",
 )
 @click.option(
     "--precision",
@@ -36,9 +39,9 @@ def export(
     allow_changes: bool,
     overwrite: bool,
 ) -> None:
-    """Write RUN (a run folder or a model file) as one file for ONNX Runtime or OpenVINO.
+    """Write RUN (a run folder or a model file) for ONNX Runtime or OpenVINO, all steps inside.
 
-    The file takes uint8 RGB images (batch, height, width, 3) and gives `map`, `score` and
+    The network takes uint8 RGB images (batch, height, width, 3) and gives `map`, `score` and
     `calibrated`; resizing, normalisation and blur are inside. It is compared with torch on the
     images of DATA (a data set or a folder; by default those of the last urd evaluate) and refused
     where verdicts differ. FILE.parity.json keeps the differences. `urd predict FILE.onnx` works.
@@ -50,14 +53,17 @@ def export(
     from urd.export import export as write
 
     fixed = None if size == "any" else convert("size", tuple[int, int], size)
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; pass --overwrite to replace it")
+    wanted = Export(form, precision, fixed, allow_changes)
+    for file in wanted.files(out):
+        if file.exists() and not overwrite:
+            raise UsageError(f"{file} exists; pass --overwrite to replace it")
     detector = Detector.load(run, "cpu", "float32")
     images, good = _images(run, data)
-    parity = write(detector, out, Export(form, precision, fixed, allow_changes), images, good)
+    parity = write(detector, out, wanted, images, good)
     faster = parity.torch_ms / parity.exported_ms
+    megabytes = sum(file.stat().st_size for file in wanted.files(out)[:-1]) / 1e6
     print(
-        f"{out}: {_megabytes(out):.1f} MB, {precision}. On {parity.images} images the maps differ "
+        f"{out}: {megabytes:.1f} MB, {precision}. On {parity.images} images the maps differ "
         f"by {parity.map_difference:.2g} at most, the scores by {parity.score_difference:.2g} of "
         f"their value, {len(parity.verdicts_changed)} verdicts changed."
     )
@@ -78,6 +84,7 @@ def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
     if data is not None:
         found = read_layout(data)
         good = [sample.path for sample in found.train]
+        good = good or [sample.path for sample in found.test if not sample.defective]
         return _spread([sample.path for sample in found.test] or good), _spread(good)
     details = run / DETAILS_NAME
     if not details.is_file():
@@ -90,9 +97,3 @@ def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
 def _spread(paths: list[Path], count: int = 64) -> list[Path]:
     step = max(1, len(paths) // count)
     return paths[::step][:count]
-
-
-def _megabytes(out: Path) -> float:
-    beside = out.with_suffix(".bin")
-    weights = beside.stat().st_size if out.suffix == ".xml" and beside.exists() else 0
-    return (out.stat().st_size + weights) / 1e6

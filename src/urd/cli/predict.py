@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import click
 from urd.cli.options import inference_options, region_options
 
 NG_FOUND = 3
+_FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one can not be read)."
 
 
 @click.command()
@@ -24,7 +26,7 @@ NG_FOUND = 3
 @click.option("--review", type=float, help="Share of good images judged REVIEW or NG, likewise.")
 @click.option("--smallest-area", type=float, default=0.0, help="Of a defect, in pixels.")
 @click.option("--mm-per-pixel", type=float, help="Of the images, for areas in mm2.")
-@click.option("--fail-on-ng", is_flag=True, help=f"Exit code {NG_FOUND} if an image is NG.")
+@click.option("--fail-on-ng", is_flag=True, help=_FAIL_ON_NG)
 @click.option(
     "--overlays",
     type=click.Choice(["all", "rejects", "none"]),
@@ -110,6 +112,8 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
     from urd.errors import UsageError
 
     if "-" in names:
+        if isinstance(sys.stdin, io.TextIOWrapper):  # names need not be UTF-8
+            sys.stdin.reconfigure(errors="surrogateescape")
         listed = [line.rstrip("\r\n") for line in sys.stdin]
         names = [*(name for name in names if name != "-"), *filter(None, listed)]
         if not names:
@@ -119,9 +123,7 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
         path = Path(name)
         if path.is_dir():
             below = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-            matches = [p for p in below if not p.name.startswith(".") and out not in p.parents]
-            masks = path / "ground_truth"  # MVTec AD 2 keeps them among the test images
-            matches = [p for p in matches if masks not in p.parents]
+            matches = [p for p in below if not _passed_over(p.relative_to(path), path, out)]
         elif glob.has_magic(name) and not path.exists():
             matches = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - absolute globs too
         else:
@@ -131,3 +133,10 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
             raise UsageError(f"no images in {name}")
         found += matches
     return list(dict.fromkeys(found))
+
+
+def _passed_over(image: Path, folder: Path, out: Path) -> bool:
+    """Hidden; a mask (MVTec AD 2 keeps them among the test images); or an earlier call's."""
+    where = (folder.resolve() / image).parents
+    hidden = image.name.startswith(".")
+    return hidden or "ground_truth" in image.parts[:-1] or out.resolve() in where

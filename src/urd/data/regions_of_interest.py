@@ -101,7 +101,7 @@ def read_regions(roi: str, ignore: str, size: tuple[int, int]) -> RegionsOfInter
 def paint_outside(
     pixels: NDArray[np.uint8], region: Region | None, colour: Sequence[float]
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) pixels with the backbone's mean colour, in [0, 1], outside of the region."""
+    """(..., H, W, 3) pixels with the backbone's mean colour, in [0, 1], outside of the region."""
     if region is None:
         return pixels
     paint = np.array([round(255 * channel) for channel in colour], np.uint8)

@@ -41,6 +41,20 @@ class Export:
             raise UsageError(
                 f"format is one of {', '.join(FORMATS)}, precision one of {', '.join(PRECISIONS)}"
             )
+        if self.size is not None and min(self.size) < 1:
+            raise UsageError(f"the size of the input is {self.size}; both sides must be positive")
+
+    def files(self, out: Path) -> list[Path]:
+        """What is written for `out`: with .xml go .bin, the weights, and with both a report.
+
+        Raises:
+            UsageError: `out` has not the suffix of the format.
+        """
+        suffix = FORMATS[self.format]
+        if out.suffix != suffix:
+            raise UsageError(f"{out} must end in {suffix}")
+        weights = [out.with_suffix(".bin")] if self.format == "openvino" else []
+        return [out, *weights, out.with_suffix(f"{suffix}.parity.json")]
 
 
 def export(
@@ -53,14 +67,14 @@ def export(
         good: from which INT8 takes its ranges, the first 64 likewise.
 
     Raises:
-        UsageError: a wrong suffix, no images, an extra that is not installed.
+        UsageError: a wrong suffix, no images, none that can be read, an extra that is missing.
         UrdError: verdicts differ from torch's, or the files can not be written; nothing is kept.
     """
-    suffix = FORMATS[wanted.format]
-    if out.suffix.lower() != suffix:
-        raise UsageError(f"{out} must end in {suffix}")
-    if not images or (wanted.precision == "int8" and not good):
+    suffix, report_file = FORMATS[wanted.format], wanted.files(out)[-1]
+    if not images:
         raise UsageError("no images to compare on: give DATA, a folder of images or a data set")
+    if wanted.precision == "int8" and not good:
+        raise UsageError("no good images to take the ranges of INT8 from: give DATA that has some")
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / f"model{suffix}"
         _write(detector, written, wanted, good)
@@ -76,12 +90,12 @@ def export(
         for part in sorted(Path(folder).glob("model.*"), key=lambda p: p.suffix == suffix):
             _keep(part, out.with_suffix(part.suffix))
     report = {**parity.to_dict(), "format": wanted.format, "precision": wanted.precision}
-    write_json(out.with_suffix(f"{suffix}.parity.json"), report)
+    write_json(report_file, report)
     return parity
 
 
 def _write(detector: Detector, path: Path, wanted: Export, good: Sequence[Path]) -> None:
-    facts = facts_of(detector.header, wanted.precision)
+    facts = facts_of(detector.header, wanted.precision, wanted.size)
     model = onnx_file.onnx_model(InspectionGraph(detector), wanted.size)
     halved, quantised = wanted.precision == "float16", wanted.precision == "int8"
     ranges: list[Pixels] = []
@@ -89,6 +103,8 @@ def _write(detector: Detector, path: Path, wanted: Export, good: Sequence[Path])
         # At the network's size, where the resizing of the graph changes nothing.
         size = wanted.size or detector.config.image_size
         ranges = [image for _, image in decoded(detector, good[:_TO_QUANTISE], size)]
+        if not ranges:
+            raise UsageError(f"none of the good images can be read, the first is {good[0]}")
     if wanted.format == "onnx":
         if halved:
             onnx_file.halve_weights(model)

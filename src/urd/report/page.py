@@ -63,7 +63,7 @@ def _render(
     details: dict[str, Any] | None,
     training: list[dict[str, Any]],
 ) -> str:
-    images: list[dict[str, Any]] = details["images"] if details is not None else []
+    images = _judged(detector, details["images"]) if details is not None else []
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("urd.report", "."),
         autoescape=True,
@@ -98,6 +98,14 @@ def _render(
         percent=_percent,
         confidence=CONFIDENCE,
     )
+
+
+def _judged(detector: Detector, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The images with the verdicts of today's thresholds: calibration may be newer than they."""
+    thresholds = detector.thresholds()
+    if thresholds is None:
+        return images
+    return [{**image, "verdict": thresholds.verdict(image["score"])} for image in images]
 
 
 _CURVES = (
