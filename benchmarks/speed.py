@@ -87,7 +87,7 @@ def _measure(script: str, options: argparse.Namespace) -> None:
 
 def _training_step(found: dict[str, Any]) -> Iterator[Figure]:
     yield Figure(
-        f"training step, {found['backbone']}, batch {found['batch_size']}",
+        f"training step, {found['backbone']}, batch {found['batch_size']}, {found['precision']}",
         f"{found['urd_seconds']:.2f} s",
         found["ratio"],
         found["share_of_peak"],
