@@ -19,7 +19,7 @@ VERBS = {
     "demo": "Render two products, train on them, and leave the pictures.",
     "doctor": "Tell what works on this machine, and which backbones are usable.",
     "evaluate": "Metrics on a labelled test set.",
-    "export": "One file for ONNX Runtime or OpenVINO, checked against torch.",
+    "export": "A file for ONNX Runtime or OpenVINO, checked against torch.",
     "fit": "Train on good images.",
     "metrics": "Exact metrics of anomaly maps of any method.",
     "predict": "Score images and draw where they are anomalous.",
