@@ -18,7 +18,8 @@ import torch
 from torch.nn import functional
 
 from urd import Detector
-from urd.data import read_layout, read_masks, read_rgb, resize_mask, resize_rgb
+from urd.data import read_layout, read_rgb, resize_rgb
+from urd.evaluation import mask_of
 from urd.networks.injection import guide
 
 
@@ -32,8 +33,7 @@ def main() -> None:
     for sample in read_layout(options.data).test:
         image = read_rgb(sample.path)
         size = detector.config.image_size
-        whole = read_masks(sample.masks) if sample.masks else np.zeros((image.height, image.width))
-        mask = torch.from_numpy(resize_mask(whole > 0, size))
+        mask = torch.from_numpy(mask_of(sample, (image.height, image.width), size))
         pixels = torch.tensor(resize_rgb(image, size)).float() / 255
         mean, std = torch.tensor(detector.header.mean), torch.tensor(detector.header.std)
         with torch.inference_mode():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from urd.calibration import Calibration, limit, upper_bound
+from urd.calibration import Calibration, enough_images, limit, upper_bound
 from urd.errors import UsageError
 
 GOOD = Calibration(tuple(np.linspace(0.1, 0.4, 199)), tuple(np.linspace(0.05, 0.2, 199)), "test")
@@ -65,7 +65,13 @@ def test_too_few_images_say_what_they_promise():
     found = limit([0.3, 0.1, 0.2], 0.01)
     assert (found.threshold, found.above, found.expected) == (0.3, 0, 0.25)
     assert found.bound > 0.6
-    assert limit(range(98), 0.01).expected > 0.01 >= limit(range(99), 0.01).expected
+
+
+@pytest.mark.parametrize("wanted", [0.01, 0.05, 0.1, 0.3, 0.5])
+def test_how_many_images_are_enough(wanted):
+    n = enough_images(wanted)
+    assert limit(range(n), wanted).expected <= wanted + 1e-12
+    assert n == 1 or limit(range(n - 1), wanted).expected > wanted
 
 
 def test_verdicts_and_the_knob():

@@ -76,6 +76,11 @@ def limit(scores: Sequence[float], wanted: float) -> Limit:
     )
 
 
+def enough_images(wanted: float) -> int:
+    """The fewest good images whose largest score is exceeded at most as often as wanted."""
+    return math.ceil(1 / wanted - 1e-9) - 1
+
+
 def upper_bound(n: int, above: int, confidence: float = CONFIDENCE) -> float:
     """The `confidence` quantile of Beta(above + 1, n - above).
 

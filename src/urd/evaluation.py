@@ -71,7 +71,7 @@ def evaluate_predictions(
             continue
         samples.append(sample)
         results.append(result)
-        masks.append(_mask(sample, result.size, config.image_size))
+        masks.append(mask_of(sample, result.size, config.image_size))
     if not samples:
         first = failures[0]
         raise UrdError(f"no test image can be read; {first.path}: {first.reason}")
@@ -133,7 +133,7 @@ def _row(sample: Sample, result: Prediction) -> dict[str, Any]:
     }
 
 
-def _mask(sample: Sample, image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def mask_of(sample: Sample, image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """The sample's mask at the network's `size`: bilinear, threshold one half."""
     if not sample.masks:
         return np.zeros(size, bool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +97,8 @@ def print_thresholds(thresholds: Thresholds) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from urd.calibration import enough_images
+
     table = Table("above it", "threshold", "wanted", "expected", "at most (95 %)", "images")
     table.add_column("to halve that")
     rows = (("REVIEW", thresholds.review), ("NG", thresholds.reject), ("pixels", thresholds.pixel))
@@ -110,8 +111,7 @@ def print_thresholds(thresholds: Thresholds) -> None:
     short = [limit for _, limit in rows[:2] if limit.expected > limit.wanted]
     if short:
         limit = short[-1]
-        need = math.ceil(1 / limit.wanted - 1e-9) - 1
         console.print(
             f"{limit.n} images are too few for {100 * limit.wanted:.2g} %: the threshold is the "
-            f"largest score among them. {need} images are enough."
+            f"largest score among them. {enough_images(limit.wanted)} images are enough."
         )

@@ -103,7 +103,7 @@ def quantise(model: Any, images: Iterable[Pixels]) -> Any:
 
 
 def left_in_float(model: Any) -> list[str]:
-    """Names of the convolutions that a hundredth of the work and most of the error of INT8 go into.
+    """Names of the convolutions that are little of the work and most of INT8's error.
 
     The first one, whose products of pixels overflow 16 bits on processors without VNNI; and the
     last one of each stage of the student, since ONNX Runtime rounds its result too, which is
