@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("data")
     options = parser.parse_args()
-    detector = Detector.load(options.run)
+    detector = Detector.load(options.run, "cpu")
     values: dict[str, list[np.ndarray]] = {}
     for sample in read_layout(options.data).test:
         image = read_rgb(sample.path)

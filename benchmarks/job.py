@@ -33,13 +33,14 @@ def main() -> None:
     parser.add_argument("--textures", type=Path, required=True)
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--run", type=Path, help="keep our run in this folder")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/job.json"))
     options = parser.parse_args()
     from urd.files import write_json
     from urd.machine import machine
 
     with tempfile.TemporaryDirectory() as folder:
-        mine = our_phases(options, Path(folder) / "run")
+        mine = our_phases(options, options.run or Path(folder, "run"))
     theirs = plain_phases(options)
     result = {
         "backbone": options.backbone,

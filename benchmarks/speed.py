@@ -63,12 +63,13 @@ def main() -> None:
 
 def table(results: Path) -> str:
     """Markdown of all figures whose files are there, with the machine of each."""
-    lines = ["| figure | value | against plain | of the limit |", "|---|---|---|---|"]
+    lines = ["| figure | value | against plain | of the limit | file |", "|---|---|---|---|---|"]
     machines: dict[str, list[str]] = {}
     for script, figures in TABLE.items():
         for path in sorted(results.glob(f"{script}*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
-            lines += ["| " + " | ".join(f.cells()) + " |" for f in figures(content)]
+            cells = ([*figure.cells(), path.stem] for figure in figures(content))
+            lines += ["| " + " | ".join(row) + " |" for row in cells]
             machines.setdefault(_machine(content["machine"]), []).append(path.name)
     lines += [""] + [f"Machine of {', '.join(files)}: {name}." for name, files in machines.items()]
     return "\n".join(lines) + "\n"

@@ -21,6 +21,7 @@ from PIL import Image
 from urd import cli
 from urd.cli.options import config_options
 from urd.config import FitConfig, resolve_config
+from urd.errors import UsageError
 from urd.training import loop
 
 
@@ -241,6 +242,23 @@ def test_flags_go_before_the_file_and_the_file_before_the_preset(tmp_path):
     assert config.image_size == (64, 96)
 
 
+def test_every_seed_is_exact(tmp_path):
+    largest = 2**63 - 1
+    assert resolve_config(options={"seed": str(largest)}).seed == largest
+    assert resolve_config(options={"seed": 2**53 + 1}).seed == 2**53 + 1
+    for wrong in (largest + 1, 1.5, "1.5", float("nan")):
+        with pytest.raises(UsageError, match="seed"):
+            resolve_config(options={"seed": wrong})
+
+
+@pytest.mark.parametrize("content", ["seed: 2024-99-99", "seed: " + "[" * 100_000, "{", "\0"])
+def test_config_file_that_is_no_yaml_is_one_line(urd, data, tmp_path, content):
+    (tmp_path / "c.yaml").write_text(content)
+    code, _, err = urd("fit", data, "--out", tmp_path / "x", "--config", tmp_path / "c.yaml")
+    assert code == 2 and "as YAML" in err
+    assert one_line(err)
+
+
 def test_config_file_with_an_unknown_option_is_refused(urd, data, tmp_path):
     (tmp_path / "c.yaml").write_text("iteration: 7\n")
     code, _, err = urd("fit", data, "--out", tmp_path / "x", "--config", tmp_path / "c.yaml")
@@ -324,6 +342,19 @@ def test_ctrl_c_says_how_to_go_on(urd, data, tmp_path, fit_options, monkeypatch)
     code, _, err = urd("fit", data, "--out", tmp_path / "x", "--image-size", 64, *fit_options)
     assert code == 130
     assert "urd: stopped after iteration 1 of 3; --resume goes on" in err
+
+
+def test_a_call_that_is_cut_leaves_no_older_table(urd, data, run_folder, tmp_path, monkeypatch):
+    words = ["predict", run_folder, data / "test" / "good", "--out", tmp_path / "p"]
+    assert urd(*words)[0] == 0
+    assert (tmp_path / "p" / "predictions.csv").exists()
+
+    def cut(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("urd.detector.Detector.predict_many", cut)
+    assert urd(*words, "--overwrite")[0] != 0
+    assert not (tmp_path / "p" / "predictions.csv").exists()
 
 
 def test_names_of_any_bytes_and_any_length(urd, run_folder, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 
 import cv2
@@ -22,6 +23,18 @@ GREY = RGB[..., 0]
 
 def decoded(path, **options) -> np.ndarray:
     return np.asarray(read_rgb(path, **options)).astype(int)
+
+
+def test_decoding_in_threads_leaves_the_callers_warnings_alone(tmp_path):
+    paths = []
+    for index in range(40):
+        paths.append(tmp_path / f"{index}.png")
+        Image.fromarray(RGB).save(paths[-1])
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        for _ in range(5):
+            decode_all(paths, (32, 32))
+        assert list(warnings.filters) == before
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".TIFF", ".webp", ".jpg", ".jpeg"])

@@ -225,7 +225,7 @@ def test_a_detector_resizes_to_what_the_file_takes(fitted, form, tmp_path):
 def test_int8_needs_good_images_that_can_be_read(fitted, tmp_path):
     detector, data, _ = fitted
     images, _ = images_of(data)
-    for good, message in (([], "no good images"), ([tmp_path / "gone.png"], "can be read")):
+    for good, message in (([], "good training images"), ([tmp_path / "gone.png"], "can be read")):
         with pytest.raises(UsageError, match=message):
             export(detector, tmp_path / "m.onnx", Export("onnx", "int8"), images, good)
     assert list(tmp_path.iterdir()) == []
@@ -261,6 +261,15 @@ def test_the_command_takes_the_images_of_the_last_evaluation(fitted, tmp_path, c
     assert "0 verdicts changed" in capsys.readouterr().out
     with pytest.raises(UsageError, match="--overwrite"):
         cli(["export", str(run), "--format", "onnx", "--out", str(out)], standalone_mode=False)
+    again = ["export", str(run), "--format", "onnx", "--out", str(tmp_path / "other.onnx")]
+    with pytest.raises(UsageError, match="good training images"):  # those were test images
+        cli([*again, "--precision", "int8"], standalone_mode=False)
+    for content, error in (("{broken", UrdError), ('{"images": [3]}', UsageError)):
+        (run / "evaluation_details.json").write_text(content)
+        with pytest.raises(error, match="evaluat"):
+            cli(again, standalone_mode=False)
+    with pytest.raises(UsageError, match="can not be changed"):
+        cli(["calibrate", str(out), str(data / "train" / "good")], standalone_mode=False)
     with pytest.raises(UsageError, match="must end in"):
         args = ["export", str(run), "--format", "openvino", "--out", str(tmp_path / "m.bin")]
         cli(args, standalone_mode=False)

@@ -13,10 +13,12 @@ from conftest import picture, save
 from PIL import Image
 
 from urd import Detector
+from urd.cli import cli
 from urd.data import Failure, paint_outside, read_regions
 from urd.errors import UsageError
 from urd.metrics import evaluate_maps
 from urd.model_file import load_model
+from urd.report import write_report
 
 LEFT = [[0, 0], [24, 0], [24, 48], [0, 48]]
 
@@ -31,6 +33,12 @@ def left_half(size: int = 48) -> np.ndarray:
     mask = np.zeros((size, size), np.uint8)
     mask[:, : size // 2] = 255
     return mask
+
+
+def right_halves(data: Path, folder: Path) -> Path:
+    for path in (data / "train" / "good").iterdir():
+        save(255 - left_half(), folder / path.name)
+    return folder
 
 
 def test_a_mask_and_the_polygon_around_it_are_the_same_region(tmp_path):
@@ -140,6 +148,9 @@ def test_anomalies_are_painted_inside_of_the_region_only(data, tiny_config, tmp_
     config = replace(tiny_config, roi=str(roi), foreground="none")
     material = load_material(read_layout(data).train, config, torch.device("cpu"))
     assert material.train.foreground[:, :, :32].all()
+    off = replace(config, foreground=str(right_halves(data, tmp_path / "right")))
+    elsewhere = load_material(read_layout(data).train, off, torch.device("cpu")).train.foreground
+    assert torch.equal(elsewhere, material.train.foreground)  # where they do not meet, the region
     assert not material.train.foreground[:, :, 32:].any()
     colours = material.train.images[:, :, :, 32:].flatten(2)
     assert (colours == colours[:1, :, :1]).all()
@@ -149,10 +160,20 @@ def test_calibration_and_evaluation_look_inside_only(fixed, data):
     detector, _ = fixed
     inside = detector.evaluate(data, resamples=0)
     assert "region of interest" in inside["protocol"]
-    maps = [detector.predict(p) for p in sorted((data / "test").rglob("*.png"))]
-    assert detector.header.calibration is not None
-    assert max(detector.header.calibration.scores) <= 6
-    assert all((m.anomaly_map[:, 32:] == 0).all() for m in maps)
+    good = sorted((data / "test" / "good").glob("*.png"))
+    maps = [detector.predict(p).anomaly_map for p in good]
+    assert all((m[:, 32:] == 0).all() for m in maps)
+    detector.calibrate(good, "a test")
+    found = detector.header.calibration
+    assert found.scores == pytest.approx(sorted(m.max() for m in maps))
+    share = [np.sort(m[:, :32], axis=None)[-1 - int(0.001 * 64 * 32)] for m in maps]
+    assert found.pixels == pytest.approx(sorted(share))
+    for path in good:
+        image = np.asarray(Image.open(path)).copy()
+        image[:, 27:] = 0
+        save(image, path)
+    detector.calibrate(good, "a test")
+    assert detector.header.calibration == found
 
 
 def test_metrics_count_inspected_pixels_only():
@@ -190,6 +211,34 @@ def test_a_region_per_image_is_asked_for_at_prediction(per_image, data, tmp_path
     strange = save(picture(np.random.default_rng(5)), tmp_path / "strange.png")
     (failure,) = per_image.predict_many([strange])
     assert isinstance(failure, Failure) and "no region of interest" in failure.reason
+
+
+def test_a_region_per_image_lies_within_the_one_for_all(data, tiny_config, tmp_path):
+    regions = tmp_path / "regions"
+    for path in data.rglob("*.png"):
+        polygons(regions / f"{path.stem}.json")
+    top = polygons(tmp_path / "top.json", [[0, 0], [48, 0], [48, 12], [0, 12]])
+    config = replace(tiny_config, roi=str(regions), ignore=str(top))
+    Detector.fit(data, tmp_path / "run", config=config)
+    detector = Detector.load(tmp_path / "run")
+    image = data / "test" / "good" / "000.png"
+    with pytest.raises(UsageError, match="a region for each image"):
+        detector.predict(image)
+    with pytest.raises(UsageError, match="the folder of theirs"):
+        detector.inspect_in(ignore=str(top))
+    detector.inspect_in(str(regions))
+    seen = detector.predict(image).anomaly_map
+    assert (seen[:, 33:] == 0).all() and (seen[:15] == 0).all() and (seen[17:, :31] > 0).all()
+
+
+def test_the_report_takes_a_region_per_image(per_image, data, tmp_path):
+    run, regions = tmp_path / "run", str(tmp_path / "regions")
+    evaluated = ["evaluate", str(run), str(data), "--roi", regions, "--resamples", "0"]
+    cli(evaluated, standalone_mode=False)
+    write_report(run)
+    assert "can not be shown" in (run / "report.html").read_text()
+    cli(["report", str(run), "--roi", regions], standalone_mode=False)
+    assert "can not be shown" not in (run / "report.html").read_text()
 
 
 def test_a_training_image_without_its_region_is_named(data, tiny_config, tmp_path):

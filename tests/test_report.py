@@ -108,10 +108,13 @@ def test_pictures_that_are_gone_are_named_and_names_are_escaped(run, data):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": 3}', "{broken"])
 def test_a_damaged_evaluation_is_one_line(run, data, content):
     cli(["evaluate", str(run), str(data), "--resamples", "0"], standalone_mode=False)
-    (run / "evaluation_details.json").write_text(content)
-    with pytest.raises(UrdError) as caught:
-        write_report(run)
-    assert "\n" not in str(caught.value) and not (run / "report.html").exists()
+    for name in ("evaluation_details.json", "evaluation.json"):
+        whole = (run / name).read_text()
+        (run / name).write_text(content)
+        with pytest.raises(UrdError) as caught:
+            write_report(run)
+        assert "\n" not in str(caught.value) and not (run / "report.html").exists()
+        (run / name).write_text(whole)
 
 
 def test_a_new_training_ends_the_report(run, data, tiny_config):

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from urd.export.graph import distance_of_units
-from urd.scoring import anomaly_map, cosine_distance, gaussian_blur, image_score
+from urd.scoring import anomaly_map, cosine_distance, gaussian_blur, image_score, pixel_quantile
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 96), (5, 9), (1, 3)])
@@ -63,3 +63,16 @@ def test_cosine_distances_against_float64_and_of_zero_features(distance, rtol, a
     torch.testing.assert_close(found.double(), expected, rtol=rtol, atol=atol)
     assert found[1, 0, 0] == 1
     assert distance(torch.zeros_like(a), torch.zeros_like(a)).eq(1).all()
+
+
+def test_a_share_of_the_inspected_pixels_lies_above_the_pixel_quantile():
+    maps = torch.rand(3, 60, 50, generator=torch.Generator().manual_seed(0))
+    region = torch.zeros(3, 60, 50, dtype=torch.bool)
+    region[0, :40], region[1, :, :7], region[2, 5, 5] = True, True, True
+    inside = maps * region
+    found = pixel_quantile(inside, region)
+    for value, values, count in zip(found, inside, (2, 0, 0), strict=True):
+        assert (values > value).sum() == count  # 0.1 % of 2,000, 420 and 1
+    assert found[2] == maps[2, 5, 5]
+    whole = torch.ones_like(region)
+    assert torch.equal(pixel_quantile(maps), pixel_quantile(maps, whole))

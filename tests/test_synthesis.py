@@ -81,9 +81,17 @@ def test_masks_are_never_empty_and_stay_on_the_foreground(size):
     assert draw.blend.max() < 0.8
 
 
-def test_an_empty_foreground_is_given_up():
-    draw = draw_corruption(torch.zeros(2, 64, 64, dtype=torch.bool), (64, 64), 2, 1, seeded(), CPU)
-    assert draw.mask.flatten(1).any(1).all()
+def test_an_empty_foreground_is_everywhere_and_a_tiny_one_is_kept_to():
+    foreground = torch.zeros(3, 64, 64, dtype=torch.bool)
+    foreground[1, 5, 9] = foreground[2, :, :32] = True
+    draw = draw_corruption(foreground, (64, 64), 3, 1, seeded(), CPU)
+    mask = draw.mask[:, 0].bool()
+    assert mask.flatten(1).any(1).all()
+    assert mask[1].nonzero().tolist() == [[5, 9]]
+    assert not mask[2, :, 32:].any()
+    free = draw_corruption(foreground[:1] | True, (64, 64), 1, 1, seeded(), CPU).mask
+    alone = draw_corruption(foreground[:1], (64, 64), 1, 1, seeded(), CPU).mask
+    assert torch.equal(free, alone)
 
 
 def test_blending_is_the_equation():

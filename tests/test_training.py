@@ -254,6 +254,18 @@ def test_resuming_a_finished_run_changes_nothing(data, tiny_config, tmp_path):
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     Detector.fit(data, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    (tmp_path / "run" / "checkpoint").mkdir()
+    (tmp_path / "run" / "checkpoint" / ".DS_Store").write_text("not ours")
+    kept = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    Detector.fit(data, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == kept
+
+
+def test_training_leaves_the_callers_random_numbers_alone(data, tiny_config):
+    state = torch.get_rng_state()
+    Detector.fit(data, config=tiny_config)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_resume_refuses_other_settings_and_other_images(data, tiny_config, tmp_path, monkeypatch):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import urllib.error
 import urllib.request
+from email.message import Message
 
 import pytest
 import timm
@@ -159,6 +161,19 @@ def test_builtin_weights_are_checked_and_in_single_precision(shipped):
     shipped.write_bytes(shipped.read_bytes()[:-1] + b"x")
     with pytest.raises(UrdError, match="damaged"):
         load_encoder(BUILTIN, "auto", GENERATOR)
+
+
+@pytest.mark.parametrize(("code", "reachable"), [(404, True), (403, False), (503, False)])
+def test_a_hub_that_refuses_is_none(monkeypatch, code, reachable):
+    def answer(request, timeout):
+        raise urllib.error.HTTPError(request.full_url, code, "", Message(), None)
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    assert weights.hub_reachable() == reachable
+    monkeypatch.setattr(urllib.request, "urlopen", None)  # a call would fail
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert not weights.hub_reachable()
 
 
 def test_of_several_backbones_the_first_whose_weights_can_be_had(shipped, monkeypatch):

@@ -158,7 +158,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"can not read {path} as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
@@ -185,9 +185,9 @@ def convert(name: str, kind: Any, value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("a number is needed")
         number = kind(value)
-        if not math.isfinite(float(value)):
+        if not math.isfinite(number):
             raise ValueError("a finite number is needed")
-        if number != float(value):
+        if not isinstance(value, str) and number != value:
             raise ValueError("a whole number is needed")
         return number
     except (TypeError, ValueError, OverflowError) as error:

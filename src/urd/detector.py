@@ -70,7 +70,7 @@ class Detector:
         self.header = header
         self.failures: list[Failure] = []
         self._regions: RegionsOfInterest | None = None
-        if header.region is not None:
+        if header.region is not None and not self.region_per_image:
             self._regions = RegionsOfInterest(header.region, (), header.config.image_size)
 
     @property
@@ -179,14 +179,20 @@ class Detector:
             roi, ignore: as the options of training; folders with one mask per image.
 
         Raises:
-            UsageError: it was trained on whole images, or has its region in the model file.
+            UsageError: it was trained on whole images, or has its region in the model file; or the
+                paths hold no regions per image.
         """
         if not self.region_per_image:
             trained = "with one region for all" if self._regions else "on whole"
             raise UsageError(
                 f"this detector was trained {trained} images; --roi belongs to urd fit"
             )
-        self._regions = read_regions(roi, ignore, self.config.image_size)
+        regions = read_regions(roi, ignore, self.config.image_size)
+        if regions is None or not regions.folders:
+            raise UsageError(
+                "this detector was trained with a region for each image: give the folder of theirs"
+            )
+        self._regions = regions.within(self.header.region)
 
     @property
     def region_per_image(self) -> bool:
@@ -226,7 +232,8 @@ class Detector:
                 self.failures.append(result)
                 continue
             scores.append(result.score)
-            pixels.append(float(pixel_quantile(torch.from_numpy(result.anomaly_map)[None])))
+            region = None if result.region is None else torch.from_numpy(result.region)[None]
+            pixels.append(float(pixel_quantile(torch.from_numpy(result.anomaly_map)[None], region)))
         calibration = Calibration.of(scores, pixels, source, false_reject, review)
         calibration.thresholds(false_reject, review)  # refuses what means nothing
         self.header = replace(self.header, calibration=calibration)

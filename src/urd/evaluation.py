@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
 from urd.prediction import Prediction
 
 EVALUATION_NAME, DETAILS_NAME = "evaluation.json", "evaluation_details.json"
+_MOST_BYTES = 200 * 2**20
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,25 @@ class Evaluation:
         details = {"images": self.images, "curves": self.curves, "skipped": skipped}
         write_json(run / EVALUATION_NAME, self.metrics)
         write_json(run / DETAILS_NAME, details)
+
+
+def read_written(path: Path) -> dict[str, Any] | None:
+    """One of the files that `Evaluation.write` leaves; `None` where there is none.
+
+    Raises:
+        UrdError: it can not be read, or was not written by it.
+    """
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("it is too large")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not content:
+            raise ValueError("it is no dictionary, or an empty one")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UrdError(f"{path} can not be read ({error}): run urd evaluate anew") from error
+    return content
 
 
 def evaluate_predictions(

@@ -70,7 +70,7 @@ def fit(
     config = with_one_backbone(config)
     if out is not None:
         _check_out(out, config, resume, overwrite)
-        if resume and (out / MODEL_NAME).exists() and not (out / "checkpoint").exists():
+        if resume and is_finished(out):
             return _finished(out, config)
     device = pick_device(config.device)
     saved = read_facts(out / "checkpoint") if resume and out is not None else None
@@ -209,12 +209,17 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
 def _start_run(out: Path, config: FitConfig, expert: Encoder, *, fresh: bool) -> None:
     make_folder(out)
     if fresh:
-        # The folder stands for an unfinished run, also while an older model still lies beside it.
+        # The expert stands for an unfinished run, also while an older model still lies beside it.
         make_folder(out / "checkpoint")
         (out / "checkpoint" / STATE_NAME).unlink(missing_ok=True)
-    write_text(out / CONFIG_NAME, yaml.safe_dump(config.to_dict(), sort_keys=False))
-    if fresh:
         save_tensors(out / "checkpoint" / _EXPERT_NAME, dict(expert.state_dict()), {})
+    write_text(out / CONFIG_NAME, yaml.safe_dump(config.to_dict(), sort_keys=False))
+
+
+def is_finished(out: Path) -> bool:
+    """The run has its model, and nothing to go on from."""
+    kept = [out / "checkpoint" / name for name in (STATE_NAME, _EXPERT_NAME)]
+    return (out / MODEL_NAME).exists() and not any(path.exists() for path in kept)
 
 
 def _remove_checkpoint(folder: Path) -> None:

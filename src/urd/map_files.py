@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from urd.data.decoding import MAX_PIXELS
 from urd.errors import UrdError, UsageError, first_line
 from urd.files import write_atomically
 from urd.metrics import TestImage
+from urd.threads import without_warnings
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
 _GOOD_FOLDERS = (GOOD, "ok", "Normal")  # of MVTec's data sets, BTAD and VisA
@@ -186,10 +186,8 @@ def _read_npy(path: Path) -> np.ndarray:
 
 def _read_image(path: Path) -> np.ndarray:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=("PNG", "TIFF")) as image:
-                _refuse_huge(image.width * image.height)
+        with without_warnings(), Image.open(path, formats=("PNG", "TIFF")) as image:
+            _refuse_huge(image.width * image.height)
     except UnidentifiedImageError:
         pass  # Pillow knows no float64 TIFF; OpenCV does, and has a limit of its own
     array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -74,7 +74,7 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     region = None
     if regions is not None:
         images, region = _inspected(images, paths, regions, mean)
-        foreground = region if foreground is None else foreground & region
+        foreground = region if foreground is None else _both(foreground, region)
     textures = read_textures(config)
     train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
 
@@ -126,12 +126,20 @@ def _inspected(
     return np.stack(painted), torch.from_numpy(found)
 
 
+def _both(foreground: Tensor, region: Tensor) -> Tensor:
+    """Where both hold, (N, H, W) bool; of an image where they do not meet, the region."""
+    both = foreground & region
+    return torch.where(both.flatten(1).any(dim=1)[:, None, None], both, region)
+
+
 def _fingerprint(*tensors: Tensor | None) -> str:
     """SHA-256 of the values."""
     digest = hashlib.sha256()
     for tensor in tensors:
-        if tensor is not None:
-            digest.update(tensor.contiguous().numpy().tobytes())
+        if tensor is None:
+            continue
+        for item in tensor:  # one after the other: all at once would be a second copy
+            digest.update(item.contiguous().numpy())
     return digest.hexdigest()
 
 

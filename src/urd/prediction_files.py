@@ -51,7 +51,8 @@ COLUMNS = (
 
 
 def _forget(out: Path) -> None:
-    """Delete the pictures and maps that an earlier call has listed: they are of other weights."""
+    """Delete what an earlier call has left, pictures and maps by its list: other weights' work."""
+    (out / "predictions.csv").unlink(missing_ok=True)
     listing = out / "predictions.jsonl"
     if not listing.exists():
         return

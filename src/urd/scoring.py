@@ -48,11 +48,16 @@ def image_score(maps: Tensor) -> Tensor:
     return maps.flatten(1).amax(dim=1)
 
 
-def pixel_quantile(maps: Tensor) -> Tensor:
-    """Per map of (B, H, W) the value that a share `PIXEL_SHARE` of its pixels exceeds, (B,)."""
+def pixel_quantile(maps: Tensor, region: Tensor | None = None) -> Tensor:
+    """Per map of (B, H, W) the value that a share `PIXEL_SHARE` of its pixels exceeds, (B,).
+
+    With `region`, (B, H, W) bool, those pixels count, and the maps are 0 elsewhere.
+    """
     flat = maps.flatten(1)
-    above = int(PIXEL_SHARE * flat.shape[1])
-    return flat.topk(above + 1, dim=1).values[:, -1]
+    counts = [flat.shape[1]] * len(flat) if region is None else region.flatten(1).sum(1).tolist()
+    above = torch.tensor([int(PIXEL_SHARE * count) for count in counts], device=maps.device)
+    highest = flat.topk(int(above.max()) + 1, dim=1).values
+    return highest.gather(1, above[:, None])[:, 0]
 
 
 def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:

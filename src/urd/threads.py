@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
+_SILENCE = threading.Lock()
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,3 +29,14 @@ def ahead(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """No warnings inside, from one thread at a time: the filters belong to the whole process.
+
+    Two threads that set and restore them in turns would leave all warnings off.
+    """
+    with _SILENCE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -87,7 +87,7 @@ def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) ->
         region = None if data.region is None else data.region[part]
         maps = _maps(model, data.images[part].float() / 255, data, region)
         scores.append(image_score(maps))
-        pixels.append(pixel_quantile(maps))
+        pixels.append(pixel_quantile(maps, region))
     return Calibration.of(torch.cat(scores).tolist(), torch.cat(pixels).tolist(), source)
 
 

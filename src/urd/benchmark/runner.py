@@ -266,6 +266,10 @@ def _devices(places: Places) -> list[str]:
 
     if places.device == "auto" and torch.cuda.is_available():
         devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if places.parallel > len(devices):
+            raise UsageError(
+                f"--jobs {places.parallel}: here are {len(devices)} GPUs, and each takes one job"
+            )
         return devices[: places.parallel or None]
     count = places.parallel
     if not count:

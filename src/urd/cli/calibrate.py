@@ -59,11 +59,14 @@ def calibrate(
     import urd.progress
     from urd.data import read_layout
     from urd.detector import Detector
+    from urd.engines import EXPORTED
     from urd.errors import UsageError
     from urd.files import write_json
     from urd.model_file import MODEL_NAME
 
     urd.progress.show()
+    if run.suffix.lower() in EXPORTED:
+        raise UsageError(f"{run} can not be changed: calibrate the run it is from, and export anew")
     data = read_layout(good)
     if data.layout != "folder":
         raise UsageError(

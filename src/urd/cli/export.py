@@ -22,7 +22,7 @@ import click
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="float16: weights in half the space; int8: convolutions, ranges from good images.",
+    help="float16: weights in half the space; int8: convolutions, ranges from DATA's good images.",
 )
 @click.option(
     "--size", default="any", show_default=True, help="Of the input: any, N or HEIGHTxWIDTH."
@@ -74,24 +74,25 @@ def export(
 
 
 def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
-    """Images to compare on, spread over the whole list, and good ones for INT8."""
-    import json
+    """Images to compare on, spread over the whole list, and good ones for the ranges of INT8.
 
+    The latter are never test images: what was made with these can not be measured on them.
+    """
     from urd.data import read_layout
     from urd.errors import UsageError
-    from urd.evaluation import DETAILS_NAME
+    from urd.evaluation import DETAILS_NAME, read_written
 
     if data is not None:
         found = read_layout(data)
         good = [sample.path for sample in found.train]
-        good = good or [sample.path for sample in found.test if not sample.defective]
         return _spread([sample.path for sample in found.test] or good), _spread(good)
-    details = run / DETAILS_NAME
-    if not details.is_file():
+    details = read_written(run / DETAILS_NAME)
+    if details is None:
         raise UsageError(f"give DATA, images to compare on: {run} has no evaluation that names any")
-    rows = json.loads(details.read_text(encoding="utf-8"))["images"]
-    good = [Path(row["path"]) for row in rows if row["defect"] == "good"]
-    return _spread([Path(row["path"]) for row in rows]), _spread(good)
+    try:
+        return _spread([Path(row["path"]) for row in details["images"]]), []
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"the evaluation in {run} is damaged: give DATA") from error
 
 
 def _spread(paths: list[Path], count: int = 64) -> list[Path]:

@@ -40,6 +40,7 @@ def fit(
     from urd.config import FitConfig, read_config_file, resolve_config
     from urd.detector import Detector
     from urd.errors import UsageError
+    from urd.fitting import is_finished
 
     urd.progress.show()
     settings = given(options)
@@ -48,7 +49,7 @@ def fit(
             raise UsageError("--resume takes the settings of the run; leave --preset out")
         if config_file is not None:
             settings = {**read_config_file(config_file), **settings}
-        finished = (out / "model.safetensors").exists() and not (out / "checkpoint").exists()
+        finished = is_finished(out)
         detector = Detector.fit(data, out, resume=True, overwrite=overwrite, **settings)
         if finished:
             print("This run was finished already: nothing was trained.")

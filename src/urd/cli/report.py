@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from urd.cli.options import region_options
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -13,7 +15,8 @@ import click
     "--out", type=click.Path(path_type=Path), help="HTML file to write; default RUN/report.html."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-def report(run: Path, out: Path | None, device: str) -> None:
+@region_options
+def report(run: Path, out: Path | None, device: str, roi: str, ignore: str) -> None:
     """Write one HTML file about RUN (a run folder or a model file), without external resources.
 
     Verdict counts, score histogram with the thresholds, promised and observed false rejects, ROC
@@ -22,4 +25,4 @@ def report(run: Path, out: Path | None, device: str) -> None:
     """
     from urd.report import write_report
 
-    print(f"Report: {write_report(run, out, device)}")
+    print(f"Report: {write_report(run, out, device, roi=roi, ignore=ignore)}")

@@ -8,7 +8,6 @@ own range, so that the same brightness stays the same in every image.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from urd.errors import UrdError, first_line
+from urd.threads import without_warnings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 100_000_000
@@ -115,8 +115,7 @@ def to_rgb(image: Image.Image, path: Path, white_level: int = WHITE_LEVEL) -> Im
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What its EXIF orientation asks for; damaged EXIF asks for nothing."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             return _TURNS.get(int(image.getexif().get(_ORIENTATION, 1)))
     except Exception:  # foreign bytes raise errors of many types here, and the pixels are fine
         return None
@@ -139,8 +138,7 @@ def _rescaled_colour(image: Image.Image, path: Path, white_level: int) -> Image.
 def _open(path: Path) -> Image.Image:
     """A fully decoded image; its pixel count is checked before any pixel is read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # our own limit is checked below
+        with without_warnings():  # our own limit is checked below
             image = Image.open(path, formats=_FORMATS)
         if image.width * image.height > MAX_PIXELS:
             image.close()

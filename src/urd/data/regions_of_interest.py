@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -63,6 +63,13 @@ class RegionsOfInterest:
         if not region.any():
             raise UnreadableImage(path or Path("image"), "its region of interest is empty")
         return region
+
+    def within(self, everywhere: Region | None) -> RegionsOfInterest:
+        """The same, inside of a region for all images."""
+        if everywhere is None:
+            return self
+        both = everywhere if self.everywhere is None else everywhere & self.everywhere
+        return replace(self, everywhere=both)
 
 
 def read_regions(roi: str, ignore: str, size: tuple[int, int]) -> RegionsOfInterest | None:

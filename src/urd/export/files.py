@@ -74,7 +74,7 @@ def export(
     if not images:
         raise UsageError("no images to compare on: give DATA, a folder of images or a data set")
     if wanted.precision == "int8" and not good:
-        raise UsageError("no good images to take the ranges of INT8 from: give DATA that has some")
+        raise UsageError("INT8 takes its ranges from good training images: give DATA that has some")
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / f"model{suffix}"
         _write(detector, written, wanted, good)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from urd.metrics.ranking import Floats, Ranks, Scores, rank, rank_arrays
 from urd.metrics.regions import Mask, region_shares
 
 _POINTS = 400
+_IMAGES = 64  # whose pixels are sorted together
 
 
 def roc_curve(negatives: Scores, positives: Scores) -> tuple[Floats, Floats]:
@@ -34,11 +36,12 @@ def pro_curve(
     shares, counts = zip(*(region_shares(mask) for mask in marked), strict=True)
     positives = np.concatenate([m[mask] for m, mask in zip(maps, marked, strict=True)])
 
-    def negatives() -> Scores:
-        outside = zip(maps, masks, places, strict=True)
+    def negatives(part: slice) -> Scores:
+        outside = zip(maps[part], masks[part], places[part], strict=True)
         return np.concatenate([m[~mask & place] for m, mask, place in outside])
 
-    ranks = rank(positives, [negatives])
+    parts = (slice(first, first + _IMAGES) for first in range(0, len(maps), _IMAGES))
+    ranks = rank(positives, [partial(negatives, part) for part in parts])
     return _curve(ranks, np.concatenate(shares)[ranks.order] / max(1, sum(counts)))
 
 

@@ -57,7 +57,8 @@ def evaluate(
     `image_auroc:TYPE` and `aupro:TYPE`, and with `resamples` the limits of 95 % bootstrap
     intervals over images, `NAME_low` and `NAME_high`; none where a class has a single image.
 
-    The memory needed grows with the defective pixels (about 130 bytes each), not with the maps.
+    The memory needed grows with the defective pixels (about 130 bytes each), not with the maps;
+    intervals take up to 50 kB per image.
 
     Args:
         has_masks: false: image metrics only.

@@ -32,7 +32,8 @@ class TeacherStudent(nn.Module):
         size: Size = "full",
     ) -> TeacherStudent:
         """An untrained student before a teacher that starts as a copy of `encoder`."""
-        student = Student(encoder.stages, variant.injection, size)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights, which are drawn anew below
+            student = Student(encoder.stages, variant.injection, size)
         initialise(student, generator)
         return cls(copy.deepcopy(encoder), student)
 

@@ -42,7 +42,7 @@ def load_encoder(tag: str, weights: str, generator: torch.Generator) -> Encoder:
     """
     # timm initialises with the global generator: seed a copy of it and put the old one back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         encoder = build_encoder(tag)
     if weights == NONE:
         return _open_branches(encoder)
@@ -160,13 +160,18 @@ def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
 
 
 def hub_reachable() -> bool:
-    """One short attempt: the hub's own client would retry for a minute and a half."""
+    """One short attempt: the hub's own client would retry for a minute and a half.
+
+    A server that answers but refuses, a proxy's for one, will not give the weights either.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
     request = urllib.request.Request(_hub(), method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=_HUB_SECONDS):
             return True
-    except urllib.error.HTTPError:
-        return True
+    except urllib.error.HTTPError as error:
+        return error.code in (404, 405)  # it answers, though not to this request
     except (OSError, ValueError):
         return False
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from urd.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.detector import Detector
 from urd.errors import UrdError, UsageError
-from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
+from urd.evaluation import DETAILS_NAME, EVALUATION_NAME, read_written
 from urd.files import write_text
 from urd.metrics import METRICS
 from urd.metrics.regions import FPR_LIMIT
@@ -25,10 +25,11 @@ from urd.report.gallery import galleries
 REPORT_NAME = "report.html"
 _WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresholds shows
 _VERDICTS = ("OK", "REVIEW", "NG")
-_MOST_BYTES = 200 * 2**20
 
 
-def write_report(run: Path, out: Path | None = None, device: str = "auto") -> Path:
+def write_report(
+    run: Path, out: Path | None = None, device: str = "auto", *, roi: str = "", ignore: str = ""
+) -> Path:
     """Write the report of a run folder or a model file; where it was written.
 
     With what `urd evaluate` has left in the run folder it shows the test set too. The pictures of
@@ -36,6 +37,7 @@ def write_report(run: Path, out: Path | None = None, device: str = "auto") -> Pa
 
     Args:
         out: the HTML file; `None`: report.html in the run folder.
+        roi, ignore: as `Detector.inspect_in`.
 
     Raises:
         UsageError: no run, or a model file without `out`.
@@ -44,11 +46,13 @@ def write_report(run: Path, out: Path | None = None, device: str = "auto") -> Pa
     if out is None and not run.is_dir():
         raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
     detector = Detector.load(run, device)
-    metrics = _read(run / EVALUATION_NAME) if run.is_dir() else None
-    details = _read(run / DETAILS_NAME) if run.is_dir() else None
+    if roi or ignore:
+        detector.inspect_in(roi, ignore)
+    metrics = read_written(run / EVALUATION_NAME) if run.is_dir() else None
+    details = read_written(run / DETAILS_NAME) if run.is_dir() else None
     try:
         page = _render(detector, metrics, details, _curve(run))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
         raise UrdError(
             f"the evaluation in {run} is damaged ({error!r}): run urd evaluate"
         ) from error
@@ -244,17 +248,3 @@ def _curve(run: Path) -> list[dict[str, Any]]:
         if "loss" in content:
             lines.append(content)
     return lines[:: max(1, len(lines) // 12)]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is too large")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it is no dictionary")
-    except (OSError, ValueError) as error:
-        raise UrdError(f"{path} can not be read ({error}): run urd evaluate anew") from error
-    return content

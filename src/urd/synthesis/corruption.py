@@ -43,7 +43,8 @@ def draw_corruption(
     every device.
 
     Args:
-        foreground: (count, H, W) bool on `device`, where anomalies may be; `None`: everywhere.
+        foreground: (count, H, W) bool on `device`, where anomalies may be; `None`, or an image's
+            is empty: everywhere.
     """
     mask = _draw_masks(foreground, size, count, generator, device)
     texture_index = torch.randint(texture_count, (count,), generator=generator)
@@ -66,17 +67,16 @@ def _draw_masks(
 ) -> Tensor:
     """(count, 1, H, W) float masks; an empty one teaches nothing and is drawn again."""
     masks = torch.zeros(count, *size, dtype=torch.bool, device=device)
+    allowed = torch.ones_like(masks)
+    if foreground is not None:
+        allowed = foreground | ~foreground.flatten(1).any(dim=1)[:, None, None]
     todo = torch.arange(count, device=device)
-    for attempt in range(_REDRAWS + 1):
+    for _ in range(_REDRAWS + 1):
         noise = perlin_noise(draw_perlin(len(todo), generator).to(device), *size)
-        drawn = noise > NOISE_THRESHOLD
-        # A foreground that no draw has hit by the last attempt is too small to be of use.
-        if foreground is not None and attempt < _REDRAWS:
-            drawn &= foreground[todo]
+        drawn = (noise > NOISE_THRESHOLD) & allowed[todo]
         masks[todo] = drawn
         todo = todo[~drawn.flatten(1).any(dim=1)]
         if len(todo) == 0:
             break
-    for index in todo.tolist():  # without foreground 4 % of draws are empty: 1 in 10^29 comes here
-        masks[index, size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = True
+    masks[todo] = allowed[todo]  # so small that no draw has hit it
     return masks[:, None].float()
