@@ -15,13 +15,14 @@ import sys
 import time
 
 import pytest
+import torch
 import yaml
 from conftest import TINY
 from filelock import FileLock
 
 from urd.benchmark import Places, missing_jobs, read_suite, run_suite, shipped_suites, tables
 from urd.benchmark.job import run_job
-from urd.benchmark.runner import RESULTS_NAME, _Fingerprints
+from urd.benchmark.runner import RESULTS_NAME, _devices, _Fingerprints
 from urd.benchmark.tables import make_tables, tidy_csv
 from urd.errors import UrdError, UsageError
 from urd.metrics import METRICS
@@ -404,3 +405,12 @@ def test_csv_has_a_row_per_job(tabled):
     assert [row["variant"] for row in rows] == ["rd", "urd", "rd"]
     assert [row["category"] for row in rows] == ["whole", "whole", "partial"]
     assert {(row["image_auroc"], row["aupro"], row["seed"]) for row in rows} == {("0.9", "", "0")}
+
+
+def test_more_jobs_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert _devices(Places({}, parallel=1)) == ["cuda:0"]
+    assert _devices(Places({})) == ["cuda:0", "cuda:1"]
+    with pytest.raises(UsageError, match="2 GPUs"):
+        _devices(Places({}, parallel=3))
