@@ -51,7 +51,7 @@ COLUMNS = (
 
 
 def _forget(out: Path) -> None:
-    """Delete what an earlier call has left, pictures and maps by its list: other weights' work."""
+    """Delete what an earlier call has left, pictures and maps by its list: all of other weights."""
     (out / "predictions.csv").unlink(missing_ok=True)
     listing = out / "predictions.jsonl"
     if not listing.exists():

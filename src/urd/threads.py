@@ -1,4 +1,4 @@
-"""Work in threads, in order, a few items ahead of who takes the results."""
+"""Threads: work in order, a few items ahead of who takes the results, and no warnings from it."""
 
 from __future__ import annotations
 
