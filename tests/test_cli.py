@@ -249,6 +249,10 @@ def test_every_seed_is_exact(tmp_path):
     for wrong in (largest + 1, 1.5, "1.5", float("nan")):
         with pytest.raises(UsageError, match="seed"):
             resolve_config(options={"seed": wrong})
+    with pytest.raises(UsageError, match=r"'2\.5': a whole number is needed"):
+        resolve_config(options={"iterations": "2.5"})
+    with pytest.raises(UsageError, match="holdout can not be 'much': a number is needed"):
+        resolve_config(options={"holdout": "much"})
 
 
 @pytest.mark.parametrize("content", ["seed: 2024-99-99", "seed: " + "[" * 100_000, "{", "\0"])

@@ -184,11 +184,15 @@ def convert(name: str, kind: Any, value: Any) -> Any:
             return str(value)
         if isinstance(value, bool):
             raise ValueError("a number is needed")
-        number = kind(value)
+        needed = "a whole number is needed" if kind is int else "a number is needed"
+        try:
+            number = kind(value)
+        except ValueError as error:  # of a text; its own message speaks of Python
+            raise ValueError(needed) from error
         if not math.isfinite(number):
             raise ValueError("a finite number is needed")
         if not isinstance(value, str) and number != value:
-            raise ValueError("a whole number is needed")
+            raise ValueError(needed)
         return number
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{name} can not be {value!r}: {error}") from error
