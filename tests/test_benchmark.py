@@ -234,6 +234,8 @@ def test_a_failed_job_stops_nothing_and_is_the_only_one_done_again(
     first = run_suite(suite, out, places)
     assert sorted(first.failed) == ["folder/partial, rd, seed 0", "folder/partial, urd, seed 0"]
     assert all("no labelled test images" in reason for reason in first.failed.values())
+    logs = [path.read_text() for path in out.glob("jobs/*/log.txt")]
+    assert logs and not any("Warning" in log for log in logs)
     assert first.ran == ["folder/whole, rd, seed 0", "folder/whole, urd, seed 0"]
     assert {job.name for job in missing_jobs(suite, out, places)} == set(first.failed)
     before = (out / RESULTS_NAME).read_text()
@@ -305,7 +307,7 @@ def assert_no_job_is_left(out):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-        if not any("urd.benchmark.job" in x and str(out) in x for x in listing.stdout.split("\n")):
+        if not any("-m urd.benchmark" in x and str(out) in x for x in listing.stdout.split("\n")):
             return
         time.sleep(0.1)
     raise AssertionError("a job outlived its suite")

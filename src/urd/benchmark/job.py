@@ -1,4 +1,4 @@
-"""One job in a process of its own: `python -m urd.benchmark.job FOLDER`.
+"""One job in a process of its own: `python -m urd.benchmark FOLDER`.
 
 FOLDER/job.json says what to do, FOLDER/result.json holds what came out. The process ends when its
 standard input does: with whoever started it, however that one ended.
@@ -72,7 +72,3 @@ def main() -> None:
     except UrdError as error:
         print(f"urd: {first_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -317,7 +317,7 @@ def _run(
     write_json(folder / JOB_NAME, order)
     threads = max(1, (os.cpu_count() or 1) // parallel)
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    command = [sys.executable, "-m", "urd.benchmark.job", str(folder)]
+    command = [sys.executable, "-m", "urd.benchmark", str(folder)]
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             command,
