@@ -12,6 +12,7 @@ from PIL.Image import fromarray
 
 from urd.data import DataSet, decode_or_refuse
 from urd.data.decoding import WHITE_LEVEL
+from urd.errors import UsageError
 
 Random = np.random.Generator
 Image = NDArray[np.uint8]
@@ -34,6 +35,12 @@ class DrawnSet:
 
     @classmethod
     def on(cls, data: DataSet, size: tuple[int, int], seed: int) -> DrawnSet:
+        judged = sum(DRAWN[:2])
+        if len(data.train) <= judged:
+            raise UsageError(
+                f"{len(data.train)} good images; to draw defects on some, more than {judged} are "
+                "needed"
+            )
         random = np.random.default_rng(seed)
         order = random.permutation(len(data.train))[: sum(DRAWN)]
         images, _, _ = decode_or_refuse(

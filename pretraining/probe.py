@@ -25,6 +25,7 @@ from torch.nn import functional
 import urd.progress
 from pretraining.drawn_defects import DrawnSet
 from urd.data import DataSet, decode_all, read_layout, read_masks, resize_mask
+from urd.errors import UrdError, first_line
 from urd.material import normalisation
 from urd.metrics import evaluate_maps
 from urd.networks import Encoder
@@ -138,8 +139,14 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
     urd.progress.show()
+    try:
+        _probe_all(parser.parse_args())
+    except UrdError as error:
+        raise SystemExit(f"urd: {first_line(error)}") from error
+
+
+def _probe_all(options: argparse.Namespace) -> None:
     encoder = load_encoder(
         options.backbone, options.weights, generator(options.seed, "encoder")
     ).eval()
@@ -153,9 +160,13 @@ def main() -> None:
         else:
             measured = probe(encoder, read_layout(data), options.seed)
         results[data] = {name: measured[name] for name in METRICS}
-        print(data, *(f"{name} {measured[name]:.4f}" for name in METRICS), flush=True)
+        print(data, *(f"{name} {_text(measured[name])}" for name in METRICS), flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 if __name__ == "__main__":

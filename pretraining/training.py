@@ -180,14 +180,18 @@ def _keep(
 
 
 def _resume(folder: Path, recipe: Recipe, both: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """The step to go on with; 0 where there is no checkpoint of this recipe."""
+    """The step to go on with; 0 where there is no checkpoint. One of another recipe is kept."""
     path = folder / "state.safetensors"
     if not path.exists():
         return 0
     with safe_open(path, framework="pt") as file:
         kept = json.loads(file.metadata()[_HEADER])
-    if kept["recipe"] != asdict(recipe):
-        return 0
+    other = [name for name, value in asdict(recipe).items() if kept["recipe"].get(name) != value]
+    if other:
+        raise SystemExit(
+            f"{path} was made with other {', '.join(other)}: go on with those, delete it, or give "
+            "another --work"
+        )
     tensors = load_file(path)
     both.load_state_dict(_part(tensors, "model."))
     load_optimizer(optimizer, _part(tensors, "optimizer."))

@@ -158,6 +158,19 @@ def test_categories_that_yaml_reads_as_numbers(suite_file):
     assert [job.category for job in read_suite(str(suite_file)).jobs] == ["01", "02"]
 
 
+def test_a_weight_file_is_of_one_backbone(tmp_path):
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"")
+    places = Places({"mvtec_ad": tmp_path}, {"*": str(weights)})
+    with pytest.raises(UsageError, match=r"one weight file for .*racm_in1k.*TAG=FILE"):
+        run_suite(read_suite("backbone-weights"), tmp_path / "out", places)
+    files = {
+        (job.settings["backbone"], places.weights_of(job)) for job in read_suite("encoders").jobs
+    }
+    shipped = {("builtin", "none"), ("builtin", "auto")}
+    assert files == shipped | {("resnet18.tv_in1k", str(weights))}
+
+
 def test_places_that_the_suite_has_no_use_for(suite_file, places, tmp_path):
     suite = read_suite(str(suite_file))
     for change, message in (
@@ -416,3 +429,6 @@ def test_more_jobs_than_gpus_are_refused(monkeypatch):
     assert _devices(Places({})) == ["cuda:0", "cuda:1"]
     with pytest.raises(UsageError, match="2 GPUs"):
         _devices(Places({}, parallel=3))
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert _devices(Places({}, device="cuda:1")) == ["cuda:1"]
+    assert _devices(Places({}, device="cpu")) == ["cpu"] * 8

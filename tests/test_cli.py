@@ -253,6 +253,13 @@ def test_every_seed_is_exact(tmp_path):
         resolve_config(options={"iterations": "2.5"})
     with pytest.raises(UsageError, match="holdout can not be 'much': a number is needed"):
         resolve_config(options={"holdout": "much"})
+    for wrong in ("large", "256x", "1x2x3"):
+        with pytest.raises(UsageError, match=f"'{wrong}': give N or HEIGHTxWIDTH"):
+            resolve_config(options={"image_size": wrong})
+    with pytest.raises(UsageError, match="multiples of 32"):
+        resolve_config(options={"image_size": "16"})
+    with pytest.raises(UsageError, match="batch_size 1"):
+        resolve_config(options={"image_size": "32", "batch_size": 1})
 
 
 @pytest.mark.parametrize("content", ["seed: 2024-99-99", "seed: " + "[" * 100_000, "{", "\0"])
@@ -383,6 +390,8 @@ def test_names_of_any_bytes_and_any_length(urd, run_folder, tmp_path, monkeypatc
 def test_predict_does_not_score_its_own_pictures(urd, data, run_folder, monkeypatch):
     good = data / "test" / "good"
     (good / ".hidden.png").write_bytes(b"")
+    (good / ".cache").mkdir()
+    (good / ".cache" / "thumbnail.png").write_bytes(b"")
     masks = good / "deeper" / "ground_truth"
     masks.mkdir(parents=True)
     (masks / "000_mask.png").write_bytes(b"")

@@ -225,6 +225,21 @@ def test_check_names_every_kind_of_problem(data):
     assert "000.png" in problems["defective_without_mask"][0]
 
 
+def test_a_bitmap_of_sixteen_bits_per_pixel_is_no_sixteen_bit_image(tmp_path):
+    """5, 6 and 5 bits for red, green and blue, as frame grabbers write it."""
+    masks = struct.pack("<3I", 0xF800, 0x07E0, 0x001F)
+    pixels = struct.pack("<4H", 0xF800, 0x07E0, 0x001F, 0xFFFF) * 64
+    info = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 16, 3, len(pixels), 0, 0, 0, 0)
+    start = 14 + len(info) + len(masks)
+    path = tmp_path / "a.bmp"
+    path.write_bytes(
+        struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + info + masks + pixels
+    )
+    for white_level in (65535, 4095):
+        row = decoded(path, white_level=white_level)[0, :4]
+        assert row.tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]
+
+
 @pytest.mark.parametrize(("suffix", "channels"), [(".png", 3), (".png", 4), (".tif", 3)])
 def test_sixteen_bit_colour_follows_the_white_level(tmp_path, suffix, channels):
     values = np.full((40, 30, channels), 65535, np.uint16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from pretraining.training import Recipe, train, write_weights
 from pretraining.views import cut, damage, make_views, normalised, photographed, placements
 from pretraining.whitening import whiten
 from urd.data import read_layout, read_masks, read_rgb
+from urd.errors import UsageError
 from urd.networks.builtin import BUILTIN
 from urd.networks.weights import load_encoder
 
@@ -130,6 +132,18 @@ def test_a_drawn_set_can_be_trained_on(arrays, tmp_path):
     assert [sample.defect for sample in data.test] == ["drawn", "good", "good"]
     assert np.array_equal(read_masks(data.test[0].masks), mask)
     assert np.array_equal(read_rgb(data.test[0].path), image)
+
+
+def test_a_checkpoint_of_another_recipe_is_kept(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0.0)
+    train(replace(TINY, steps=1), *arrays, tmp_path, torch.device("cpu"))
+    with pytest.raises(SystemExit, match=r"other steps, lr: .* another --work"):
+        train(replace(TINY, lr=1.0), *arrays, tmp_path, torch.device("cpu"))
+
+
+def test_drawn_sets_need_enough_good_images():
+    with pytest.raises(UsageError, match=r"60 good images; .* more than 160"):
+        DrawnSet.on(SimpleNamespace(train=[None] * 60), (64, 64), 0)
 
 
 def test_views_depend_on_the_generator_that_is_passed(arrays):

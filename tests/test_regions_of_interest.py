@@ -66,6 +66,23 @@ def test_region_and_ignored_part_of_it(tmp_path):
     assert region[40, 10] and not region[10, 10] and not region[40, 40]
 
 
+def test_a_region_per_image_is_found_by_name_and_by_folder(tmp_path):
+    """Names repeat from folder to folder in MVTec's layout; cameras write suffixes in capitals."""
+    regions, left, top = tmp_path / "regions", left_half(), left_half().T.copy()
+    save(left, regions / "000.png")
+    save(255 - left, regions / "good" / "000.png")
+    save(top, regions / "test" / "good" / "000_mask.png")
+    save(255 - top, regions / "one.png").rename(regions / "ONE.PNG")
+    read = read_regions(str(regions), "", (48, 48))
+    for image, expected in (
+        ("test/scratch/000.png", left),
+        ("train/good/000.png", 255 - left),
+        ("test/good/000.png", top),
+        ("test/good/ONE.JPG", 255 - top),
+    ):
+        assert np.array_equal(read.of(tmp_path / image), expected > 0), image
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -213,6 +213,9 @@ def test_weights_may_lie_elsewhere_on_resume_but_must_be_the_same(
     save_file(others, moved)
     with pytest.raises(UsageError, match="other weights"):
         Detector.fit(data, run, resume=True, weights=str(moved))
+    for wrong, message in (("none", "other weights"), ("typo.safetensors", "no weight file at")):
+        with pytest.raises(UsageError, match=message):
+            Detector.fit(data, run, resume=True, weights=wrong)
     moved.write_bytes(Path(tiny_config.weights).read_bytes())
     Detector.fit(data, run, resume=True, weights=str(moved))
     Detector.fit(data, tmp_path / "whole", config=tiny_config)

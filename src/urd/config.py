@@ -81,14 +81,13 @@ class FitConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UsageError(f"{name} is {value}; it must lie between {low} and {high}")
-        height, width = self.image_size
-        if self.batch_size * (height // 32) * (width // 32) < 2:
-            raise UsageError("batch_size 1 at image_size 32x32 leaves nothing to normalise over")
         if any(side % 32 or not 32 <= side <= 4096 for side in self.image_size):
             raise UsageError(
                 f"image_size is {self.image_size[0]}x{self.image_size[1]}; both sides must be "
                 "multiples of 32 between 32 and 4096"
             )
+        if self.batch_size == 1 and self.image_size == (32, 32):
+            raise UsageError("batch_size 1 at image_size 32x32 leaves nothing to normalise over")
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], source: str = "settings") -> FitConfig:
@@ -202,7 +201,10 @@ def _image_size(value: Any) -> tuple[int, int]:
     """256, "256", "256x512" or [256, 512] as (height, width)."""
     parts = value.lower().split("x") if isinstance(value, str) else value
     parts = [parts] if isinstance(parts, int) else list(parts)
-    sides = [int(part) for part in parts]
+    try:
+        sides = [int(part) for part in parts]
+    except ValueError as error:  # its own message speaks of Python
+        raise ValueError("give N or HEIGHTxWIDTH") from error
     if any(isinstance(part, float) and not part.is_integer() for part in parts):
         raise ValueError("whole numbers are needed")
     if len(sides) not in (1, 2):

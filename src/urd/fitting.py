@@ -145,8 +145,9 @@ def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> N
     if overwrite and out.is_dir() and any(out.iterdir()) and not known:
         raise UsageError(f"{out} holds files but no run of urd: --overwrite leaves it alone")
     if resume:
-        before = _fixed_settings(FitConfig.from_mapping(settings_of_run(out)))
-        _same_settings(before, _fixed_settings(config))
+        before = FitConfig.from_mapping(settings_of_run(out))
+        _same_settings(_fixed_settings(before), _fixed_settings(config))
+        _same_weights(before.weights, config.weights)
 
 
 def _same_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -186,6 +187,14 @@ def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> N
             f"the run has already done {saved['iteration']} iterations, more than "
             f"{config.iterations}"
         )
+
+
+def _same_weights(before: str, now: str) -> None:
+    """A weight file may have moved (`_expert` compares contents); a mistyped one is no other."""
+    if (before == "none") != (now == "none"):
+        raise UsageError("--resume with other weights than the run was started with")
+    if now not in ("auto", before) and not Path(now).is_file():
+        raise UsageError(f"no weight file at {now}")
 
 
 def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:

@@ -56,9 +56,10 @@ class Places:
 
     def weights_of(self, job: Job) -> str:
         """The weight file of a job's backbone, or `auto` or `none`."""
-        return job.settings.get("weights") or self.weights.get(
-            job.settings["backbone"], self.weights.get("*", "auto")
-        )
+        tag, for_all = job.settings["backbone"], self.weights.get("*", "auto")
+        if tag == BUILTIN and _is_file(for_all):  # of another one: what is built in has its own
+            for_all = "auto"
+        return job.settings.get("weights") or self.weights.get(tag, for_all)
 
 
 @dataclass
@@ -171,6 +172,10 @@ def _run_missing(
     return outcome
 
 
+def _is_file(weights: str) -> bool:
+    return weights not in ("auto", "none")
+
+
 def _check(suite: Suite, places: Places) -> None:
     """Refuse what would be noticed by the first job, or by nobody."""
     for name in places.roots:
@@ -182,8 +187,13 @@ def _check(suite: Suite, places: Places) -> None:
     for tag, file in places.weights.items():
         if tag != "*" and tag not in tags:
             raise UsageError(f"--weights {tag}=...: the suite has no backbone {tag}")
-        if file not in ("auto", "none") and not Path(file).is_file():
+        if _is_file(file) and not Path(file).is_file():
             raise UsageError(f"no weight file at {file}")
+    if len(tags - {BUILTIN}) > 1 and _is_file(places.weights.get("*", "auto")):
+        raise UsageError(
+            f"one weight file for {', '.join(sorted(tags - {BUILTIN}))}: give each its own, as "
+            "--weights TAG=FILE"
+        )
     if places.textures != "procedural" and not Path(places.textures).is_dir():
         raise UsageError(f"no texture folder at {places.textures}")
 
@@ -271,9 +281,9 @@ def _devices(places: Places) -> list[str]:
                 f"--jobs {places.parallel}: here are {len(devices)} GPUs, and each takes one job"
             )
         return devices[: places.parallel or None]
-    count = places.parallel
+    count, on_cpu = places.parallel, not places.device.startswith("cuda")
     if not count:
-        count = max(1, (os.cpu_count() or 1) // _CORES_PER_JOB) if places.device != "cuda" else 1
+        count = max(1, (os.cpu_count() or 1) // _CORES_PER_JOB) if on_cpu else 1
     return [places.device] * count
 
 

@@ -138,5 +138,5 @@ def find_images(names: Sequence[str], out: Path) -> list[Path]:
 def _passed_over(image: Path, folder: Path, out: Path) -> bool:
     """Hidden; a mask (MVTec AD 2 keeps them among the test images); or an earlier call's."""
     where = (folder.resolve() / image).parents
-    hidden = image.name.startswith(".")
+    hidden = any(part.startswith(".") for part in image.parts)
     return hidden or "ground_truth" in image.parts[:-1] or out.resolve() in where

@@ -145,7 +145,8 @@ def _open(path: Path) -> Image.Image:
             raise UnreadableImage(
                 path, f"{image.width}x{image.height} is over {MAX_PIXELS // 10**6} megapixels"
             )
-        sixteen_bit = any(";16" in str(tile) for tile in image.tile)
+        # BGR;16 of a BMP is 16 bits for all three channels.
+        sixteen_bit = image.format != "BMP" and any(";16" in str(tile) for tile in image.tile)
         with image:
             image.load()
         image.info[_SIXTEEN_BIT_COLOUR] = sixteen_bit and image.mode in ("RGB", "RGBA")

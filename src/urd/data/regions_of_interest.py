@@ -26,7 +26,7 @@ from urd.data.store import resize_mask
 from urd.errors import UsageError, first_line
 
 Region = NDArray[np.bool_]
-_SUFFIXES = (*IMAGE_SUFFIXES, ".json")
+_SUFFIXES = [case for s in (*IMAGE_SUFFIXES, ".json") for case in (s, s.upper())]
 _MOST_BYTES = 10 * 2**20
 # OpenCV fills the pixels under the outline too: polygons are drawn finer, then averaged.
 _FINER, _FINEST_SIDE = 8, 4096
@@ -116,10 +116,14 @@ def paint_outside(
 
 
 def _file_of(image: Path, folder: Path) -> Path:
-    for stem in (image.stem, f"{image.stem}_mask"):
-        for suffix in _SUFFIXES:
-            if (folder / f"{stem}{suffix}").is_file():
-                return folder / f"{stem}{suffix}"
+    """Of test/scratch/000.png: FOLDER/test/scratch/000.*, FOLDER/scratch/000.* or FOLDER/000.*."""
+    around = image.absolute().parent.parts[1:]
+    for depth in (2, 1, 0):
+        place = folder.joinpath(*around[len(around) - depth :]) if depth <= len(around) else folder
+        for stem in (image.stem, f"{image.stem}_mask"):
+            for suffix in _SUFFIXES:
+                if (place / f"{stem}{suffix}").is_file():
+                    return place / f"{stem}{suffix}"
     raise UnreadableImage(image, f"no region of interest of that name in {folder}")
 
 
