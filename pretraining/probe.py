@@ -29,7 +29,9 @@ from urd.errors import UrdError, first_line
 from urd.material import normalisation
 from urd.metrics import evaluate_maps
 from urd.networks import Encoder
+from urd.networks.encoder import WhitenedEncoder
 from urd.networks.weights import load_encoder
+from urd.networks.whitening import is_whitened, whiten
 from urd.scoring import gaussian_blur, image_score
 from urd.seeding import generator
 
@@ -41,18 +43,25 @@ _LEVELS = 3
 _STRIDE = 8  # of level 2
 
 
-def probe(encoder: Encoder, data: DataSet, seed: int = 0) -> dict[str, Any]:
-    """The metrics of `urd evaluate` of nearest-neighbour scores on the data set's test images."""
+def probe(encoder: Encoder, data: DataSet, seed: int = 0, whitened: bool = False) -> dict[str, Any]:
+    """The metrics of `urd evaluate` of nearest-neighbour scores on the data set's test images.
+
+    `whitened`: the encoder is the built-in one and gets its levels by the images remembered.
+    """
     masks = [
         resize_mask(read_masks(s.masks), SIZE) if s.masks else np.zeros(SIZE, bool)
         for s in data.test
     ]
     memory = _read([sample.path for sample in data.train])
     test = _read([sample.path for sample in data.test])
+    if whitened:
+        _whiten(encoder, memory)
     return _compared(encoder, memory, test, [s.defect for s in data.test], masks, seed)
 
 
-def probe_drawn(encoder: Encoder, drawn: DrawnSet, seed: int = 0) -> dict[str, Any]:
+def probe_drawn(
+    encoder: Encoder, drawn: DrawnSet, seed: int = 0, whitened: bool = False
+) -> dict[str, Any]:
     """The same on good training images that are held out, some with a defect drawn on them.
 
     No test image and no label takes part: objectives and recipes may be chosen by it.
@@ -60,6 +69,8 @@ def probe_drawn(encoder: Encoder, drawn: DrawnSet, seed: int = 0) -> dict[str, A
     masks = [np.zeros(SIZE, bool)] * len(drawn.good) + [mask for _, mask in drawn.drawn]
     test = np.concatenate([drawn.good, np.stack([image for image, _ in drawn.drawn])])
     defects = ["good"] * len(drawn.good) + ["drawn"] * len(drawn.drawn)
+    if whitened:
+        _whiten(encoder, drawn.memory)
     return _compared(encoder, drawn.memory, test, defects, masks, seed)
 
 
@@ -82,6 +93,11 @@ def _compared(
     blurred = gaussian_blur(torch.cat(maps)[:, 0])
     scores = image_score(blurred).cpu().numpy()
     return evaluate_maps(list(blurred.cpu().numpy()), scores, defects, masks)
+
+
+def _whiten(encoder: Encoder, good: NDArray[np.uint8]) -> None:
+    assert isinstance(encoder, WhitenedEncoder)
+    whiten(encoder, torch.from_numpy(good).permute(0, 3, 1, 2), *normalisation(encoder.tag))
 
 
 def _read(paths: list[Path]) -> NDArray[np.uint8]:
@@ -150,15 +166,16 @@ def _probe_all(options: argparse.Namespace) -> None:
     encoder = load_encoder(
         options.backbone, options.weights, generator(options.seed, "encoder")
     ).eval()
+    whitened = is_whitened(options.backbone, options.weights)
     results = {}
     for data in options.data:
         if options.drawn:
             drawn = DrawnSet.on(read_layout(data), SIZE, options.seed)
             if options.write:
                 drawn.write(options.write / Path(data).name)
-            measured = probe_drawn(encoder, drawn, options.seed)
+            measured = probe_drawn(encoder, drawn, options.seed, whitened)
         else:
-            measured = probe(encoder, read_layout(data), options.seed)
+            measured = probe(encoder, read_layout(data), options.seed, whitened)
         results[data] = {name: measured[name] for name in METRICS}
         print(data, *(f"{name} {_text(measured[name])}" for name in METRICS), flush=True)
     if options.json:

@@ -18,10 +18,8 @@ from torch import Tensor, nn
 
 from pretraining.objectives import OBJECTIVES, Batch, Objective
 from pretraining.views import Views, make_views
-from pretraining.whitening import whiten
 from urd.networks import Encoder, build_encoder
 from urd.networks.builtin import ARCHITECTURE, BUILTIN
-from urd.networks.encoder import WhitenedEncoder
 from urd.progress import Progress
 from urd.seeding import derived_seed, generator
 from urd.threads import ahead
@@ -41,7 +39,6 @@ class Recipe:
         objective: one of `OBJECTIVES`.
         images: how many are rendered. steps: of `batch_size` images, at one or two views each.
         side: of a view, in pixels. lr: at its peak; it rises linearly and falls along a cosine.
-        whitened_by: how many of the images; shrinkage, offset: see `whiten`.
     """
 
     objective: str = "instances-places-damage"
@@ -51,9 +48,6 @@ class Recipe:
     side: int = 64
     lr: float = 2e-3
     weight_decay: float = 0.02
-    whitened_by: int = 240
-    shrinkage: float = 0.01
-    offset: float = 0.7
     seed: int = 0
 
 
@@ -64,7 +58,7 @@ def train(
     folder: Path,
     device: torch.device,
 ) -> Encoder:
-    """The trained and whitened encoder, in evaluation mode.
+    """The trained encoder, rounded as in the file, in evaluation mode.
 
     `folder` keeps a checkpoint to go on from.
     """
@@ -107,7 +101,7 @@ def train(
                 _keep(folder, recipe, both, optimizer, step + 1)
                 kept = time.monotonic()
     progress.close()
-    return _finished(encoder, images, recipe)
+    return _finished(encoder)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -128,15 +122,13 @@ def write_weights(path: Path, encoder: Encoder, recipe: Recipe) -> None:
     save_tensors(path, tensors, {_HEADER: json.dumps(asdict(recipe))})
 
 
-def _finished(trained: Encoder, images: NDArray[np.uint8], recipe: Recipe) -> Encoder:
-    """The built-in encoder: what was trained, rounded as in the file, with whitened levels."""
+def _finished(trained: Encoder) -> Encoder:
+    """The built-in encoder with what was trained, rounded as in the file."""
     encoder = build_encoder(BUILTIN)
-    rounded = {n: v.half().float() if v.dim() == 4 else v for n, v in trained.weights().items()}
-    encoder.load_weights(encoder.weights() | rounded)
-    assert isinstance(encoder, WhitenedEncoder)
-    encoder.to(next(trained.parameters()).device).eval()
-    whiten(encoder, images[: recipe.whitened_by], recipe.shrinkage, recipe.offset)
-    return encoder
+    encoder.load_weights(
+        {n: v.half().float() if v.dim() == 4 else v for n, v in trained.weights().items()}
+    )
+    return encoder.to(next(trained.parameters()).device).eval()
 
 
 def _networks(recipe: Recipe, images: int) -> tuple[Encoder, Objective]:

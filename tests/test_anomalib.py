@@ -106,3 +106,22 @@ def test_settings_are_checked_and_kept(tmp_path):
     model = Urd(variant="rd", **SMALL)
     assert model.hparams["variant"] == "rd"
     assert model.config.backbone == "resnet18.tv_in1k"
+
+
+@pytest.mark.parametrize("variant", ["urd", "rd"])
+def test_the_built_in_backbone_is_whitened_once(products, tmp_path, variant):
+    model = Urd(variant=variant, image_size=(64, 64), backbone="builtin")
+    trainer = engine(tmp_path, max_epochs=1)
+    trainer.fit(model=model, datamodule=data_module(products))
+    head = model.model.pair.teacher.heads[2].weight.detach().clone()
+    eye = torch.eye(len(head))
+    assert (head[:, :, 0, 0] - eye).abs().max() > 0.1
+    if variant == "urd":
+        assert torch.allclose(model.model.expert.heads[2].weight, head, atol=0.01)
+    path = trainer.trainer.checkpoint_callback.last_model_path or tmp_path / "kept.ckpt"
+    trainer.trainer.save_checkpoint(path)
+    resumed = Urd(variant=variant, image_size=(64, 64), backbone="builtin")
+    resumed.trainer = trainer.trainer
+    torch.nn.init.zeros_(resumed.model.pair.teacher.heads[2].weight)
+    resumed.on_train_start()  # as after a checkpoint: steps were taken
+    assert not resumed.model.pair.teacher.heads[2].weight.any()

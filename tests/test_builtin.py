@@ -1,18 +1,24 @@
-"""The shipped file of the built-in backbone: what it is, and what is said of it."""
+"""The built-in backbone: the shipped file, what is said of it, and its whitened levels."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from urd import Detector
+from urd.demo import render_dataset
+from urd.material import normalisation
 from urd.networks import build_encoder, builtin
 from urd.networks.builtin import BUILTIN
-from urd.networks.weights import load_encoder
+from urd.networks.weights import fingerprint, load_encoder
+from urd.networks.whitening import OFFSET, whiten
+from urd.synthesis import procedural_textures
 
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"
 
@@ -48,3 +54,94 @@ def test_the_recipe_of_the_file_is_the_default_of_the_command():
     with safe_open(builtin.FILE, framework="pt") as file:
         recipe = json.loads(file.metadata()["urd_pretraining"])
     assert training.Recipe(**recipe) == training.Recipe()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return procedural_textures(8, (128, 128), torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def encoder():
+    return load_encoder(BUILTIN, "auto", torch.Generator()).eval()
+
+
+def test_whitened_levels_are_uncorrelated_within_an_image(encoder, images):
+    """On the images it was measured on, and before the last ReLU; a plain one's levels are not."""
+    before = [_correlation(level) for level in _unrectified(encoder, images)]
+    whiten(encoder, images, *normalisation(BUILTIN), shrinkage=1e-6)
+    levels = _unrectified(encoder, images)
+    for level, correlated in zip(levels, before, strict=True):
+        assert _correlation(level) < 0.5 * correlated
+        values = level.transpose(0, 1).flatten(1)
+        assert torch.allclose(values.mean(1), torch.full((len(values),), OFFSET), atol=0.02)
+        assert torch.allclose(values.std(1), torch.ones(len(values)), atol=0.05)
+
+
+def _unrectified(encoder, images):
+    """The levels without the ReLU after their whitening, at the places that it was measured at."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in normalisation(BUILTIN))
+    found = []
+    hooks = [h.register_forward_hook(lambda m, i, o: found.append(o)) for h in encoder.heads]
+    with torch.inference_mode():
+        encoder((images.float() / 255 - mean) / std)
+    for hook in hooks:
+        hook.remove()
+    return [f[:, :, ::step, ::step] for f, step in zip(found, (4, 2, 1), strict=True)]
+
+
+def _correlation(level):
+    """Mean size of the correlation of two channels, over the places of all images."""
+    centred = level - level.mean((2, 3), keepdim=True)
+    centred = centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt()
+    matrix = torch.corrcoef(centred.transpose(0, 1).flatten(1)).nan_to_num()
+    return float((matrix - torch.diag(matrix.diagonal())).abs().mean())
+
+
+def test_whitening_by_the_covariance_of_numpy(encoder, images):
+    """Level 3 against a float64 reference: the root of C squared and inverted gives C again."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in normalisation(BUILTIN))
+    with torch.inference_mode():
+        x = encoder.features((images.float() / 255 - mean) / std)[2].double().flatten(2).numpy()
+    centred = x - x.mean(2, keepdims=True)
+    centred /= np.sqrt((centred**2).mean((1, 2), keepdims=True))
+    covariance = np.mean([np.cov(image, bias=True) for image in centred], axis=0)
+    spread = np.cov(x.transpose(1, 0, 2).reshape(x.shape[1], -1), bias=True)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors / np.sqrt(values.clip(0) + 0.01 * values[-1]) @ vectors.T
+    root /= np.sqrt(np.diag(root @ spread @ root.T))[:, None]
+    whiten(encoder, images, *normalisation(BUILTIN), shrinkage=0.01)
+    assert np.allclose(encoder.heads[2].weight[:, :, 0, 0].detach(), root, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_blank_and_few_images_give_finite_levels(encoder, count):
+    blank = torch.full((count, 3, 64, 64), 128, dtype=torch.uint8)
+    whiten(encoder, blank, *normalisation(BUILTIN))
+    assert all(torch.isfinite(level).all() for level in encoder(torch.randn(1, 3, 64, 64)))
+
+
+@pytest.mark.parametrize("variant", ["rd", "urd"])
+def test_training_whitens_by_the_good_images_unless_untrained(tmp_path, variant):
+    data = render_dataset(tmp_path / "d", "denim", train=4, test_good=1, per_defect=0, seed=0)
+    options = {
+        "variant": variant,
+        "backbone": BUILTIN,
+        "image_size": (64, 64),
+        "iterations": 1,
+        "batch_size": 2,
+        "holdout": 0.0,
+        "precision": "float32",
+    }
+    detector = Detector.fit(data, tmp_path / "run", **options)
+    by_name = detector.header.encoder["sha256"]
+    assert by_name == fingerprint(load_encoder(BUILTIN, "auto", torch.Generator()))
+    heads = detector.engine.model.teacher.heads
+    again = Detector.load(tmp_path / "run").engine.model.teacher.heads
+    untrained = Detector.fit(data, tmp_path / "none", weights="none", **options)
+    for level, head in enumerate(heads):
+        eye = torch.eye(len(head.weight))
+        drawn = untrained.engine.model.teacher.heads[level].weight[:, :, 0, 0]
+        assert (drawn - eye).abs().max() < 0.01  # but for a step of training
+        assert (head.weight[:, :, 0, 0] - eye).abs().max() > 0.1
+        assert torch.equal(again[level].weight, head.weight)

@@ -222,8 +222,6 @@ def test_the_built_in_encoder_is_the_plain_one_until_it_is_whitened():
     with torch.no_grad():
         levels = zip(encoder(images), plain(images), strict=True)
         assert all(torch.equal(a, b) for a, b in levels)
-        again = build_encoder(BUILTIN).eval()
         encoder.heads[1].bias.fill_(0.5)
-        again.load_weights(encoder.weights())
-        assert torch.equal(again(images)[1], encoder(images)[1])
-        assert not torch.equal(again(images)[1], plain(images)[1])
+        assert torch.equal(encoder(images)[0], plain(images)[0])
+        assert not torch.equal(encoder(images)[1], plain(images)[1])

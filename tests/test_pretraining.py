@@ -20,12 +20,9 @@ from pretraining.objectives import OBJECTIVES, Batch, _same_places
 from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
 from pretraining.training import Recipe, train, write_weights
-from pretraining.views import cut, damage, make_views, normalised, photographed, placements
-from pretraining.whitening import whiten
+from pretraining.views import cut, damage, make_views, photographed, placements
 from urd.data import read_layout, read_masks, read_rgb
 from urd.errors import UsageError
-from urd.networks.builtin import BUILTIN
-from urd.networks.weights import load_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = Recipe(images=8, steps=4, batch_size=4, side=32)
@@ -203,39 +200,6 @@ def test_a_stopped_training_goes_on_to_the_same_weights(name, arrays, tmp_path, 
     resumed = train(recipe, *arrays, tmp_path / "cut", device)
     for name_, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name_]), name_
-
-
-def test_whitened_levels_are_uncorrelated_within_an_image(arrays):
-    """On the images it was measured on, and before the last ReLU; a plain one's levels are not."""
-    encoder = load_encoder(BUILTIN, "none", torch.Generator().manual_seed(0)).eval()
-    before = [_correlation(level) for level in _unrectified(encoder, arrays[0])]
-    whiten(encoder, arrays[0], 1e-6, TINY.offset)
-    levels = _unrectified(encoder, arrays[0])
-    for level, correlated in zip(levels, before, strict=True):
-        assert _correlation(level) < 0.5 * correlated
-        values = level.transpose(0, 1).flatten(1)
-        assert torch.allclose(values.mean(1), torch.full((len(values),), TINY.offset), atol=0.02)
-        assert torch.allclose(values.std(1), torch.ones(len(values)), atol=0.05)
-
-
-def _unrectified(encoder, images):
-    """The levels without the ReLU after their whitening, at the places that it was measured at."""
-    pixels = normalised(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
-    found = []
-    hooks = [h.register_forward_hook(lambda m, i, o: found.append(o)) for h in encoder.heads]
-    with torch.inference_mode():
-        encoder(pixels)
-    for hook in hooks:
-        hook.remove()
-    return [f[:, :, ::step, ::step] for f, step in zip(found, (4, 2, 1), strict=True)]
-
-
-def _correlation(level):
-    """Mean size of the correlation of two channels, over the places of all images."""
-    centred = level - level.mean((2, 3), keepdim=True)
-    centred = centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt()
-    matrix = torch.corrcoef(centred.transpose(0, 1).flatten(1)).nan_to_num()
-    return float((matrix - torch.diag(matrix.diagonal())).abs().mean())
 
 
 def test_the_weight_file_is_small_and_holds_nothing_else(arrays, tmp_path):

@@ -30,7 +30,9 @@ from urd.errors import UsageError
 from urd.fitting import with_one_backbone
 from urd.material import normalisation, read_textures
 from urd.networks import TeacherStudent
+from urd.networks.encoder import WhitenedEncoder
 from urd.networks.weights import load_encoder
+from urd.networks.whitening import AT_MOST, is_whitened, whiten
 from urd.scoring import anomaly_map, image_score
 from urd.seeding import generator
 from urd.synthesis import corrupt, draw_corruption, foreground_masks
@@ -150,6 +152,28 @@ class Urd(AnomalibModule):
     def on_fit_start(self) -> None:
         """Textures are kept on the device, one byte per value."""
         self.textures = read_textures(self.config).to(self.device)
+
+    def on_train_start(self) -> None:
+        """The built-in backbone is whitened by good images, once."""
+        teacher, expert = self.model.pair.teacher, self.model.expert
+        if self.global_step or not is_whitened(self.config.backbone, self.config.weights):
+            return
+        assert isinstance(teacher, WhitenedEncoder)
+        whiten(teacher, self._good_images(), *normalisation(self.config.backbone))
+        if isinstance(expert, WhitenedEncoder):
+            expert.heads.load_state_dict(teacher.heads.state_dict())
+
+    def _good_images(self) -> Tensor:
+        """(N, 3, H, W) uint8, as training sees them; the order of the batches is not touched."""
+        found: list[Tensor] = []
+        resize: Any = self.pre_processor or nn.Identity()
+        with torch.random.fork_rng(devices=[]):
+            loader: Any = self.trainer.train_dataloader
+            for batch in loader:
+                found += (resize(batch.image).clamp(0, 1) * 255).round().byte()
+                if len(found) >= AT_MOST:
+                    break
+        return torch.stack(found[:AT_MOST])
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """One iteration of the method on the batch's good images; logs the losses."""

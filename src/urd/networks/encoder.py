@@ -61,7 +61,8 @@ class WhitenedEncoder(Encoder):
     """A residual network whose levels are W_k f_k + b_k, rectified; W_k is a 1x1 convolution.
 
     f_k is the output of stage k before its last ReLU, which hides half of what the stage found.
-    Before W_k is set (`pretraining/whitening.py`) it is the identity: the levels are the stages'.
+    Before W_k is set (`urd.networks.whitening`) it is the identity: the levels are the stages'.
+    W_k and b_k are no part of a weight file, since they are of the images that are inspected.
     """
 
     def __init__(self, tag: str, body: nn.Module, stages: tuple[Stage, Stage, Stage]) -> None:
@@ -83,16 +84,6 @@ class WhitenedEncoder(Encoder):
             found.append(stage(x))
             x = functional.relu(found[-1])
         return found
-
-    def weights(self) -> dict[str, Tensor]:
-        return super().weights() | {
-            f"heads.{name}": value for name, value in self.heads.state_dict().items()
-        }
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        of_heads = {n: t for n, t in weights.items() if n.startswith("heads.")}
-        super().load_weights({n: t for n, t in weights.items() if n not in of_heads})
-        self.heads.load_state_dict({n.removeprefix("heads."): t for n, t in of_heads.items()})
 
     def _residual_stages(self) -> tuple[Any, Any, Any]:
         body = cast(Any, self.body)

@@ -116,10 +116,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """SHA-256 over names and values of all tensors: tells whether two encoders are the same."""
+    """SHA-256 over names and values of what a weight file holds: tells two encoders apart."""
     digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
+    for name, value in sorted(encoder.weights().items()):
+        digest.update(f"body.{name}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 

@@ -1,0 +1,82 @@
+"""Levels of the built-in backbone whose channels are not correlated within a good image.
+
+What sets ImageNet's features apart on photographs is how many directions they use within one
+image; a student that has to restore few directions restores those of defects too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from urd.networks.builtin import BUILTIN
+from urd.networks.encoder import WhitenedEncoder
+
+SHRINKAGE = 0.01  # of the largest eigenvalue, added to all of them
+OFFSET = 1.0  # deviations: the ReLU passes five values of six
+AT_MOST = 240  # images that are looked at
+_BATCH = 24
+_STEPS = (4, 2, 1)  # between the places that are looked at; the levels' strides are 4, 8, 16
+_TINY = 1e-12
+
+
+def is_whitened(backbone: str, weights: str) -> bool:
+    """Whether training begins with `whiten`: for the built-in backbone, unless it is untrained."""
+    return backbone == BUILTIN and weights != "none"
+
+
+@torch.no_grad()
+def whiten(
+    encoder: WhitenedEncoder,
+    images: Tensor,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    shrinkage: float = SHRINKAGE,
+) -> None:
+    """Set W_k and b_k of an encoder in evaluation mode by good images (N, 3, H, W) uint8.
+
+    C is the covariance of f_k over the places of an image, each image centred and scaled to unit
+    mean square, averaged over images. W = (C + shrinkage * its largest eigenvalue)^(-1/2), the
+    symmetric root (ZCA), its rows scaled so that each channel has a deviation of 1 over all images;
+    b brings its mean to `OFFSET`. Of many images evenly spaced ones are looked at.
+    """
+    count = min(len(images), AT_MOST)
+    chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
+    for head, moments in zip(encoder.heads, _moments(encoder, chosen, mean, std), strict=True):
+        middle, spread, within = moments
+        values, vectors = torch.linalg.eigh(within)
+        scales = (values.clamp(min=0) + max(shrinkage * float(values[-1]), _TINY)).rsqrt()
+        root = (vectors * scales) @ vectors.T
+        root = root / (root @ spread @ root.T).diagonal().clamp(min=_TINY).sqrt()[:, None]
+        assert isinstance(head, nn.Conv2d) and head.bias is not None
+        head.weight.copy_(root[:, :, None, None])
+        head.bias.copy_(OFFSET - root @ middle)
+
+
+def _moments(
+    encoder: WhitenedEncoder, images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Of each f_k: mean (C,), covariance over all places (C, C), and C as above, in float64."""
+    device = next(encoder.parameters()).device
+    shift, scale = (torch.tensor(v, device=device)[:, None, None] for v in (mean, std))
+    sums: list[Tensor] = [torch.zeros(())] * len(_STEPS)
+    for batch in images.split(_BATCH):
+        pixels = (batch.to(device).float() / 255 - shift) / scale
+        features = encoder.features(pixels.contiguous(memory_format=torch.channels_last))
+        for level, (found, step) in enumerate(zip(features, _STEPS, strict=True)):
+            x = found[:, :, ::step, ::step].flatten(2).transpose(1, 2).double().cpu()
+            centred = x - x.mean(1, keepdim=True)
+            size = centred.square().mean((1, 2), keepdim=True).sqrt()
+            centred = centred / size.clamp(min=_TINY)
+            of_batch = torch.cat([x.mean(1).sum(0)[None], _product(x), _product(centred)])
+            sums[level] = sums[level] + of_batch / len(images)
+    moments = []
+    for total in sums:
+        middle, second, within = total.split([1, total.shape[1], total.shape[1]])
+        moments.append((middle[0], second - middle.T @ middle, within))
+    return moments
+
+
+def _product(x: Tensor) -> Tensor:
+    """Second moments (C, C) of (N, places, C), summed over N."""
+    return torch.einsum("npc,npd->cd", x, x) / x.shape[1]
