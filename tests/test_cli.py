@@ -20,8 +20,7 @@ from PIL import Image
 
 from urd import cli
 from urd.cli.options import config_options
-from urd.config import FitConfig, resolve_config
-from urd.errors import UsageError
+from urd.config import FitConfig
 from urd.training import loop
 
 
@@ -232,34 +231,6 @@ def test_wrong_requests_are_one_line(urd, data, tmp_path, arguments, code, messa
     assert message in err
     assert one_line(err)
     assert not (tmp_path / "x").exists()
-
-
-def test_flags_go_before_the_file_and_the_file_before_the_preset(tmp_path):
-    file = tmp_path / "c.yaml"
-    file.write_text("iterations: 7\nimage_size: 64x96\nseed: 3\n")
-    config = resolve_config(preset="fast", config_file=file, options={"seed": "4"})
-    assert (config.backbone, config.iterations, config.seed) == ("resnet18.tv_in1k,builtin", 7, 4)
-    assert config.image_size == (64, 96)
-
-
-def test_every_seed_is_exact(tmp_path):
-    largest = 2**63 - 1
-    assert resolve_config(options={"seed": str(largest)}).seed == largest
-    assert resolve_config(options={"seed": 2**53 + 1}).seed == 2**53 + 1
-    for wrong in (largest + 1, 1.5, "1.5", float("nan")):
-        with pytest.raises(UsageError, match="seed"):
-            resolve_config(options={"seed": wrong})
-    with pytest.raises(UsageError, match=r"'2\.5': a whole number is needed"):
-        resolve_config(options={"iterations": "2.5"})
-    with pytest.raises(UsageError, match="holdout can not be 'much': a number is needed"):
-        resolve_config(options={"holdout": "much"})
-    for wrong in ("large", "256x", "1x2x3"):
-        with pytest.raises(UsageError, match=f"'{wrong}': give N or HEIGHTxWIDTH"):
-            resolve_config(options={"image_size": wrong})
-    with pytest.raises(UsageError, match="multiples of 32"):
-        resolve_config(options={"image_size": "16"})
-    with pytest.raises(UsageError, match="batch_size 1"):
-        resolve_config(options={"image_size": "32", "batch_size": 1})
 
 
 @pytest.mark.parametrize("content", ["seed: 2024-99-99", "seed: " + "[" * 100_000, "{", "\0"])

@@ -154,11 +154,13 @@ class Urd(AnomalibModule):
         self.textures = read_textures(self.config).to(self.device)
 
     def on_train_start(self) -> None:
-        """The built-in backbone is whitened by good images, once."""
+        """The built-in backbone is whitened by good images, before its first training."""
         teacher, expert = self.model.pair.teacher, self.model.expert
-        if self.global_step or not is_whitened(self.config.backbone, self.config.weights):
+        if not is_whitened(self.config.backbone, self.config.weights):
             return
         assert isinstance(teacher, WhitenedEncoder)
+        if teacher.whitened:
+            return
         whiten(teacher, self._good_images(), *normalisation(self.config.backbone))
         if isinstance(expert, WhitenedEncoder):
             expert.heads.load_state_dict(teacher.heads.state_dict())

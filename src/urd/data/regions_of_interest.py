@@ -118,12 +118,12 @@ def paint_outside(
 def _file_of(image: Path, folder: Path) -> Path:
     """Of test/scratch/000.png: FOLDER/test/scratch/000.*, FOLDER/scratch/000.* or FOLDER/000.*."""
     around = image.absolute().parent.parts[1:]
-    for depth in (2, 1, 0):
-        place = folder.joinpath(*around[len(around) - depth :]) if depth <= len(around) else folder
+    for inner in (around[-2:], around[-1:], ()):
         for stem in (image.stem, f"{image.stem}_mask"):
             for suffix in _SUFFIXES:
-                if (place / f"{stem}{suffix}").is_file():
-                    return place / f"{stem}{suffix}"
+                file = folder.joinpath(*inner, f"{stem}{suffix}")
+                if file.is_file():
+                    return file
     raise UnreadableImage(image, f"no region of interest of that name in {folder}")
 
 

@@ -85,6 +85,12 @@ class WhitenedEncoder(Encoder):
             x = functional.relu(found[-1])
         return found
 
+    @property
+    def whitened(self) -> bool:
+        """Whether W_k was set."""
+        weights = [cast(Tensor, head.weight).flatten(1) for head in self.heads]
+        return any((w != torch.eye(len(w), device=w.device)).any() for w in weights)
+
     def _residual_stages(self) -> tuple[Any, Any, Any]:
         body = cast(Any, self.body)
         return body.layer1, body.layer2, body.layer3
