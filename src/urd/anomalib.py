@@ -32,7 +32,7 @@ from urd.material import normalisation, read_textures
 from urd.networks import TeacherStudent
 from urd.networks.encoder import WhitenedEncoder
 from urd.networks.weights import load_encoder
-from urd.networks.whitening import AT_MOST, is_whitened, whiten
+from urd.networks.whitening import images_wanted, is_whitened, whiten
 from urd.scoring import anomaly_map, image_score
 from urd.seeding import generator
 from urd.synthesis import corrupt, draw_corruption, foreground_masks
@@ -173,9 +173,9 @@ class Urd(AnomalibModule):
             loader: Any = self.trainer.train_dataloader
             for batch in loader:
                 found += (resize(batch.image).clamp(0, 1) * 255).round().byte()
-                if len(found) >= AT_MOST:
+                if len(found) >= images_wanted(*found[0].shape[1:]):
                     break
-        return torch.stack(found[:AT_MOST])
+        return torch.stack(found)
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """One iteration of the method on the batch's good images; logs the losses."""

@@ -134,7 +134,7 @@ def with_one_backbone(config: FitConfig) -> FitConfig:
     if chosen == BUILTIN and wanted != BUILTIN:
         note(
             f"No pretrained weights of {wanted} on this machine and no network: the built-in "
-            "backbone is used; ImageNet weights (--weights FILE) are far more accurate."
+            "backbone is used; ImageNet weights (--weights FILE) are more accurate."
         )
     return replace(config, backbone=chosen)
 

@@ -21,7 +21,7 @@ _HOLDOUT = 0.25  # of few images: thresholds from 20 good ones, training on 60
 )
 @click.option("--weights", default="auto", show_default=True, help="As for urd fit.")
 @click.option("--backbone", default="builtin", show_default=True, help="As for urd fit.")
-@click.option("--iterations", type=click.IntRange(1), default=40, show_default=True)
+@click.option("--iterations", type=click.IntRange(1), default=70, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
@@ -52,6 +52,7 @@ def demo(
     config = FitConfig(
         backbone=backbone,
         weights=weights,
+        student="slim",  # in the same time it takes twice the steps, and is the better for it
         iterations=iterations,
         batch_size=_BATCH,
         holdout=_HOLDOUT,

@@ -185,7 +185,7 @@ def how_to_get(tag: str) -> str:
     return (
         f"no pretrained weights of '{tag}' in timm's cache. On a machine with a network fetch "
         f"{_hub()}/timm/{tag}/resolve/main/model.safetensors and pass it with --weights FILE; "
-        f"--backbone {BUILTIN} needs no file, at much lower accuracy."
+        f"--backbone {BUILTIN} needs no file, at lower accuracy."
     )
 
 

@@ -14,10 +14,15 @@ from urd.networks.encoder import WhitenedEncoder
 
 SHRINKAGE = 0.01  # of the largest eigenvalue, added to all of them
 OFFSET = 1.0  # deviations: the ReLU passes five values of six
-AT_MOST = 240  # images that are looked at
-_BATCH = 24
+_PIXELS, _PIXELS_AT_ONCE = 240 * 256**2, 24 * 256**2
+_LEAST = 24  # images, if there are as many
 _STEPS = (4, 2, 1)  # between the places that are looked at; the levels' strides are 4, 8, 16
 _TINY = 1e-12
+
+
+def images_wanted(height: int, width: int) -> int:
+    """How many images of this size `whiten` looks at: large ones show more places each."""
+    return max(_LEAST, _PIXELS // (height * width))
 
 
 def is_whitened(backbone: str, weights: str) -> bool:
@@ -40,7 +45,7 @@ def whiten(
     symmetric root (ZCA), its rows scaled so that each channel has a deviation of 1 over all images;
     b brings its mean to `OFFSET`. Of many images evenly spaced ones are looked at.
     """
-    count = min(len(images), AT_MOST)
+    count = min(len(images), images_wanted(images.shape[2], images.shape[3]))
     chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
     for head, moments in zip(encoder.heads, _moments(encoder, chosen, mean, std), strict=True):
         middle, spread, within = moments
@@ -60,7 +65,7 @@ def _moments(
     device = next(encoder.parameters()).device
     shift, scale = (torch.tensor(v, device=device)[:, None, None] for v in (mean, std))
     sums: list[Tensor] = [torch.zeros(())] * len(_STEPS)
-    for batch in images.split(_BATCH):
+    for batch in images.split(max(1, _PIXELS_AT_ONCE // (images.shape[2] * images.shape[3]))):
         pixels = (batch.to(device).float() / 255 - shift) / scale
         features = encoder.features(pixels.contiguous(memory_format=torch.channels_last))
         for level, (found, step) in enumerate(zip(features, _STEPS, strict=True)):
