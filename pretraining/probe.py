@@ -31,7 +31,7 @@ from urd.metrics import evaluate_maps
 from urd.networks import Encoder
 from urd.networks.encoder import WhitenedEncoder
 from urd.networks.weights import load_encoder
-from urd.networks.whitening import is_whitened, whiten
+from urd.networks.whitening import wants_whitening, whiten
 from urd.scoring import gaussian_blur, image_score
 from urd.seeding import generator
 
@@ -166,7 +166,7 @@ def _probe_all(options: argparse.Namespace) -> None:
     encoder = load_encoder(
         options.backbone, options.weights, generator(options.seed, "encoder")
     ).eval()
-    whitened = is_whitened(options.backbone, options.weights)
+    whitened = wants_whitening(options.backbone, options.weights)
     results = {}
     for data in options.data:
         if options.drawn:

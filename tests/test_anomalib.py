@@ -118,5 +118,7 @@ def test_the_built_in_backbone_is_whitened_once(products, tmp_path, variant):
     assert (head[:, :, 0, 0] - eye).abs().max() > 0.1
     if variant == "urd":
         assert torch.allclose(model.model.expert.heads[2].weight, head, atol=0.01)
+    with torch.no_grad():
+        head = model.model.pair.teacher.heads[2].weight.mul_(2).clone()
     model.on_train_start()  # of another training, which goes on from this one
     assert torch.equal(model.model.pair.teacher.heads[2].weight, head)

@@ -102,10 +102,11 @@ def test_choices_with_names_and_an_untrained_encoder(suite_file, places, monkeyp
     assert places.weights_of(shipped) == "auto"  # that file is of another backbone
     by_default = dataclasses.replace(places, weights={})
     digests = set()
-    for release in ("a", "b"):  # another release's weights make another job
+    for release, offset in (("a", 1.0), ("b", 1.0), ("b", 2.0)):  # each makes another job
         monkeypatch.setattr(builtin, "SHA256", release)
+        monkeypatch.setattr("urd.benchmark.runner.OFFSET", offset)
         digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
-    assert len(digests) == 2
+    assert len(digests) == 3
 
 
 def test_a_preset_in_a_suite_never_falls_back(suite_file):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import assert_same_weights
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -19,6 +20,7 @@ from urd.networks.builtin import BUILTIN
 from urd.networks.weights import fingerprint, load_encoder
 from urd.networks.whitening import OFFSET, whiten
 from urd.synthesis import procedural_textures
+from urd.training import loop
 
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"
 
@@ -99,7 +101,7 @@ def _correlation(level):
 
 
 def test_whitening_by_the_covariance_of_numpy(encoder, images):
-    """Level 3 against a float64 reference: the root of C squared and inverted gives C again."""
+    """Level 3 against the same equations in NumPy."""
     mean, std = (torch.tensor(v)[:, None, None] for v in normalisation(BUILTIN))
     with torch.inference_mode():
         x = encoder.features((images.float() / 255 - mean) / std)[2].double().flatten(2).numpy()
@@ -145,3 +147,24 @@ def test_training_whitens_by_the_good_images_unless_untrained(tmp_path, variant)
         assert (drawn - eye).abs().max() < 0.01  # but for a step of training
         assert (head.weight[:, :, 0, 0] - eye).abs().max() > 0.1
         assert torch.equal(again[level].weight, head.weight)
+
+
+def test_a_resumed_training_keeps_its_levels(tmp_path, monkeypatch):
+    data = render_dataset(tmp_path / "d", "denim", train=4, test_good=1, per_defect=0, seed=0)
+    options = {"variant": "urd", "backbone": BUILTIN, "image_size": (64, 64), "iterations": 2}
+    options |= {"batch_size": 2, "holdout": 0.0, "checkpoint_seconds": 0.0}
+    Detector.fit(data, tmp_path / "whole", **options)
+
+    real = loop.train_iteration
+
+    def stopped(networks, images, config, iteration, *rest):
+        if iteration == 1:
+            raise KeyboardInterrupt
+        return real(networks, images, config, iteration, *rest)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop, "train_iteration", stopped)
+        Detector.fit(data, tmp_path / "cut", **options)
+    monkeypatch.setattr("urd.fitting.whiten", None)  # a call would fail
+    Detector.fit(data, tmp_path / "cut", resume=True, **options)
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")

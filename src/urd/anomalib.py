@@ -32,7 +32,7 @@ from urd.material import normalisation, read_textures
 from urd.networks import TeacherStudent
 from urd.networks.encoder import WhitenedEncoder
 from urd.networks.weights import load_encoder
-from urd.networks.whitening import images_wanted, is_whitened, whiten
+from urd.networks.whitening import images_wanted, wants_whitening, whiten
 from urd.scoring import anomaly_map, image_score
 from urd.seeding import generator
 from urd.synthesis import corrupt, draw_corruption, foreground_masks
@@ -156,7 +156,7 @@ class Urd(AnomalibModule):
     def on_train_start(self) -> None:
         """The built-in backbone is whitened by good images, before its first training."""
         teacher, expert = self.model.pair.teacher, self.model.expert
-        if not is_whitened(self.config.backbone, self.config.weights):
+        if not wants_whitening(self.config.backbone, self.config.weights):
             return
         assert isinstance(teacher, WhitenedEncoder)
         if teacher.whitened:
@@ -168,7 +168,8 @@ class Urd(AnomalibModule):
     def _good_images(self) -> Tensor:
         """(N, 3, H, W) uint8, as training sees them; the order of the batches is not touched."""
         found: list[Tensor] = []
-        resize: Any = self.pre_processor or nn.Identity()
+        # Not the whole pre-processor: outside of training it resizes without antialiasing.
+        resize: Any = getattr(self.pre_processor, "transform", None) or nn.Identity()
         with torch.random.fork_rng(devices=[]):
             loader: Any = self.trainer.train_dataloader
             for batch in loader:

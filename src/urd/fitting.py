@@ -27,7 +27,7 @@ from urd.networks.builtin import BUILTIN
 from urd.networks.encoder import WhitenedEncoder
 from urd.networks.folding import InferenceNetworks
 from urd.networks.weights import choose_backbone, fingerprint, load_encoder
-from urd.networks.whitening import is_whitened, whiten
+from urd.networks.whitening import wants_whitening, whiten
 from urd.progress import note
 from urd.seeding import generator
 from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
@@ -78,7 +78,8 @@ def fit(
     saved = read_facts(out / "checkpoint") if resume and out is not None else None
     expert = _expert(config, out / "checkpoint" if saved and out else None)
     material = load_material(samples, config, device)
-    if isinstance(expert, WhitenedEncoder) and is_whitened(config.backbone, config.weights):
+    if saved is None and wants_whitening(config.backbone, config.weights):
+        assert isinstance(expert, WhitenedEncoder)
         whiten(expert.eval(), material.train.images, material.train.mean, material.train.std)
     facts = {**material.facts, "settings": _fixed_settings(config)}
     if saved is not None:
@@ -207,7 +208,7 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
         return load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
     encoder = build_encoder(config.backbone)
     try:
-        encoder.load_weights(load_file(checkpoint / _EXPERT_NAME))
+        encoder.load_state_dict(load_file(checkpoint / _EXPERT_NAME))
     except Exception as error:  # the library raises types of its own for a missing or cut file
         raise UrdError(
             f"{checkpoint / _EXPERT_NAME} can not be read; pass --overwrite to train anew"
@@ -225,7 +226,7 @@ def _start_run(out: Path, config: FitConfig, expert: Encoder, *, fresh: bool) ->
         # The expert stands for an unfinished run, also while an older model still lies beside it.
         make_folder(out / "checkpoint")
         (out / "checkpoint" / STATE_NAME).unlink(missing_ok=True)
-        save_tensors(out / "checkpoint" / _EXPERT_NAME, expert.weights(), {})
+        save_tensors(out / "checkpoint" / _EXPERT_NAME, dict(expert.state_dict()), {})
     write_text(out / CONFIG_NAME, yaml.safe_dump(config.to_dict(), sort_keys=False))
 
 

@@ -27,6 +27,7 @@ from urd.errors import UrdError, UsageError
 from urd.files import make_folder, write_json
 from urd.networks import builtin
 from urd.networks.builtin import BUILTIN
+from urd.networks.whitening import OFFSET, SHRINKAGE
 from urd.progress import Progress
 
 RESULTS_NAME = "results.json"
@@ -233,7 +234,8 @@ class _Fingerprints:
     def _of_weights(self, job: Job) -> str:
         name = self._places.weights_of(job)
         shipped = name == "auto" and job.settings["backbone"] == BUILTIN
-        return builtin.SHA256 if shipped else self._weights[name]
+        # What is built in are these weights, and how its levels are whitened.
+        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}" if shipped else self._weights[name]
 
 
 def _of_path(name: str) -> str:

@@ -25,7 +25,7 @@ def images_wanted(height: int, width: int) -> int:
     return max(_LEAST, _PIXELS // (height * width))
 
 
-def is_whitened(backbone: str, weights: str) -> bool:
+def wants_whitening(backbone: str, weights: str) -> bool:
     """Whether training begins with `whiten`: for the built-in backbone, unless it is untrained."""
     return backbone == BUILTIN and weights != "none"
 
@@ -69,7 +69,7 @@ def _moments(
         pixels = (batch.to(device).float() / 255 - shift) / scale
         features = encoder.features(pixels.contiguous(memory_format=torch.channels_last))
         for level, (found, step) in enumerate(zip(features, _STEPS, strict=True)):
-            x = found[:, :, ::step, ::step].flatten(2).transpose(1, 2).double().cpu()
+            x = found[:, :, ::step, ::step].flatten(2).transpose(1, 2).cpu().double()
             centred = x - x.mean(1, keepdim=True)
             size = centred.square().mean((1, 2), keepdim=True).sqrt()
             centred = centred / size.clamp(min=_TINY)
