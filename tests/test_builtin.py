@@ -22,6 +22,7 @@ from urd.networks.whitening import OFFSET, whiten
 from urd.synthesis import procedural_textures
 from urd.training import loop
 
+SMALL = {"backbone": BUILTIN, "image_size": (64, 64), "batch_size": 2, "holdout": 0.0}
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"
 
 
@@ -63,6 +64,12 @@ def images():
     return procedural_textures(8, (128, 128), torch.Generator().manual_seed(0))
 
 
+@pytest.fixture(scope="module")
+def denim(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("builtin")
+    return render_dataset(folder, "denim", train=4, test_good=1, per_defect=0, seed=0)
+
+
 @pytest.fixture
 def encoder():
     return load_encoder(BUILTIN, "auto", torch.Generator()).eval()
@@ -100,8 +107,7 @@ def _correlation(level):
     return float((matrix - torch.diag(matrix.diagonal())).abs().mean())
 
 
-def test_whitening_by_the_covariance_of_numpy(encoder, images):
-    """Level 3 against the same equations in NumPy."""
+def test_level_3_is_whitened_as_by_numpy(encoder, images):
     mean, std = (torch.tensor(v)[:, None, None] for v in normalisation(BUILTIN))
     with torch.inference_mode():
         x = encoder.features((images.float() / 255 - mean) / std)[2].double().flatten(2).numpy()
@@ -124,23 +130,14 @@ def test_blank_and_few_images_give_finite_levels(encoder, count):
 
 
 @pytest.mark.parametrize("variant", ["rd", "urd"])
-def test_training_whitens_by_the_good_images_unless_untrained(tmp_path, variant):
-    data = render_dataset(tmp_path / "d", "denim", train=4, test_good=1, per_defect=0, seed=0)
-    options = {
-        "variant": variant,
-        "backbone": BUILTIN,
-        "image_size": (64, 64),
-        "iterations": 1,
-        "batch_size": 2,
-        "holdout": 0.0,
-        "precision": "float32",
-    }
-    detector = Detector.fit(data, tmp_path / "run", **options)
+def test_training_whitens_by_the_good_images_unless_untrained(denim, tmp_path, variant):
+    options = {**SMALL, "variant": variant, "iterations": 1, "precision": "float32"}
+    detector = Detector.fit(denim, tmp_path / "run", **options)
     by_name = detector.header.encoder["sha256"]
     assert by_name == fingerprint(load_encoder(BUILTIN, "auto", torch.Generator()))
     heads = detector.engine.model.teacher.heads
     again = Detector.load(tmp_path / "run").engine.model.teacher.heads
-    untrained = Detector.fit(data, tmp_path / "none", weights="none", **options)
+    untrained = Detector.fit(denim, tmp_path / "none", weights="none", **options)
     for level, head in enumerate(heads):
         eye = torch.eye(len(head.weight))
         drawn = untrained.engine.model.teacher.heads[level].weight[:, :, 0, 0]
@@ -149,11 +146,9 @@ def test_training_whitens_by_the_good_images_unless_untrained(tmp_path, variant)
         assert torch.equal(again[level].weight, head.weight)
 
 
-def test_a_resumed_training_keeps_its_levels(tmp_path, monkeypatch):
-    data = render_dataset(tmp_path / "d", "denim", train=4, test_good=1, per_defect=0, seed=0)
-    options = {"variant": "urd", "backbone": BUILTIN, "image_size": (64, 64), "iterations": 2}
-    options |= {"batch_size": 2, "holdout": 0.0, "checkpoint_seconds": 0.0}
-    Detector.fit(data, tmp_path / "whole", **options)
+def test_a_resumed_training_keeps_its_levels(denim, tmp_path, monkeypatch):
+    options = {**SMALL, "variant": "urd", "iterations": 2, "checkpoint_seconds": 0.0}
+    Detector.fit(denim, tmp_path / "whole", **options)
 
     real = loop.train_iteration
 
@@ -164,7 +159,7 @@ def test_a_resumed_training_keeps_its_levels(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(loop, "train_iteration", stopped)
-        Detector.fit(data, tmp_path / "cut", **options)
+        Detector.fit(denim, tmp_path / "cut", **options)
     monkeypatch.setattr("urd.fitting.whiten", None)  # a call would fail
-    Detector.fit(data, tmp_path / "cut", resume=True, **options)
+    Detector.fit(denim, tmp_path / "cut", resume=True, **options)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")

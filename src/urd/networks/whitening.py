@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from urd.networks.builtin import BUILTIN
 from urd.networks.encoder import WhitenedEncoder
+from urd.networks.weights import NONE
 
 SHRINKAGE = 0.01  # of the largest eigenvalue, added to all of them
 OFFSET = 1.0  # deviations: the ReLU passes five values of six
-_PIXELS, _PIXELS_AT_ONCE = 240 * 256**2, 24 * 256**2
-_LEAST = 24  # images, if there are as many
+_PIXELS = 240 * 256**2  # of all images together; of fewer than `_LEAST` it may be more
+_PIXELS_AT_ONCE = 24 * 256**2
+_LEAST = 24
 _STEPS = (4, 2, 1)  # between the places that are looked at; the levels' strides are 4, 8, 16
 _TINY = 1e-12
 
@@ -27,7 +29,7 @@ def images_wanted(height: int, width: int) -> int:
 
 def wants_whitening(backbone: str, weights: str) -> bool:
     """Whether training begins with `whiten`: for the built-in backbone, unless it is untrained."""
-    return backbone == BUILTIN and weights != "none"
+    return backbone == BUILTIN and weights != NONE
 
 
 @torch.no_grad()
