@@ -13,11 +13,13 @@ from PIL.Image import fromarray
 from urd.data import DataSet, decode_or_refuse
 from urd.data.decoding import WHITE_LEVEL
 from urd.errors import UsageError
+from urd.synthesis.foreground import otsu
 
 Random = np.random.Generator
 Image = NDArray[np.uint8]
 DRAWN = (100, 60, 100)  # good images to remember, to judge as they are, and to draw defects on
 _ATTEMPTS = 100
+_ON_PART = 0.6  # of the marked pixels
 _LEAST_CHANGE = 6.0  # mean of the grey levels by which the marked pixels differ
 
 
@@ -34,7 +36,8 @@ class DrawnSet:
     drawn: list[tuple[Image, NDArray[np.bool_]]]
 
     @classmethod
-    def on(cls, data: DataSet, size: tuple[int, int], seed: int) -> DrawnSet:
+    def on(cls, data: DataSet, size: tuple[int, int], seed: int, on_part: bool = False) -> DrawnSet:
+        """On images in an order of the seed; `on_part`: defects lie on what Otsu's method finds."""
         judged = sum(DRAWN[:2])
         if len(data.train) <= judged:
             raise UsageError(
@@ -52,7 +55,10 @@ class DrawnSet:
             label="Reading",
         )
         memory, good, rest = np.split(images, np.cumsum(DRAWN)[:2])
-        drawn = [draw_defect(image, rest[n - 1], random) for n, image in enumerate(rest)]
+        drawn = [
+            draw_defect(image, rest[n - 1], random, otsu(image) if on_part else None)
+            for n, image in enumerate(rest)
+        ]
         return cls(memory, good, drawn)
 
     def write(self, folder: Path) -> None:
@@ -69,11 +75,14 @@ class DrawnSet:
                 fromarray(picture).save(folder / name.format(f"{index:03}"))
 
 
-def draw_defect(image: Image, other: Image, random: Random) -> tuple[Image, NDArray[np.bool_]]:
+def draw_defect(
+    image: Image, other: Image, random: Random, part: NDArray[np.bool_] | None = None
+) -> tuple[Image, NDArray[np.bool_]]:
     """The image (H, W, 3) with a small defect of one of five kinds, and where it is (H, W).
 
     A foreign texture (of `other`), a stain, a dent, a scratch, a misplaced piece; one that can
-    hardly be seen, as on a blank background, is drawn anew elsewhere.
+    hardly be seen, as on a blank background, is drawn anew elsewhere, and so is one that lies
+    mostly beside the `part` (H, W).
     """
     for _ in range(_ATTEMPTS):
         mask, changed = _KINDS[random.integers(len(_KINDS))](
@@ -82,7 +91,8 @@ def draw_defect(image: Image, other: Image, random: Random) -> tuple[Image, NDAr
         marked = mask > 0.5
         result = np.clip(changed, 0, 255).round().astype(np.uint8)
         difference = np.abs(result.astype(np.float32) - image)[marked]
-        if difference.size and difference.mean() >= _LEAST_CHANGE:
+        on_part = part is None or (part & marked).sum() >= _ON_PART * marked.sum()
+        if difference.size and difference.mean() >= _LEAST_CHANGE and on_part:
             break
     return result, marked
 

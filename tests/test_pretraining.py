@@ -121,6 +121,15 @@ def test_drawn_defects_change_the_image_where_they_are_marked(kind, scenes, monk
         assert not difference[far].any()
 
 
+def test_drawn_defects_lie_on_the_part(scenes):
+    image, other = scenes[0].image, scenes[1].image
+    part = np.zeros(image.shape[:2], bool)
+    part[100:200, 60:140] = True
+    for seed in range(10):
+        _, marked = draw_defect(image, other, np.random.default_rng(seed), part)
+        assert (marked & part).sum() >= 0.6 * marked.sum() > 0
+
+
 def test_a_drawn_set_can_be_trained_on(arrays, tmp_path):
     image, mask = draw_defect(arrays[0][0], arrays[0][1], np.random.default_rng(0))
     DrawnSet(arrays[0][:3], arrays[0][3:5], [(image, mask)]).write(tmp_path)

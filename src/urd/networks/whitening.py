@@ -39,13 +39,14 @@ def whiten(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     shrinkage: float = SHRINKAGE,
+    offset: float = OFFSET,
 ) -> None:
     """Set W_k and b_k of an encoder in evaluation mode by good images (N, 3, H, W) uint8.
 
     C is the covariance of f_k over the places of an image, each image centred and scaled to unit
     mean square, averaged over images. W = (C + shrinkage * its largest eigenvalue)^(-1/2), the
     symmetric root (ZCA), its rows scaled so that each channel has a deviation of 1 over all images;
-    b brings its mean to `OFFSET`. Of many images evenly spaced ones are looked at.
+    b brings its mean to `offset`. Of many images evenly spaced ones are looked at.
     """
     count = min(len(images), images_wanted(images.shape[2], images.shape[3]))
     chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
@@ -57,7 +58,7 @@ def whiten(
         root = root / (root @ spread @ root.T).diagonal().clamp(min=_TINY).sqrt()[:, None]
         assert isinstance(head, nn.Conv2d) and head.bias is not None
         head.weight.copy_(root[:, :, None, None])
-        head.bias.copy_(OFFSET - root @ middle)
+        head.bias.copy_(offset - root @ middle)
 
 
 def _moments(
