@@ -82,7 +82,7 @@ def draw_defect(
 
     A foreign texture (of `other`), a stain, a dent, a scratch, a misplaced piece; one that can
     hardly be seen, as on a blank background, is drawn anew elsewhere, and so is one that lies
-    mostly beside the `part` (H, W).
+    mostly beside the `part` (H, W); after 100 attempts the last one stays.
     """
     for _ in range(_ATTEMPTS):
         mask, changed = _KINDS[random.integers(len(_KINDS))](

@@ -41,7 +41,7 @@ from urd.seeding import generator
 
 SIZE = (256, 256)
 PLACES = 60
-OFFSET = 1.5  # chosen by defects drawn on parts: the model card has the table
+OFFSET = 1.5  # deviations; chosen by defects drawn on parts: the model card has the table
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _BATCH = 16
 _LEVELS = 3
@@ -52,10 +52,10 @@ _STRIDE = 8  # of level 2
 class Whitening:
     """How the built-in encoder's levels are whitened."""
 
-    offset: float = OFFSET
-    shrinkage: float = SHRINKAGE
+    offset: float
+    shrinkage: float
 
-    def of(self, encoder: Encoder, good: NDArray[np.uint8]) -> None:
+    def apply(self, encoder: Encoder, good: NDArray[np.uint8]) -> None:
         assert isinstance(encoder, WhitenedEncoder)
         pixels = torch.from_numpy(good).permute(0, 3, 1, 2)
         whiten(encoder, pixels, *normalisation(encoder.tag), self.shrinkage, self.offset)
@@ -75,7 +75,7 @@ def probe(
     memory = _read([sample.path for sample in data.train])
     test = _read([sample.path for sample in data.test])
     if whitening:
-        whitening.of(encoder, memory)
+        whitening.apply(encoder, memory)
     return _compared(encoder, memory, test, [s.defect for s in data.test], masks, seed)
 
 
@@ -90,7 +90,7 @@ def probe_drawn(
     test = np.concatenate([drawn.good, np.stack([image for image, _ in drawn.drawn])])
     defects = ["good"] * len(drawn.good) + ["drawn"] * len(drawn.drawn)
     if whitening:
-        whitening.of(encoder, drawn.memory)
+        whitening.apply(encoder, drawn.memory)
     return _compared(encoder, drawn.memory, test, defects, masks, seed)
 
 

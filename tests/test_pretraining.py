@@ -17,12 +17,14 @@ import urd
 from pretraining import training
 from pretraining.drawn_defects import _KINDS, DrawnSet, draw_defect
 from pretraining.objectives import OBJECTIVES, Batch, _same_places
+from pretraining.probe import Whitening, probe_drawn
 from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
 from pretraining.training import Recipe, train, write_weights
 from pretraining.views import cut, damage, make_views, photographed, placements
 from urd.data import read_layout, read_masks, read_rgb
 from urd.errors import UsageError
+from urd.networks.weights import load_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = Recipe(images=8, steps=4, batch_size=4, side=32)
@@ -128,6 +130,21 @@ def test_drawn_defects_lie_on_the_part(scenes):
     for seed in range(10):
         _, marked = draw_defect(image, other, np.random.default_rng(seed), part)
         assert (marked & part).sum() >= 0.6 * marked.sum() > 0
+
+
+def test_nearest_neighbours_find_what_was_not_remembered(scenes):
+    image = scenes[0].image
+    marked = np.zeros(image.shape[:2], bool)
+    marked[96:160, 96:160] = True
+    changed = np.where(marked[..., None], scenes[1].image, image)
+    drawn = DrawnSet(np.stack([image] * 2), image[None], [(changed, marked)])
+    means = []
+    for offset in (1.0, 1.5):
+        encoder = load_encoder("builtin", "auto", torch.Generator()).eval()
+        metrics = probe_drawn(encoder, drawn, whitening=Whitening(offset, 0.01))
+        assert metrics["image_auroc"] == 1 and metrics["pixel_auroc"] > 0.9
+        means.append(float(encoder.heads[0].bias.detach().mean()))
+    assert means[1] - means[0] == pytest.approx(0.5, abs=1e-3)
 
 
 def test_a_drawn_set_can_be_trained_on(arrays, tmp_path):
