@@ -118,6 +118,11 @@ def test_the_built_in_backbone_is_whitened_once(products, tmp_path, variant):
     assert (head[:, :, 0, 0] - eye).abs().max() > 0.1
     if variant == "urd":
         assert torch.allclose(model.model.expert.heads[2].weight, head, atol=0.01)
+        # What the expert keeps is of rendered images; the teacher's norms are of these.
+        of_expert, of_teacher = (
+            e.body.bn1.weight.detach() for e in (model.model.expert, model.model.pair.teacher)
+        )
+        assert (of_teacher - of_expert).abs().max() > 0.01
     with torch.no_grad():
         head = model.model.pair.teacher.heads[2].weight.mul_(2).clone()
     model.on_train_start()  # of another training, which goes on from this one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from urd.demo import render_dataset
 from urd.material import normalisation
 from urd.networks import build_encoder, builtin
 from urd.networks.builtin import BUILTIN
+from urd.networks.norms import restate_norms
 from urd.networks.weights import fingerprint, load_encoder
-from urd.networks.whitening import OFFSET, whiten
+from urd.networks.whitening import OFFSET, looked_at, whiten
 from urd.synthesis import procedural_textures
 from urd.training import loop
+from urd.training.losses import local_distance
 
 SMALL = {"backbone": BUILTIN, "image_size": (64, 64), "batch_size": 2, "holdout": 0.0}
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"
@@ -146,6 +149,46 @@ def test_training_whitens_by_the_good_images_unless_untrained(denim, tmp_path, v
         assert torch.equal(again[level].weight, head.weight)
 
 
+def test_restated_norms_are_of_the_images_and_change_no_level(encoder, images):
+    """In evaluation mode; in training mode levels are now near those, and were far before."""
+    whiten(encoder, images, *normalisation(BUILTIN))
+    (pixels,) = looked_at(images, *normalisation(BUILTIN), torch.device("cpu"))
+    with torch.inference_mode():
+        expected = encoder(pixels)
+        far = _distance(copy.deepcopy(encoder).train()(pixels), expected)
+        restate_norms(encoder, pixels.split(3))
+        found = encoder(pixels)
+        inner = encoder.body.layer1[0]
+        seen = inner.conv1(encoder.body.maxpool(encoder.body.act1(_stem(encoder, pixels))))
+        near = _distance(encoder.train()(pixels), expected)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+    assert torch.allclose(inner.bn1.running_mean, seen.mean((0, 2, 3)), atol=1e-4)
+    variance = seen.double().numpy().var((0, 2, 3))
+    assert np.allclose(inner.bn1.running_var, variance, rtol=1e-3)
+    assert near < 1e-5 < 0.01 < far
+
+
+def _stem(encoder, pixels):
+    return encoder.body.bn1(encoder.body.conv1(pixels))
+
+
+def _distance(found, expected):
+    return max(float(local_distance(a, b).mean()) for a, b in zip(found, expected, strict=True))
+
+
+def test_norms_are_restated_where_a_teacher_learns(denim, tmp_path):
+    options = {**SMALL, "iterations": 1, "precision": "float32"}
+    shipped = load_encoder(BUILTIN, "auto", torch.Generator()).body.bn1
+    rd, urd, untrained = (
+        Detector.fit(denim, None, **options, **others).engine.model.teacher.body.bn1
+        for others in ({"variant": "rd"}, {"variant": "urd"}, {"weights": "none"})
+    )
+    assert torch.equal(rd.weight, shipped.weight)
+    assert (urd.weight - shipped.weight).abs().max() > 0.01
+    assert (untrained.weight - 1).abs().max() < 0.001  # but for a step of training
+
+
 def test_a_resumed_training_keeps_its_levels(denim, tmp_path, monkeypatch):
     options = {**SMALL, "variant": "urd", "iterations": 2, "checkpoint_seconds": 0.0}
     Detector.fit(denim, tmp_path / "whole", **options)
@@ -160,6 +203,7 @@ def test_a_resumed_training_keeps_its_levels(denim, tmp_path, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(loop, "train_iteration", stopped)
         Detector.fit(denim, tmp_path / "cut", **options)
-    monkeypatch.setattr("urd.fitting.whiten", None)  # a call would fail
+    for prepares in ("whiten", "restate_norms"):
+        monkeypatch.setattr(f"urd.fitting.{prepares}", None)  # a call would fail
     Detector.fit(denim, tmp_path / "cut", resume=True, **options)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")

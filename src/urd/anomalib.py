@@ -31,8 +31,9 @@ from urd.fitting import with_one_backbone
 from urd.material import normalisation, read_textures
 from urd.networks import TeacherStudent
 from urd.networks.encoder import WhitenedEncoder
+from urd.networks.norms import restate_norms
 from urd.networks.weights import load_encoder
-from urd.networks.whitening import images_wanted, wants_whitening, whiten
+from urd.networks.whitening import images_wanted, looked_at, wants_whitening, whiten
 from urd.scoring import anomaly_map, image_score
 from urd.seeding import generator
 from urd.synthesis import corrupt, draw_corruption, foreground_masks
@@ -154,16 +155,18 @@ class Urd(AnomalibModule):
         self.textures = read_textures(self.config).to(self.device)
 
     def on_train_start(self) -> None:
-        """The built-in backbone is whitened by good images, before its first training."""
+        """The built-in backbone is prepared by good images, before its first training."""
         teacher, expert = self.model.pair.teacher, self.model.expert
         if not wants_whitening(self.config.backbone, self.config.weights):
             return
         assert isinstance(teacher, WhitenedEncoder)
         if teacher.whitened:
             return
-        whiten(teacher, self._good_images(), *normalisation(self.config.backbone))
+        images, colours = self._good_images(), normalisation(self.config.backbone)
+        whiten(teacher, images, *colours)
         if isinstance(expert, WhitenedEncoder):
             expert.heads.load_state_dict(teacher.heads.state_dict())
+            restate_norms(teacher, looked_at(images, *colours, self.device))
 
     def _good_images(self) -> Tensor:
         """(N, 3, H, W) uint8, as training sees them; the order of the batches is not touched."""

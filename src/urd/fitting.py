@@ -26,8 +26,9 @@ from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
 from urd.networks.builtin import BUILTIN
 from urd.networks.encoder import WhitenedEncoder
 from urd.networks.folding import InferenceNetworks
+from urd.networks.norms import restate_norms
 from urd.networks.weights import choose_backbone, fingerprint, load_encoder
-from urd.networks.whitening import wants_whitening, whiten
+from urd.networks.whitening import looked_at, wants_whitening, whiten
 from urd.progress import note
 from urd.seeding import generator
 from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
@@ -85,6 +86,10 @@ def fit(
     if saved is not None:
         _agree(saved, facts, config)
     networks = build_networks(expert, config, device)
+    if saved is None and networks.expert and wants_whitening(config.backbone, config.weights):
+        train_set = material.train
+        seen = looked_at(train_set.images, train_set.mean, train_set.std, device)
+        restate_norms(networks.model.teacher, seen)
     record = None
     if out is not None:
         record = Record(out, facts)

@@ -6,6 +6,8 @@ image; a student that has to restore few directions restores those of defects to
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -48,9 +50,8 @@ def whiten(
     symmetric root (ZCA), its rows scaled so that each channel has a deviation of 1 over all images;
     b brings its mean to `offset`. Of many images evenly spaced ones are looked at.
     """
-    count = min(len(images), images_wanted(images.shape[2], images.shape[3]))
-    chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
-    for head, moments in zip(encoder.heads, _moments(encoder, chosen, mean, std), strict=True):
+    found = _moments(encoder, looked_at(images, mean, std, next(encoder.parameters()).device))
+    for head, moments in zip(encoder.heads, found, strict=True):
         middle, spread, within = moments
         values, vectors = torch.linalg.eigh(within)
         scales = (values.clamp(min=0) + max(shrinkage * float(values[-1]), _TINY)).rsqrt()
@@ -61,25 +62,38 @@ def whiten(
         head.bias.copy_(offset - root @ middle)
 
 
+def looked_at(
+    images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> Iterator[Tensor]:
+    """Evenly spaced ones of good images (N, 3, H, W) uint8, in batches, normalised, on `device`."""
+    pixels = images.shape[2] * images.shape[3]
+    count = min(len(images), images_wanted(images.shape[2], images.shape[3]))
+    chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
+    shift, scale = (torch.tensor(v, device=device)[:, None, None] for v in (mean, std))
+    for batch in chosen.split(max(1, _PIXELS_AT_ONCE // pixels)):
+        normalised = (batch.to(device).float() / 255 - shift) / scale
+        yield normalised.contiguous(memory_format=torch.channels_last)
+
+
 def _moments(
-    encoder: WhitenedEncoder, images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
+    encoder: WhitenedEncoder, batches: Iterable[Tensor]
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Of each f_k: mean (C,), covariance over all places (C, C), and C as above, in float64."""
-    device = next(encoder.parameters()).device
-    shift, scale = (torch.tensor(v, device=device)[:, None, None] for v in (mean, std))
     sums: list[Tensor] = [torch.zeros(())] * len(_STEPS)
-    for batch in images.split(max(1, _PIXELS_AT_ONCE // (images.shape[2] * images.shape[3]))):
-        pixels = (batch.to(device).float() / 255 - shift) / scale
-        features = encoder.features(pixels.contiguous(memory_format=torch.channels_last))
+    images = 0
+    for batch in batches:
+        images += len(batch)
+        features = encoder.features(batch)
         for level, (found, step) in enumerate(zip(features, _STEPS, strict=True)):
             x = found[:, :, ::step, ::step].flatten(2).transpose(1, 2).cpu().double()
             centred = x - x.mean(1, keepdim=True)
             size = centred.square().mean((1, 2), keepdim=True).sqrt()
             centred = centred / size.clamp(min=_TINY)
             of_batch = torch.cat([x.mean(1).sum(0)[None], _product(x), _product(centred)])
-            sums[level] = sums[level] + of_batch / len(images)
+            sums[level] = sums[level] + of_batch
     moments = []
     for total in sums:
+        total = total / images
         middle, second, within = total.split([1, total.shape[1], total.shape[1]])
         moments.append((middle[0], second - middle.T @ middle, within))
     return moments

@@ -1,0 +1,78 @@
+"""Batch norms that train from where they are: statistics of good images, the same function.
+
+The built-in backbone's norms hold the statistics of rendered images. A teacher that is trained
+normalises by its batches instead, so that it would begin far from the expert and spend the
+training on its way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def restate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Give each norm the mean m and variance v of its input over the batches (B, 3, H, W).
+
+    With its old ones m', v' and weights g', b': g = g' sqrt((v + eps) / (v' + eps)) and
+    b = b' + g' (m - m') / sqrt(v' + eps). In evaluation mode the network computes what it did.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    found = [_Moments() for _ in norms]
+    mode = network.training
+    network.eval()
+    with ExitStack() as hooks:
+        for norm, moments in zip(norms, found, strict=True):
+            hooks.callback(norm.register_forward_pre_hook(moments.of_input()).remove)
+        for images in batches:
+            network(images)
+    network.train(mode)
+    for norm, moments in zip(norms, found, strict=True):
+        _restate(norm, moments.mean, moments.variance)
+
+
+@dataclass
+class _Moments:
+    """Of each channel, over all places of all images, in float64."""
+
+    images: int = 0
+    sum: Tensor | float = 0.0
+    square: Tensor | float = 0.0
+
+    def of_input(self) -> Callable[[nn.Module, Any], None]:
+        def add(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+            (x,) = inputs
+            spread, middle = torch.var_mean(x, (0, 2, 3), correction=0)
+            spread, middle = spread.cpu().double(), middle.cpu().double()
+            self.images += len(x)
+            self.sum = self.sum + len(x) * middle
+            self.square = self.square + len(x) * (spread + middle.square())
+
+        return add
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.as_tensor(self.sum) / self.images
+
+    @property
+    def variance(self) -> Tensor:
+        return (torch.as_tensor(self.square) / self.images - self.mean.square()).clamp(min=0)
+
+
+def _restate(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    assert norm.running_mean is not None and norm.running_var is not None
+    old_mean, old_variance, weight, bias = (
+        t.detach().cpu().double()
+        for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    slope = weight / (old_variance + norm.eps).sqrt()
+    norm.weight.copy_(slope * (variance + norm.eps).sqrt())
+    norm.bias.copy_(bias + slope * (mean - old_mean))
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
