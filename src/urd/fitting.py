@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -32,7 +33,8 @@ from urd.networks.whitening import looked_at, wants_whitening, whiten
 from urd.progress import note
 from urd.seeding import generator
 from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
-from urd.training.loop import Record, build_networks, train
+from urd.training.loop import Record, TrainingImages, build_networks, train
+from urd.training.step import Networks
 from urd.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
 CONFIG_NAME = "config.yaml"
@@ -79,17 +81,13 @@ def fit(
     saved = read_facts(out / "checkpoint") if resume and out is not None else None
     expert = _expert(config, out / "checkpoint" if saved and out else None)
     material = load_material(samples, config, device)
-    if saved is None and wants_whitening(config.backbone, config.weights):
-        assert isinstance(expert, WhitenedEncoder)
-        whiten(expert.eval(), material.train.images, material.train.mean, material.train.std)
     facts = {**material.facts, "settings": _fixed_settings(config)}
     if saved is not None:
         _agree(saved, facts, config)
-    networks = build_networks(expert, config, device)
-    if saved is None and networks.expert and wants_whitening(config.backbone, config.weights):
-        train_set = material.train
-        seen = looked_at(train_set.images, train_set.mean, train_set.std, device)
-        restate_norms(networks.model.teacher, seen)
+    if saved is None and wants_whitening(config.backbone, config.weights):
+        networks = _fitted_to(material.train, expert, config, device)
+    else:
+        networks = build_networks(expert, config, device)
     record = None
     if out is not None:
         record = Record(out, facts)
@@ -223,6 +221,19 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
         if fingerprint(now) != fingerprint(encoder):
             raise UsageError("--resume with other weights than the run was started with")
     return encoder
+
+
+def _fitted_to(
+    good: TrainingImages, expert: Encoder, config: FitConfig, device: torch.device
+) -> Networks:
+    """Networks of the built-in backbone, whose levels and teacher's norms are of these images."""
+    assert isinstance(expert, WhitenedEncoder)
+    whiten(expert.eval(), good.images, good.mean, good.std)
+    networks = build_networks(expert, config, device)
+    if networks.expert is not None:
+        seen = looked_at(good.images, good.mean, good.std, device)
+        restate_norms(networks.model.teacher, seen)
+    return networks
 
 
 def _start_run(out: Path, config: FitConfig, expert: Encoder, *, fresh: bool) -> None:
