@@ -5,35 +5,60 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import urd.progress
 from pretraining.images import rendered
 from pretraining.objectives import OBJECTIVES
 from pretraining.training import Recipe, train, write_weights
+from urd.errors import UrdError, first_line
 from urd.machine import pick_device
+
+_COUNTS = {
+    "images": "how many are rendered",
+    "steps": "of the optimiser",
+    "batch-size": "images per step",
+    "side": "of a view, in pixels",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pretraining",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Render the images, train the encoder on them, write its weights. A training "
         "that was stopped goes on from its last checkpoint.",
     )
     recipe = Recipe()
-    parser.add_argument("--work", type=Path, default=Path("build/pretraining"))
-    parser.add_argument("--out", type=Path, help="weight file; default: WORK/OBJECTIVE.safetensors")
-    parser.add_argument("--objective", choices=OBJECTIVES, default=recipe.objective)
-    parser.add_argument("--images", type=int, default=recipe.images)
-    parser.add_argument("--steps", type=int, default=recipe.steps)
-    parser.add_argument("--batch-size", type=int, default=recipe.batch_size)
-    parser.add_argument("--side", type=int, default=recipe.side, help="of a view, in pixels")
-    parser.add_argument("--lr", type=float, default=recipe.lr)
-    parser.add_argument("--seed", type=int, default=recipe.seed)
-    parser.add_argument("--device", default="auto")
-    options = vars(parser.parse_args())
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/pretraining"), help="images and checkpoints"
+    )
+    parser.add_argument("--out", type=Path, help="weight file; None: WORK/OBJECTIVE.safetensors")
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, default=recipe.objective, help="what is asked of views"
+    )
+    for name, what in _COUNTS.items():
+        default = getattr(recipe, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=_positive, default=default, help=what)
+    parser.add_argument("--lr", type=float, default=recipe.lr, help="learning rate at its peak")
+    parser.add_argument("--seed", type=int, default=recipe.seed, help="of images and training")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    urd.progress.show()
+    try:
+        _pretrain(vars(parser.parse_args()))
+    except UrdError as error:
+        raise SystemExit(f"urd: {first_line(error)}") from error
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
+def _pretrain(options: dict[str, Any]) -> None:
     work, out, device = options.pop("work"), options.pop("out"), pick_device(options.pop("device"))
     recipe = Recipe(**options)
-    urd.progress.show()
     images, parameters = rendered(work / "images", recipe.seed, recipe.images)
     encoder = train(recipe, images, parameters, work / recipe.objective, device)
     out = out or work / f"{recipe.objective}.safetensors"

@@ -28,13 +28,15 @@ from torch.nn import functional
 
 import urd.progress
 from pretraining.drawn_defects import DrawnSet
-from urd.data import DataSet, decode_all, read_layout, read_masks, resize_mask
-from urd.errors import UrdError, first_line
+from urd.data import DataSet, decode_all, read_layout, read_rgb
+from urd.errors import UrdError, UsageError, first_line
+from urd.evaluation import mask_of, refuse_unusable
 from urd.material import normalisation
 from urd.metrics import evaluate_maps
 from urd.networks import Encoder
 from urd.networks.encoder import WhitenedEncoder
 from urd.networks.weights import load_encoder
+from urd.networks.whitening import OFFSET as FIT_OFFSET
 from urd.networks.whitening import SHRINKAGE, wants_whitening, whiten
 from urd.scoring import gaussian_blur, image_score
 from urd.seeding import generator
@@ -68,12 +70,10 @@ def probe(
 
     `whitening`: the encoder is the built-in one and gets its levels by the images remembered.
     """
-    masks = [
-        resize_mask(read_masks(s.masks), SIZE) if s.masks else np.zeros(SIZE, bool)
-        for s in data.test
-    ]
+    refuse_unusable(data)
     memory = _read([sample.path for sample in data.train])
     test = _read([sample.path for sample in data.test])
+    masks = [mask_of(s, read_rgb(s.path).size[::-1], SIZE) for s in data.test]
     if whitening:
         whitening.apply(encoder, memory)
     return _compared(encoder, memory, test, [s.defect for s in data.test], masks, seed)
@@ -169,10 +169,21 @@ def main() -> None:
         type=Path,
         help="with --drawn: keep the data sets there, for urd fit and evaluate",
     )
-    parser.add_argument("--offset", type=float, default=OFFSET, help="of the built-in backbone")
-    parser.add_argument("--shrinkage", type=float, default=SHRINKAGE, help="of the same")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--offset",
+        type=float,
+        default=OFFSET,
+        help="of the built-in backbone's levels, in deviations (default: %(default)s; urd fit "
+        f"shifts by {FIT_OFFSET})",
+    )
+    parser.add_argument(
+        "--shrinkage",
+        type=float,
+        default=SHRINKAGE,
+        help="of its whitening, of the largest eigenvalue (default: %(default)s, as urd fit)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of places, and of what is drawn")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     urd.progress.show()
     try:
         _probe_all(parser.parse_args())
@@ -181,6 +192,10 @@ def main() -> None:
 
 
 def _probe_all(options: argparse.Namespace) -> None:
+    if (options.write or options.on_part) and not options.drawn:
+        raise UsageError("--write and --on-part are of defects that are drawn: add --drawn")
+    if options.write and len({Path(data).name for data in options.data}) < len(options.data):
+        raise UsageError("--write names its folders by those of the data, and two are alike")
     encoder = load_encoder(
         options.backbone, options.weights, generator(options.seed, "encoder")
     ).eval()

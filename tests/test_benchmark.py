@@ -106,7 +106,12 @@ def test_choices_with_names_and_an_untrained_encoder(suite_file, places, monkeyp
         monkeypatch.setattr(builtin, "SHA256", release)
         monkeypatch.setattr("urd.benchmark.runner.OFFSET", offset)
         digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
-    assert len(digests) == 3
+    monkeypatch.setattr("urd.benchmark.runner.NORMS", "others")  # which teachers are made with
+    rd = dataclasses.replace(shipped, settings={**shipped.settings, "variant": "rd"})
+    of_rd = _Fingerprints(suite, by_default).of(rd)
+    digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
+    assert len(digests) == 4
+    assert "others" not in of_rd["weights"]
 
 
 def test_a_preset_in_a_suite_never_falls_back(suite_file):

@@ -169,6 +169,20 @@ def test_restated_norms_are_of_the_images_and_change_no_level(encoder, images):
     assert near < 1e-5 < 0.01 < far
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_preparing_leaves_the_mode_and_no_hook(encoder, images, training):
+    encoder.train(training)
+    before = encoder.body.bn1.running_mean.clone()
+    whiten(encoder, images, *normalisation(BUILTIN))
+    assert torch.equal(encoder.body.bn1.running_mean, before)
+    (pixels,) = looked_at(images, *normalisation(BUILTIN), torch.device("cpu"))
+    restate_norms(encoder, [pixels])
+    assert all(module.training == training for module in encoder.modules())
+    assert not any(module._forward_pre_hooks for module in encoder.modules())
+    with pytest.raises(ValueError, match="no batch"):
+        restate_norms(encoder, [])
+
+
 def _stem(encoder, pixels):
     return encoder.body.bn1(encoder.body.conv1(pixels))
 

@@ -195,7 +195,8 @@ def test_of_several_backbones_the_first_whose_weights_can_be_had(shipped, monkey
 def test_doctor_says_which_backbones_are_usable_and_why_not(shipped, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", None)  # a call would fail
     monkeypatch.setattr("urd.doctor.cached_weights_available", lambda tag: "50" in tag)
-    found = {b.tag: b for b in doctor(["nonsense"]).backbones}
+    found = {b.tag: b for b in doctor(["nonsense", "resnet18"]).backbones}
+    assert "/timm/resnet18.a1_in1k/resolve" in found["resnet18"].reason  # timm's choice
     assert found[BUILTIN].usable and found["wide_resnet50_2.tv_in1k"].usable
     assert "--weights FILE" in found["resnet18.tv_in1k"].reason
     assert "unknown backbone" in found["nonsense"].reason and not found["nonsense"].usable

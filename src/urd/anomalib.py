@@ -167,6 +167,8 @@ class Urd(AnomalibModule):
         if isinstance(expert, WhitenedEncoder):
             expert.heads.load_state_dict(teacher.heads.state_dict())
             restate_norms(teacher, looked_at(images, *colours, self.device))
+        # Each process has seen images of its own.
+        self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
 
     def _good_images(self) -> Tensor:
         """(N, 3, H, W) uint8, as training sees them; the order of the batches is not touched."""

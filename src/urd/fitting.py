@@ -228,7 +228,7 @@ def _fitted_to(
 ) -> Networks:
     """Networks of the built-in backbone, whose levels and teacher's norms are of these images."""
     assert isinstance(expert, WhitenedEncoder)
-    whiten(expert.eval(), good.images, good.mean, good.std)
+    whiten(expert, good.images, good.mean, good.std)
     networks = build_networks(expert, config, device)
     if networks.expert is not None:
         seen = looked_at(good.images, good.mean, good.std, device)

@@ -25,8 +25,9 @@ from urd.benchmark.tables import write_tables
 from urd.data import SOURCES, read_layout
 from urd.errors import UrdError, UsageError
 from urd.files import make_folder, write_json
-from urd.networks import builtin
+from urd.networks import VARIANTS, builtin
 from urd.networks.builtin import BUILTIN
+from urd.networks.norms import NORMS
 from urd.networks.whitening import OFFSET, SHRINKAGE
 from urd.progress import Progress
 
@@ -233,9 +234,11 @@ class _Fingerprints:
 
     def _of_weights(self, job: Job) -> str:
         name = self._places.weights_of(job)
-        shipped = name == "auto" and job.settings["backbone"] == BUILTIN
-        # What is built in are these weights, and how its levels are whitened.
-        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}" if shipped else self._weights[name]
+        if name != "auto" or job.settings["backbone"] != BUILTIN:
+            return self._weights[name]
+        # What is built in are these weights, and what is made of them by good images.
+        restated = f" {NORMS}" if VARIANTS[job.settings["variant"]].expert else ""
+        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}{restated}"
 
 
 def _of_path(name: str) -> str:

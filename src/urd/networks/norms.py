@@ -1,8 +1,8 @@
 """Batch norms that train from where they are: statistics of good images, the same function.
 
 The built-in backbone's norms hold the statistics of rendered images. A teacher that is trained
-normalises by its batches instead, so that it would begin far from the expert and spend the
-training on its way back.
+normalises by its batches instead, so that its first step would find it far from the expert, and
+the training would be spent on the way back. Backbones by timm stay as the paper has them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+NORMS = "norms of the good images"  # tells results with such teachers from older ones
+
 
 @torch.no_grad()
 def restate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -22,6 +24,9 @@ def restate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
     With its old ones m', v' and weights g', b': g = g' sqrt((v + eps) / (v' + eps)) and
     b = b' + g' (m - m') / sqrt(v' + eps). In evaluation mode the network computes what it did.
+
+    Raises:
+        ValueError: there are no batches.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     found = [_Moments() for _ in norms]
@@ -33,6 +38,8 @@ def restate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
         for images in batches:
             network(images)
     network.train(mode)
+    if not all(moments.images for moments in found):
+        raise ValueError("norms are restated by images, and no batch has reached them")
     for norm, moments in zip(norms, found, strict=True):
         _restate(norm, moments.mean, moments.variance)
 

@@ -131,15 +131,22 @@ def cached_weights_available(tag: str) -> bool:
     try:
         from huggingface_hub import try_to_load_from_cache
 
-        config = timm.get_pretrained_cfg(tag)
-        repository = config.hf_hub_id if config is not None else None
+        repository = _repository(tag)
         if not repository:
             return False
         names = ("model.safetensors", "pytorch_model.bin")
-        repository = f"{repository}{tag}" if repository.endswith("/") else repository
         return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
     except (ImportError, ValueError, OSError):
         return False
+
+
+def _repository(tag: str) -> str | None:
+    """Where timm's weights of a tag lie on the hub; `None`: nowhere."""
+    config = timm.get_pretrained_cfg(tag, allow_unregistered=True)
+    repository = config.hf_hub_id if config is not None else None
+    if not repository:
+        return None
+    return f"{repository}{tag}" if repository.endswith("/") else str(repository)
 
 
 def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
@@ -184,7 +191,8 @@ def how_to_get(tag: str) -> str:
     """What to tell a user whose machine lacks the weights of a tag."""
     return (
         f"no pretrained weights of '{tag}' in timm's cache. On a machine with a network fetch "
-        f"{_hub()}/timm/{tag}/resolve/main/model.safetensors and pass it with --weights FILE; "
+        f"{_hub()}/{_repository(tag) or f'timm/{tag}'}/resolve/main/model.safetensors and pass it "
+        f"with --weights FILE; "
         f"--backbone {BUILTIN} needs no file, at lower accuracy."
     )
 

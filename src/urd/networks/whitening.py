@@ -30,7 +30,10 @@ def images_wanted(height: int, width: int) -> int:
 
 
 def wants_whitening(backbone: str, weights: str) -> bool:
-    """Whether training begins with `whiten`: for the built-in backbone, unless it is untrained."""
+    """Whether training begins with `whiten`, and with `restate_norms` where a teacher learns.
+
+    For the built-in backbone, unless it is untrained.
+    """
     return backbone == BUILTIN and weights != NONE
 
 
@@ -43,14 +46,17 @@ def whiten(
     shrinkage: float = SHRINKAGE,
     offset: float = OFFSET,
 ) -> None:
-    """Set W_k and b_k of an encoder in evaluation mode by good images (N, 3, H, W) uint8.
+    """Set W_k and b_k of an encoder by good images (N, 3, H, W) uint8.
 
     C is the covariance of f_k over the places of an image, each image centred and scaled to unit
     mean square, averaged over images. W = (C + shrinkage * its largest eigenvalue)^(-1/2), the
     symmetric root (ZCA), its rows scaled so that each channel has a deviation of 1 over all images;
     b brings its mean to `offset`. Of many images evenly spaced ones are looked at.
     """
+    mode = encoder.training
+    encoder.eval()
     found = _moments(encoder, looked_at(images, mean, std, next(encoder.parameters()).device))
+    encoder.train(mode)
     for head, moments in zip(encoder.heads, found, strict=True):
         middle, spread, within = moments
         values, vectors = torch.linalg.eigh(within)
