@@ -28,7 +28,8 @@ from torch.nn import functional
 
 import urd.progress
 from pretraining.drawn_defects import DrawnSet
-from urd.data import DataSet, decode_all, read_layout, read_rgb
+from urd.data import DataSet, Sample, decode_or_refuse, read_layout, read_rgb, resize_rgb
+from urd.data.decoding import WHITE_LEVEL
 from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation import mask_of, refuse_unusable
 from urd.material import normalisation
@@ -71,12 +72,25 @@ def probe(
     `whitening`: the encoder is the built-in one and gets its levels by the images remembered.
     """
     refuse_unusable(data)
-    memory = _read([sample.path for sample in data.train])
-    test = _read([sample.path for sample in data.test])
-    masks = [mask_of(s, read_rgb(s.path).size[::-1], SIZE) for s in data.test]
+    memory, _, _ = decode_or_refuse(
+        [sample.path for sample in data.train],
+        SIZE,
+        WHITE_LEVEL,
+        at_least=max(1, len(data.train)),
+        what="good images",
+        label="Reading",
+    )
+    test, masks = zip(*(_labelled(sample) for sample in data.test), strict=True)
     if whitening:
         whitening.apply(encoder, memory)
-    return _compared(encoder, memory, test, [s.defect for s in data.test], masks, seed)
+    defects = [sample.defect for sample in data.test]
+    return _compared(encoder, memory, np.stack(test), defects, list(masks), seed)
+
+
+def _labelled(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A test image and its mask, both at `SIZE`."""
+    image = read_rgb(sample.path)
+    return resize_rgb(image, SIZE), mask_of(sample, (image.height, image.width), SIZE)
 
 
 def probe_drawn(
@@ -113,13 +127,6 @@ def _compared(
     blurred = gaussian_blur(torch.cat(maps)[:, 0])
     scores = image_score(blurred).cpu().numpy()
     return evaluate_maps(list(blurred.cpu().numpy()), scores, defects, masks)
-
-
-def _read(paths: list[Path]) -> NDArray[np.uint8]:
-    images, _, failures = decode_all(paths, SIZE)
-    if failures:
-        raise SystemExit(f"{failures[0].path}: {failures[0].reason}")
-    return images
 
 
 def _remembered(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> Tensor:

@@ -192,8 +192,7 @@ def how_to_get(tag: str) -> str:
     return (
         f"no pretrained weights of '{tag}' in timm's cache. On a machine with a network fetch "
         f"{_hub()}/{_repository(tag) or f'timm/{tag}'}/resolve/main/model.safetensors and pass it "
-        f"with --weights FILE; "
-        f"--backbone {BUILTIN} needs no file, at lower accuracy."
+        f"with --weights FILE; --backbone {BUILTIN} needs no file, at lower accuracy."
     )
 
 

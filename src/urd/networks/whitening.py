@@ -72,11 +72,11 @@ def looked_at(
     images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> Iterator[Tensor]:
     """Evenly spaced ones of good images (N, 3, H, W) uint8, in batches, normalised, on `device`."""
-    pixels = images.shape[2] * images.shape[3]
-    count = min(len(images), images_wanted(images.shape[2], images.shape[3]))
+    height, width = images.shape[2:]
+    count = min(len(images), images_wanted(height, width))
     chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
     shift, scale = (torch.tensor(v, device=device)[:, None, None] for v in (mean, std))
-    for batch in chosen.split(max(1, _PIXELS_AT_ONCE // pixels)):
+    for batch in chosen.split(max(1, _PIXELS_AT_ONCE // (height * width))):
         normalised = (batch.to(device).float() / 255 - shift) / scale
         yield normalised.contiguous(memory_format=torch.channels_last)
 
