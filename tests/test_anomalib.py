@@ -17,6 +17,7 @@ with warnings.catch_warnings():
     from anomalib.engine import Engine
 
     from urd.anomalib import Urd
+    from urd.training.loop import WARM_UP
 
 SMALL = {"weights": "none", "image_size": (64, 64), "backbone": "resnet18.tv_in1k"}
 
@@ -109,10 +110,17 @@ def test_settings_are_checked_and_kept(tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["urd", "rd"])
-def test_the_built_in_backbone_is_whitened_once(products, tmp_path, variant):
+def test_the_built_in_backbone_is_whitened_once_and_its_student_begins_slowly(
+    products, tmp_path, variant
+):
     model = Urd(variant=variant, image_size=(64, 64), backbone="builtin")
     trainer = engine(tmp_path, max_epochs=1)
     trainer.fit(model=model, datamodule=data_module(products))
+    optimizers = trainer.trainer.optimizers
+    iterations = trainer.trainer.global_step // len(optimizers)
+    rate = optimizers[0].param_groups[0]["lr"]
+    assert 0 < iterations < WARM_UP
+    assert rate == pytest.approx(model.config.student_lr * iterations / WARM_UP)
     head = model.model.pair.teacher.heads[2].weight.detach().clone()
     eye = torch.eye(len(head))
     assert (head[:, :, 0, 0] - eye).abs().max() > 0.1

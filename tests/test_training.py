@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 import yaml
-from conftest import assert_same_weights, weights_of
+from conftest import TINY, assert_same_weights, weights_of
 from safetensors.torch import load_file
 
 from urd import Detector, fitting
@@ -16,6 +16,7 @@ from urd.config import FitConfig
 from urd.errors import UsageError
 from urd.material import holdout_count
 from urd.networks import VARIANTS
+from urd.networks.builtin import BUILTIN
 from urd.training import clean_features, loop
 from urd.training.clean_features import CleanFeatures
 from urd.training.loop import batch_indices
@@ -165,6 +166,25 @@ def test_cosine_schedule_falls_from_the_full_rate_to_nearly_nothing(tiny_config)
         teacher = networks.teacher_optimizer.param_groups[0]["lr"] / config.teacher_lr
         assert teacher == pytest.approx(rates[-1])
     assert rates == pytest.approx([1, 0.5, 0.000247], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "expected"),
+    [
+        (BUILTIN, "auto", [0.05, 0.5, 1, 1]),
+        (BUILTIN, "none", [1, 1, 1, 1]),  # what is not trained is not whitened
+        (TINY, "none", [1, 1, 1, 1]),
+    ],
+)
+def test_a_student_of_whitened_levels_begins_slowly(tiny_config, backbone, weights, expected):
+    config = dataclasses.replace(tiny_config, backbone=backbone, weights=weights)
+    networks = loop.build_networks(fitting._expert(config, None), config, torch.device("cpu"))
+    rates = []
+    for iteration in (0, 9, 19, 200):
+        loop.set_learning_rates(networks, config, iteration)
+        rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
+        assert networks.teacher_optimizer.param_groups[0]["lr"] == config.teacher_lr
+    assert rates == pytest.approx(expected)
 
 
 def test_overwrite_leaves_a_folder_alone_that_holds_no_run(data, tiny_config, tmp_path):

@@ -37,7 +37,7 @@ from urd.networks.whitening import images_wanted, looked_at, wants_whitening, wh
 from urd.scoring import anomaly_map, image_score
 from urd.seeding import generator
 from urd.synthesis import corrupt, draw_corruption, foreground_masks
-from urd.training.loop import adam, autocast_for, build_networks
+from urd.training.loop import adam, autocast_for, build_networks, set_learning_rates
 from urd.training.step import Networks, train_with_expert, train_without_expert
 
 _FOREGROUNDS = ("none", "otsu", "grabcut")
@@ -189,6 +189,7 @@ class Urd(AnomalibModule):
         student, *others = optimizers if isinstance(optimizers, list) else [optimizers]
         teacher = others[0] if others else None
         networks = Networks(self.model.pair, student, self.model.expert, teacher)
+        set_learning_rates(networks, self.config, self.global_step // (1 + len(others)))
         autocast = autocast_for(self.device, self.config.precision)
         assert batch.image is not None
         clean = batch.image.clamp(0, 1)

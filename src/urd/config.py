@@ -66,7 +66,10 @@ class FitConfig:
     mask_resize: Literal["chained", "direct"] = _option(
         "chained", "How masks reach the levels' sizes: from level to level, or each time anew."
     )
-    student_lr: float = _option(0.005, "Learning rate of the student.")
+    student_lr: float = _option(
+        0.005,
+        "Learning rate of the student; with the built-in backbone it rises in 20 iterations.",
+    )
     teacher_lr: float = _option(0.0001, "Learning rate of the teacher.")
     schedule: Literal["constant", "cosine"] = _option(
         "constant", "Learning rates: constant as in the paper, or falling to 0 along a half cosine."

@@ -30,6 +30,7 @@ from urd.networks.builtin import BUILTIN
 from urd.networks.norms import NORMS
 from urd.networks.whitening import OFFSET, SHRINKAGE
 from urd.progress import Progress
+from urd.training.loop import WARM_UP
 
 RESULTS_NAME = "results.json"
 _NEEDED = ("digest", "data", "category", "settings", "protocol", "machine", "encoder", "textures")
@@ -236,9 +237,10 @@ class _Fingerprints:
         name = self._places.weights_of(job)
         if name != "auto" or job.settings["backbone"] != BUILTIN:
             return self._weights[name]
-        # What is built in are these weights, and what is made of them by good images.
+        # What is built in are these weights, what is made of them by good images, and how they
+        # begin to be learned from.
         restated = f" {NORMS}" if VARIANTS[job.settings["variant"]].expert else ""
-        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}{restated}"
+        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}{restated} {WARM_UP}"
 
 
 def _of_path(name: str) -> str:

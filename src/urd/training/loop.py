@@ -21,6 +21,7 @@ from urd.config import FitConfig
 from urd.machine import precision_on
 from urd.networks import VARIANTS, Encoder, TeacherStudent
 from urd.networks.folding import InferenceNetworks
+from urd.networks.whitening import wants_whitening
 from urd.progress import Progress
 from urd.seeding import generator
 from urd.synthesis import Corruption, corrupt, draw_corruption
@@ -31,6 +32,7 @@ from urd.training.step import Autocast, Networks, train_with_expert, train_witho
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 ADAM_BETAS = (0.5, 0.999)
+WARM_UP = 20  # iterations in which the rate of a student of whitened levels rises
 _LOG_EVERY = 10
 
 
@@ -179,11 +181,19 @@ def train_iteration(
 
 
 def set_learning_rates(networks: Networks, config: FitConfig, iteration: int) -> None:
-    """The learning rates of this iteration: a function of the settings alone."""
+    """The learning rates of this iteration: a function of the settings alone.
+
+    Adam's first steps change each weight by the whole rate. A student of whitened levels that
+    starts so may lose a corner for good: what it computes there outgrows all that the norms were
+    made for. So there the rate rises first; students of timm's backbones start as in the paper.
+    """
     share = 1.0
     if config.schedule == "cosine":
         share = 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))
-    rates = {networks.student_optimizer: config.student_lr}
+    rising = 1.0
+    if wants_whitening(config.backbone, config.weights):
+        rising = min(1.0, (iteration + 1) / WARM_UP)
+    rates = {networks.student_optimizer: config.student_lr * rising}
     if networks.teacher_optimizer is not None:
         rates[networks.teacher_optimizer] = config.teacher_lr
     for optimizer, rate in rates.items():
