@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 
+from urd.config import WARM_UP_ITERATIONS
 from urd.demo import render_dataset
 from urd.errors import UsageError
 
@@ -17,7 +18,6 @@ with warnings.catch_warnings():
     from anomalib.engine import Engine
 
     from urd.anomalib import Urd
-    from urd.training.loop import WARM_UP
 
 SMALL = {"weights": "none", "image_size": (64, 64), "backbone": "resnet18.tv_in1k"}
 
@@ -119,8 +119,8 @@ def test_the_built_in_backbone_is_whitened_once_and_its_student_begins_slowly(
     optimizers = trainer.trainer.optimizers
     iterations = trainer.trainer.global_step // len(optimizers)
     rate = optimizers[0].param_groups[0]["lr"]
-    assert 0 < iterations < WARM_UP
-    assert rate == pytest.approx(model.config.student_lr * iterations / WARM_UP)
+    assert 0 < iterations < WARM_UP_ITERATIONS
+    assert rate == pytest.approx(model.config.student_lr * iterations / WARM_UP_ITERATIONS)
     head = model.model.pair.teacher.heads[2].weight.detach().clone()
     eye = torch.eye(len(head))
     assert (head[:, :, 0, 0] - eye).abs().max() > 0.1

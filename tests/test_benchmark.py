@@ -110,7 +110,7 @@ def test_choices_with_names_and_an_untrained_encoder(suite_file, places, monkeyp
     rd = dataclasses.replace(shipped, settings={**shipped.settings, "variant": "rd"})
     of_rd = _Fingerprints(suite, by_default).of(rd)
     digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
-    monkeypatch.setattr("urd.benchmark.runner.WARM_UP", 0)
+    monkeypatch.setattr("urd.benchmark.runner.WARM_UP_ITERATIONS", 50)
     digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
     assert len(digests) == 5
     assert "others" not in of_rd["weights"]

@@ -12,7 +12,7 @@ from conftest import TINY, assert_same_weights, weights_of
 from safetensors.torch import load_file
 
 from urd import Detector, fitting
-from urd.config import FitConfig
+from urd.config import WARM_UP_ITERATIONS, FitConfig
 from urd.errors import UsageError
 from urd.material import holdout_count
 from urd.networks import VARIANTS
@@ -185,6 +185,23 @@ def test_a_student_of_whitened_levels_begins_slowly(tiny_config, backbone, weigh
         rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
         assert networks.teacher_optimizer.param_groups[0]["lr"] == config.teacher_lr
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("schedule", "shares"), [("constant", [1, 2]), ("cosine", [1, 1])])
+def test_a_fit_takes_the_rates_of_its_iterations(data, tiny_config, monkeypatch, schedule, shares):
+    config = dataclasses.replace(
+        tiny_config, backbone=BUILTIN, weights="auto", iterations=2, schedule=schedule
+    )
+    rates = []
+
+    def recording(networks, *rest):
+        rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
+        return real(networks, *rest)
+
+    real = loop.train_iteration
+    monkeypatch.setattr(loop, "train_iteration", recording)
+    Detector.fit(data, config=config)
+    assert rates == pytest.approx([share / WARM_UP_ITERATIONS for share in shares])
 
 
 def test_overwrite_leaves_a_folder_alone_that_holds_no_run(data, tiny_config, tmp_path):

@@ -88,8 +88,9 @@ class Urd(AnomalibModule):
         image_size: (height, width), multiples of 32.
         foreground: `none`, `otsu` or `grabcut`: where anomalies are painted, found per image.
 
-    With an expert there are two optimisers, so Lightning counts two steps per batch: for 5,000
-    iterations pass `max_steps=10_000`.
+    Each step sets the learning rates, which are functions of the settings and of the iteration; a
+    scheduler would be undone. With an expert there are two optimisers, so Lightning counts two
+    steps per batch: for 5,000 iterations pass `max_steps=10_000`.
 
     Raises:
         UsageError: a setting can not be used.

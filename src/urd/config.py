@@ -14,6 +14,7 @@ from urd.errors import UsageError
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
+WARM_UP_ITERATIONS = 20  # of a student of the built-in backbone, whose rate rises meanwhile
 
 
 def _option(default: Any, help_text: str) -> Any:
@@ -68,7 +69,8 @@ class FitConfig:
     )
     student_lr: float = _option(
         0.005,
-        "Learning rate of the student; with the built-in backbone it rises in 20 iterations.",
+        "Learning rate of the student; with the built-in weights it is reached after "
+        f"{WARM_UP_ITERATIONS} iterations.",
     )
     teacher_lr: float = _option(0.0001, "Learning rate of the teacher.")
     schedule: Literal["constant", "cosine"] = _option(

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from urd.benchmark.job import JOB_NAME, RESULT_NAME, RUN_NAME
 from urd.benchmark.suite import PLAIN, Job, Suite
 from urd.benchmark.tables import write_tables
+from urd.config import WARM_UP_ITERATIONS
 from urd.data import SOURCES, read_layout
 from urd.errors import UrdError, UsageError
 from urd.files import make_folder, write_json
@@ -30,7 +31,6 @@ from urd.networks.builtin import BUILTIN
 from urd.networks.norms import NORMS
 from urd.networks.whitening import OFFSET, SHRINKAGE
 from urd.progress import Progress
-from urd.training.loop import WARM_UP
 
 RESULTS_NAME = "results.json"
 _NEEDED = ("digest", "data", "category", "settings", "protocol", "machine", "encoder", "textures")
@@ -237,10 +237,10 @@ class _Fingerprints:
         name = self._places.weights_of(job)
         if name != "auto" or job.settings["backbone"] != BUILTIN:
             return self._weights[name]
-        # What is built in are these weights, what is made of them by good images, and how they
-        # begin to be learned from.
+        # What is built in are these weights, what is made of them by good images, and the student's
+        # warm-up.
         restated = f" {NORMS}" if VARIANTS[job.settings["variant"]].expert else ""
-        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}{restated} {WARM_UP}"
+        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}{restated} {WARM_UP_ITERATIONS}"
 
 
 def _of_path(name: str) -> str:

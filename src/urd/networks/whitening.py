@@ -30,7 +30,8 @@ def images_wanted(height: int, width: int) -> int:
 
 
 def wants_whitening(backbone: str, weights: str) -> bool:
-    """Whether training begins with `whiten`, and with `restate_norms` where a teacher learns.
+    """Whether training begins with `whiten`, with `restate_norms` where a teacher learns, and with
+    a learning rate of the student that rises.
 
     For the built-in backbone, unless it is untrained.
     """

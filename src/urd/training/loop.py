@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from urd.config import FitConfig
+from urd.config import WARM_UP_ITERATIONS, FitConfig
 from urd.machine import precision_on
 from urd.networks import VARIANTS, Encoder, TeacherStudent
 from urd.networks.folding import InferenceNetworks
@@ -32,7 +32,6 @@ from urd.training.step import Autocast, Networks, train_with_expert, train_witho
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 ADAM_BETAS = (0.5, 0.999)
-WARM_UP = 20  # iterations in which the rate of a student of whitened levels rises
 _LOG_EVERY = 10
 
 
@@ -183,16 +182,16 @@ def train_iteration(
 def set_learning_rates(networks: Networks, config: FitConfig, iteration: int) -> None:
     """The learning rates of this iteration: a function of the settings alone.
 
-    Adam's first steps change each weight by the whole rate. A student of whitened levels that
-    starts so may lose a corner for good: what it computes there outgrows all that the norms were
-    made for. So there the rate rises first; students of timm's backbones start as in the paper.
+    The rate of a student of whitened levels rises first: Adam's first steps change each weight by
+    the whole rate, and it may lose a corner of a level for good by them (model card, "The student's
+    first steps"). Students of timm's backbones start as in the paper.
     """
     share = 1.0
     if config.schedule == "cosine":
         share = 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))
     rising = 1.0
     if wants_whitening(config.backbone, config.weights):
-        rising = min(1.0, (iteration + 1) / WARM_UP)
+        rising = min(1.0, (iteration + 1) / WARM_UP_ITERATIONS)
     rates = {networks.student_optimizer: config.student_lr * rising}
     if networks.teacher_optimizer is not None:
         rates[networks.teacher_optimizer] = config.teacher_lr
