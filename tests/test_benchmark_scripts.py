@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from urd import Detector
 
@@ -44,3 +46,13 @@ def test_the_guide_is_averaged_over_good_and_defective_places(data, tiny_config,
     assert done.returncode == 0, done.stderr
     means = json.loads(done.stdout)
     assert len(means) == 6 and all(0 <= mean <= 1 for mean in means.values())
+
+
+def test_a_corner_that_lags_is_seen_against_the_interior_and_not_the_edge():
+    corners = runpy.run_path(str(BENCHMARKS / "corners.py"))
+    distances = torch.full((32, 32), 9.0)  # the edge
+    distances[4:-4, 4:-4] = 0.5
+    distances[:2, :2] = distances[:2, -2:] = distances[-2:, :2] = 0.1
+    distances[-2:, -2:] = torch.tensor([[1.0, 2.0], [1.0, 2.0]])
+    assert corners["_worst_corner"](distances, 2) == pytest.approx(1.5)
+    assert corners["_interior"](distances) == pytest.approx(0.5)
