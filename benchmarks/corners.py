@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from urd import Detector
-from urd.data import read_layout, read_rgb, resize_rgb
+from urd.data import decode_all, read_layout
 from urd.training import loop
 from urd.training.losses import local_distance
 
@@ -47,8 +47,8 @@ def main() -> None:
 def _ratios(detector: Detector, data: str) -> list[float]:
     """Of each level: worst corner over interior."""
     size = detector.config.image_size
-    good = [read_rgb(sample.path) for sample in read_layout(data).train[::_EVERY]]
-    pixels = torch.stack([torch.tensor(resize_rgb(image, size)) for image in good]).float() / 255
+    good = [sample.path for sample in read_layout(data).train[::_EVERY]]
+    pixels = torch.from_numpy(decode_all(good, size)[0]).float() / 255
     mean, std = torch.tensor(detector.header.mean), torch.tensor(detector.header.std)
     with torch.inference_mode():
         teacher, student = detector.model(((pixels - mean) / std).permute(0, 3, 1, 2))
