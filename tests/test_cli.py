@@ -204,7 +204,7 @@ def test_check(urd, data, tmp_path):
     (data / "train" / "good" / "000.png").write_bytes(b"")
     code, out, _ = urd("check", data)
     assert code == 1
-    assert "1 can not be used" in out
+    assert "1 cannot be used" in out
 
 
 @pytest.mark.parametrize(
@@ -214,10 +214,10 @@ def test_check(urd, data, tmp_path):
         (["fit", "{data}"], 2, "Missing option '--out'"),
         (["fit", "{data}", "--out", "{tmp}/x", "--varient", "urd"], 2, "No such option"),
         (["fit", "{data}", "--out", "{tmp}/x", "--variant", "rd++"], 2, "is not one of"),
-        (["fit", "{data}", "--out", "{tmp}/x", "--iterations", "many"], 2, "iterations can not"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--iterations", "many"], 2, "iterations cannot"),
         (["fit", "{data}", "--out", "{tmp}/x", "--backbone", "nope"], 2, "unknown backbone"),
         (["fit", "{data}", "--out", "{data}"], 2, "exists and is not empty"),
-        (["fit", "{data}", "--out", "{tmp}/x", "--config", "{tmp}/no.yaml"], 2, "can not read"),
+        (["fit", "{data}", "--out", "{tmp}/x", "--config", "{tmp}/no.yaml"], 2, "cannot read"),
         (["fit", "{data}", "--out", "{tmp}/x", "--resume"], 2, "nothing to resume"),
         (["evaluate", "{tmp}/nope", "{data}"], 2, "no model file at"),
         (["predict", "{tmp}/nope", "{data}", "--out", "{tmp}/x"], 2, "no "),

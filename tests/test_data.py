@@ -114,7 +114,7 @@ def huge_png(path):
 
 
 def broken_files(folder):
-    """Path and reason of every kind of file that can not be used."""
+    """Path and reason of every kind of file that cannot be used."""
     good = save(picture(RNG, 64), folder / "whole.png").read_bytes()
     Image.fromarray(picture(RNG, 64)).save(folder / "whole.jpg")
     jpeg = (folder / "whole.jpg").read_bytes()

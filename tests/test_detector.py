@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_the_old_file_intact(detector, tmp_path):
         [sys.executable, "-c", code, path], preexec_fn=limit, capture_output=True, text=True
     )
     assert done.returncode == 7, done.stderr
-    assert "can not write" in done.stdout
+    assert "cannot write" in done.stdout
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -275,13 +275,13 @@ def test_foreground_and_textures_from_folders(tiny_config, data, tmp_path):
     ("options", "message"),
     [
         ({"varient": "urd"}, "unknown option 'varient'"),
-        ({"variant": "x"}, "variant can not be 'x'"),
+        ({"variant": "x"}, "variant cannot be 'x'"),
         ({"iterations": 0}, "iterations is 0"),
         ({"iterations": 2.5}, "whole number"),
         ({"image_size": 100}, "multiples of 32"),
         ({"device": "cuda:99"}, "device 'cuda:99'"),
         ({"device": "meta"}, "choose auto, cpu"),
-        ({"seed": float("inf")}, "seed can not be inf"),
+        ({"seed": float("inf")}, "seed cannot be inf"),
         ({"image_size": [64.7, 64]}, "whole numbers"),
         ({"image_size": 32, "batch_size": 1}, "nothing to normalise"),
         ({"textures": "/nope"}, "no texture folder"),

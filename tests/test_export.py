@@ -268,7 +268,7 @@ def test_the_command_takes_the_images_of_the_last_evaluation(fitted, tmp_path, c
         (run / "evaluation_details.json").write_text(content)
         with pytest.raises(error, match="evaluat"):
             cli(again, standalone_mode=False)
-    with pytest.raises(UsageError, match="can not be changed"):
+    with pytest.raises(UsageError, match="cannot be changed"):
         cli(["calibrate", str(out), str(data / "train" / "good")], standalone_mode=False)
     with pytest.raises(UsageError, match="must end in"):
         args = ["export", str(run), "--format", "openvino", "--out", str(tmp_path / "m.bin")]

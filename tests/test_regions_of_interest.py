@@ -253,9 +253,9 @@ def test_the_report_takes_a_region_per_image(per_image, data, tmp_path):
     evaluated = ["evaluate", str(run), str(data), "--roi", regions, "--resamples", "0"]
     cli(evaluated, standalone_mode=False)
     write_report(run)
-    assert "can not be shown" in (run / "report.html").read_text()
+    assert "cannot be shown" in (run / "report.html").read_text()
     cli(["report", str(run), "--roi", regions], standalone_mode=False)
-    assert "can not be shown" not in (run / "report.html").read_text()
+    assert "cannot be shown" not in (run / "report.html").read_text()
 
 
 def test_a_training_image_without_its_region_is_named(data, tiny_config, tmp_path):

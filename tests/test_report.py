@@ -101,7 +101,7 @@ def test_pictures_that_are_gone_are_named_and_names_are_escaped(run, data):
     (run / "evaluation_details.json").write_text(json.dumps(details))
     write_report(run)
     text = (run / "report.html").read_text()
-    assert "can not be shown: no such file" in text and "<script>" not in text
+    assert "cannot be shown: no such file" in text and "<script>" not in text
     parsed(run / "report.html")
 
 

@@ -93,7 +93,7 @@ class Urd(AnomalibModule):
     steps per batch: for 5,000 iterations pass `max_steps=10_000`.
 
     Raises:
-        UsageError: a setting can not be used.
+        UsageError: a setting cannot be used.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ import numpy as np
 
 from urd.errors import UsageError
 
-Verdict = Literal["OK", "REVIEW", "NG"]
+Verdict = Literal["OK", "REVIEW", "NG", "ERROR"]
 CONFIDENCE = 0.95
 FALSE_REJECT, REVIEW = 0.01, 0.05  # wanted shares of good images above the two thresholds
 PIXEL_SHARE = 0.001  # of a good image's pixels may lie above the pixel threshold
@@ -141,10 +141,13 @@ class Thresholds:
         return asdict(self)
 
     def verdict(self, score: float) -> Verdict:
-        """OK up to the review threshold, NG above the other one."""
-        if score > self.reject.threshold:
+        """OK up to the review threshold, NG above the other one.
+
+        Written so that NaN, which is neither above nor below anything, is never OK.
+        """
+        if not score <= self.reject.threshold:
             return "NG"
-        return "REVIEW" if score > self.review.threshold else "OK"
+        return "OK" if score <= self.review.threshold else "REVIEW"
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ class Calibration:
         if reviewed < rejected:
             raise UsageError(
                 f"the share to review ({reviewed}) includes the share to reject ({rejected}): it "
-                "can not be smaller"
+                "cannot be smaller"
             )
         # Those who reject more want smaller marks too: the pixel threshold follows.
         return Thresholds(

@@ -163,7 +163,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"can not read {path} as YAML: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"cannot read {path} as YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
     try:
@@ -199,7 +199,7 @@ def convert(name: str, kind: Any, value: Any) -> Any:
             raise ValueError(needed)
         return number
     except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{name} can not be {value!r}: {error}") from error
+        raise UsageError(f"{name} cannot be {value!r}: {error}") from error
 
 
 def _image_size(value: Any) -> tuple[int, int]:

@@ -29,7 +29,7 @@ from urd.data import (
 )
 from urd.data.decoding import to_rgb
 from urd.engines import EXPORTED, Engine, TorchEngine, open_exported
-from urd.errors import UsageError
+from urd.errors import NotJudged, UsageError
 from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
 from urd.inspection import Inspection, judge, thresholds_of
 from urd.machine import pick_device
@@ -156,7 +156,7 @@ class Detector:
             UsageError: it was opened from an exported file, whose weights stay as they are.
         """
         if not isinstance(self.engine, TorchEngine):
-            raise UsageError("an exported file can not be changed: use the run that it came from")
+            raise UsageError("an exported file cannot be changed: use the run that it came from")
         return self.engine.model
 
     def in_precision(self, precision: str) -> Detector:
@@ -203,9 +203,12 @@ class Detector:
         """Judge one image: a file, a Pillow image, or an (H, W) or (H, W, 3) uint8 RGB array.
 
         Raises:
-            UnreadableImage: the file can not be decoded.
+            NotJudged: the file cannot be decoded, or the image gets no finite score.
         """
-        return self._score([self._prepare(image)], inspection or Inspection())[0]
+        result = self._score([self._prepare(image)], inspection or Inspection())[0]
+        if isinstance(result, Failure):
+            raise NotJudged(result.path, result.reason)
+        return result
 
     def calibrate(
         self,
@@ -268,7 +271,7 @@ class Detector:
     ) -> Iterator[Prediction | Failure]:
         """Judge images in order, decoding ahead of the network; memory does not grow with them.
 
-        An image that can not be read gives a `Failure` in its place.
+        An image that cannot be read, or gets no finite score, gives a `Failure` in its place.
 
         Args:
             picture_side: keep the images beside what is said of them, reduced to so many pixels.
@@ -335,21 +338,22 @@ class Detector:
         picture = reduced(rgb, picture_side) if picture_side else None
         return _Prepared(pixels, (rgb.height, rgb.width), path, region, picture)
 
-    def _score(self, batch: list[_Prepared], inspection: Inspection) -> list[Prediction]:
-        """One forward pass, and a judgement of each map."""
+    def _score(self, batch: list[_Prepared], inspection: Inspection) -> list[Prediction | Failure]:
+        """One forward pass, and a judgement of each map that is finite."""
         regions = [item.region for item in batch if item.region is not None]
         maps, scores = self.engine(
             np.stack([item.pixels for item in batch]), np.stack(regions) if regions else None
         )
-        return [
-            self._judged(
-                Prediction(
+        judged: list[Prediction | Failure] = []
+        for score, anomaly, item in zip(scores.tolist(), maps, batch, strict=True):
+            try:
+                raw = Prediction(
                     score, anomaly, item.size, item.path, region=item.region, picture=item.picture
-                ),
-                inspection,
-            )
-            for score, anomaly, item in zip(scores.tolist(), maps, batch, strict=True)
-        ]
+                )
+                judged.append(self._judged(raw, inspection))
+            except NotJudged as error:
+                judged.append(Failure(error.path, error.reason))
+        return judged
 
     def _judged(self, prediction: Prediction, inspection: Inspection) -> Prediction:
         calibration = self.header.calibration

@@ -103,7 +103,7 @@ class OnnxEngine:
             self.session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
             facts = self.session.get_modelmeta().custom_metadata_map
         except Exception as error:  # the runtime raises types of its own
-            raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
+            raise UrdError(f"{path} cannot be opened: {first_line(error)}") from error
         self.header, self.input_size = _described(path, facts)
         self.precision = facts[PRECISION_KEY]
 
@@ -129,7 +129,7 @@ class OpenVinoEngine:
                 if model.has_rt_info([key])
             }
         except Exception as error:  # the runtime raises types of its own
-            raise UrdError(f"{path} can not be opened: {first_line(error)}") from error
+            raise UrdError(f"{path} cannot be opened: {first_line(error)}") from error
         self.header, self.input_size = _described(path, facts)
         self.precision = facts[PRECISION_KEY]
         # Left alone, the runtime computes in bfloat16 where the processor has it.

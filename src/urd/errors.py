@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class UrdError(Exception):
     """A failure that a user can cause. The command line prints it as one line.
@@ -18,7 +20,19 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+class NotJudged(UrdError):
+    """An image that gets no verdict: it cannot be read, or has no finite score.
+
+    `path` says which one, `reason` why.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
 class UsageError(UrdError, ValueError):
-    """A request that can not be carried out as given: an unknown option, name or folder."""
+    """A request that cannot be carried out as given: an unknown option, name or folder."""
 
     exit_code = 2

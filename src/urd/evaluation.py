@@ -50,7 +50,7 @@ def read_written(path: Path) -> dict[str, Any] | None:
     """One of the files that `Evaluation.write` leaves; `None` where there is none.
 
     Raises:
-        UrdError: it can not be read, or was not written by it.
+        UrdError: it cannot be read, or was not written by it.
     """
     if not path.is_file():
         return None
@@ -61,7 +61,7 @@ def read_written(path: Path) -> dict[str, Any] | None:
         if not isinstance(content, dict) or not content:
             raise ValueError("it is no dictionary, or an empty one")
     except (OSError, ValueError, RecursionError) as error:
-        raise UrdError(f"{path} can not be read ({error}): run urd evaluate anew") from error
+        raise UrdError(f"{path} cannot be read ({error}): run urd evaluate anew") from error
     return content
 
 

@@ -19,7 +19,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in the place of `path`.
 
     Raises:
-        UrdError: the file can not be written (full disk, no permission); the old one is intact.
+        UrdError: the file cannot be written (full disk, no permission); the old one is intact.
     """
     # Of a length of its own: the name of the file may be as long as the file system allows.
     temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}{_PART}")
@@ -34,7 +34,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UrdError(f"can not write {path}: {reason}; nothing was replaced") from error
+        raise UrdError(f"cannot write {path}: {reason}; nothing was replaced") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -77,4 +77,4 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UrdError(f"can not make the folder {folder}: {error.strerror}") from error
+        raise UrdError(f"cannot make the folder {folder}: {error.strerror}") from error

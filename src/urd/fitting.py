@@ -68,7 +68,7 @@ def fit(
         The networks in evaluation mode, the header of the model file, and the skipped images.
 
     Raises:
-        UsageError: the request can not be carried out; nothing was written.
+        UsageError: the request cannot be carried out; nothing was written.
         UrdError: the work failed; checkpoints and older files are intact.
     """
     samples = read_layout(data).train
@@ -214,7 +214,7 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
         encoder.load_state_dict(load_file(checkpoint / _EXPERT_NAME))
     except Exception as error:  # the library raises types of its own for a missing or cut file
         raise UrdError(
-            f"{checkpoint / _EXPERT_NAME} can not be read; pass --overwrite to train anew"
+            f"{checkpoint / _EXPERT_NAME} cannot be read; pass --overwrite to train anew"
         ) from error
     if Path(config.weights).is_file():
         now = load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))

@@ -32,7 +32,7 @@ class Inspection:
         if self.mm_per_pixel is not None and not 0 < self.mm_per_pixel < float("inf"):
             raise UsageError(f"mm_per_pixel is {self.mm_per_pixel}; it must be a positive number")
         if not 0 <= self.smallest_area < float("inf"):
-            raise UsageError(f"smallest_area is {self.smallest_area}; it can not be negative")
+            raise UsageError(f"smallest_area is {self.smallest_area}; it cannot be negative")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def pick_device(name: str) -> torch.device:
             raise UsageError(f"device '{name}' is not known: choose auto, cpu, cuda or cuda:N")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{name}' can not be used here: {first_line(error)}") from error
+        raise UsageError(f"device '{name}' cannot be used here: {first_line(error)}") from error
     return device
 
 

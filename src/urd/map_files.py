@@ -48,9 +48,7 @@ def read_map(path: Path) -> np.ndarray:
     try:
         array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_image(path)
     except Exception as error:  # a damaged file raises errors of many types in both libraries
-        raise UrdError(
-            f"{path}: can not be read as an anomaly map ({first_line(error)})"
-        ) from error
+        raise UrdError(f"{path}: cannot be read as an anomaly map ({first_line(error)})") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":

@@ -70,11 +70,11 @@ def load_model(run: Path) -> tuple[TeacherStudent, ModelHeader]:
             if _REGION in file.keys():  # noqa: SIM118 - the file is no dictionary
                 header = replace(header, region=_region(file.get_tensor(_REGION), header.config))
     except UsageError as error:
-        raise UrdError(f"{path} can not be used: {error}") from error
+        raise UrdError(f"{path} cannot be used: {error}") from error
     except _UNREADABLE as error:
         raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
-        raise UrdError(f"{path} holds NaN or Inf; it can not be used")
+        raise UrdError(f"{path} holds NaN or Inf; it cannot be used")
     return model.eval(), header
 
 

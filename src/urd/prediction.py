@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from urd.calibration import Verdict
 from urd.data import Region
 from urd.defects import Defect
+from urd.errors import NotJudged
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,15 @@ class Prediction:
         anomaly_map: (H, W) float32 at the network's input size.
         size: (height, width) of the original image, upright.
         path: the file, `None` for images given as arrays.
-        verdict: OK, REVIEW or NG; `None` without calibration, as the two below.
+        verdict: OK, REVIEW or NG; `None` without calibration, as the two below. An image that could
+            not be judged is a `Failure`, whose verdict is ERROR, and never a prediction.
         calibrated: the score brought to (0, 1), 0.5 where OK ends.
         defects: regions, the largest first; none where the verdict is OK.
         picture: the image, upright RGB, reduced to what was asked for; `None`: not asked for.
         region: (H, W) bool, what was inspected; the map is 0 elsewhere. `None`: all of it.
+
+    Raises:
+        NotJudged: the score or a value of the map is NaN or Inf.
     """
 
     score: float
@@ -38,3 +44,7 @@ class Prediction:
     defects: list[Defect] = field(default_factory=list)
     region: Region | None = None
     picture: Image.Image | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.score) and np.isfinite(self.anomaly_map).all()):
+            raise NotJudged(self.path or Path("image"), "its anomaly map holds NaN or Inf")

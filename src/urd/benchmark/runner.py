@@ -252,7 +252,7 @@ def _of_path(name: str) -> str:
 
 
 def _of_files(files: Iterable[Path], root: Path) -> str:
-    """Of names below `root` and contents; a file that can not be read counts by its name."""
+    """Of names below `root` and contents; a file that cannot be read counts by its name."""
     digest = hashlib.sha256()
     for path in sorted(set(files)):
         digest.update(str(path.relative_to(root)).encode(errors="surrogateescape") + b"\0")

@@ -101,7 +101,7 @@ def read_suite(name: str) -> Suite:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"can not read {path} as YAML: {first_line(error)}") from error
+        raise UsageError(f"cannot read {path} as YAML: {first_line(error)}") from error
     try:
         return _suite(path.stem, content)
     except UsageError as error:

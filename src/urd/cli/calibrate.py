@@ -66,7 +66,7 @@ def calibrate(
 
     urd.progress.show()
     if run.suffix.lower() in EXPORTED:
-        raise UsageError(f"{run} can not be changed: calibrate the run it is from, and export anew")
+        raise UsageError(f"{run} cannot be changed: calibrate the run it is from, and export anew")
     data = read_layout(good)
     if data.layout != "folder":
         raise UsageError(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from urd.data.check import Report
 
 _TITLES = {
-    "unreadable": "can not be used",
+    "unreadable": "cannot be used",
     "mask_size": "masks of another size than their image",
     "empty_mask": "masks that mark nothing",
     "marked_good_image": "masks of good images that mark something",

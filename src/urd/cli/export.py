@@ -76,7 +76,7 @@ def export(
 def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
     """Images to compare on, spread over the whole list, and good ones for the ranges of INT8.
 
-    The latter are never test images: what was made with these can not be measured on them.
+    The latter are never test images: what was made with these cannot be measured on them.
     """
     from urd.data import read_layout
     from urd.errors import UsageError

@@ -14,7 +14,7 @@ import click
 from urd.cli.options import inference_options, region_options
 
 NG_FOUND = 3
-_FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one can not be read)."
+_FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one cannot be read)."
 
 
 @click.command()
@@ -60,7 +60,7 @@ def predict(
 
     Writes predictions.jsonl, predictions.csv and a heat-map overlay per image to --out: verdict,
     raw and calibrated score (0.5 where OK ends), and the defects in pixels of the image. An image
-    that can not be read gets a row with the reason, and the exit code is 1. With --maps, the raw
+    that cannot be read gets a row with the reason, and the exit code is 1. With --maps, the raw
     map of each image is kept in --out/maps at the size of the image; those of a test folder lie as
     `urd metrics` reads them.
     """

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from urd.errors import UrdError, first_line
+from urd.errors import NotJudged, first_line
 from urd.threads import without_warnings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -38,13 +38,8 @@ _TURNS = {
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 
-class UnreadableImage(UrdError):
-    """An image that can not be used; `reason` says why, `path` which one."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
+class UnreadableImage(NotJudged):
+    """An image file that cannot be used."""
 
 
 def read_rgb(path: Path, white_level: int = WHITE_LEVEL) -> Image.Image:
@@ -125,7 +120,7 @@ def _rescaled_colour(image: Image.Image, path: Path, white_level: int) -> Image.
     """16-bit colour by OpenCV, scaled; Pillow keeps the upper eight bits of it only."""
     values = cv2.imdecode(np.fromfile(path, np.uint8), _AS_STORED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
-        raise UnreadableImage(path, "16-bit colour that can not be scaled to --white-level")
+        raise UnreadableImage(path, "16-bit colour that cannot be scaled to --white-level")
     codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
     rgb = cv2.cvtColor(values, codes[values.shape[2]]).astype(np.float32)
     rgb[..., :3] *= 255 / white_level
@@ -159,4 +154,4 @@ def _open(path: Path) -> Image.Image:
         raise UnreadableImage(path, "not an image of a known format") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
-        raise UnreadableImage(path, f"can not be decoded ({reason})") from error
+        raise UnreadableImage(path, f"cannot be decoded ({reason})") from error

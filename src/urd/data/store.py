@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -20,10 +21,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that was skipped, and why."""
+    """An image without a verdict, and why; in rows and tables its verdict is ERROR."""
 
     path: Path
     reason: str
+
+    @property
+    def verdict(self) -> Literal["ERROR"]:
+        return "ERROR"
 
 
 def resize_rgb(image: Image.Image, size: Size) -> np.ndarray:

@@ -68,7 +68,7 @@ def export(
 
     Raises:
         UsageError: a wrong suffix, no images, none that can be read, an extra that is missing.
-        UrdError: verdicts differ from torch's, or the files can not be written; nothing is kept.
+        UrdError: verdicts differ from torch's, or the files cannot be written; nothing is kept.
     """
     suffix, report_file = FORMATS[wanted.format], wanted.files(out)[-1]
     if not images:

@@ -29,7 +29,7 @@ class InspectionGraph(nn.Module):
         super().__init__()
         header = detector.header
         if detector.region_per_image:
-            raise UsageError("a detector with a region of interest per image can not be exported")
+            raise UsageError("a detector with a region of interest per image cannot be exported")
         self.model = detector.model.to("cpu").float().eval()
         self.size = header.config.image_size
         self.mean = torch.tensor(header.mean).view(3, 1, 1)

@@ -38,4 +38,4 @@ def builtin_weights() -> dict[str, Tensor]:
             raise UrdError(f"{FILE} is damaged (its SHA-256 is another one); install urd anew")
         return {name: tensor.float() for name, tensor in load(content).items()}
     except (OSError, SafetensorError) as error:
-        raise UrdError(f"{FILE} can not be read ({first_line(error)}); install urd anew") from error
+        raise UrdError(f"{FILE} cannot be read ({first_line(error)}); install urd anew") from error

@@ -97,7 +97,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
     except Exception as error:  # torch.load raises many types on foreign bytes
         raise UsageError(
-            f"{path} can not be read as weights; a safetensors file, or a .pth file that holds "
+            f"{path} cannot be read as weights; a safetensors file, or a .pth file that holds "
             f"nothing but tensors, is needed ({type(error).__name__})"
         ) from error
     for key in _NESTED_KEYS:
@@ -155,7 +155,7 @@ def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
     if tag == BUILTIN:
         return builtin_weights()
     if not cached_weights_available(tag) and not hub_reachable():
-        raise UrdError(f"the hub can not be reached, and there are {how_to_get(tag)}")
+        raise UrdError(f"the hub cannot be reached, and there are {how_to_get(tag)}")
     indices = pyramid_indices(tag)
     try:
         body = timm.create_model(tag, pretrained=True, features_only=True, out_indices=indices)

@@ -76,10 +76,10 @@ def _picture(detector: Detector, image: dict[str, Any]) -> Picture:
     try:
         prediction = next(detector.predict_many([path]))
         if isinstance(prediction, Failure):
-            return Picture(**about, missing=f"The image can not be shown: {prediction.reason}.")
+            return Picture(**about, missing=f"The image cannot be shown: {prediction.reason}.")
         original = read_rgb(path, detector.config.white_level)
     except UrdError as error:
-        return Picture(**about, missing=f"The image can not be shown: {error}.")
+        return Picture(**about, missing=f"The image cannot be shown: {error}.")
     outlines = [defect.contour for defect in prediction.defects]
     marked = heat_picture(original, prediction.anomaly_map, detector.heat_range(), outlines, _SIDE)
     original.thumbnail((_SIDE, _SIDE))

@@ -41,7 +41,7 @@ def write_report(
 
     Raises:
         UsageError: no run, or a model file without `out`.
-        UrdError: files of the run are damaged, or the report can not be written.
+        UrdError: files of the run are damaged, or the report cannot be written.
     """
     if out is None and not run.is_dir():
         raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
