@@ -67,7 +67,7 @@ def test_fit_evaluate_predict(urd, data, run_folder, tmp_path):
     broken.write_bytes(b"no")
     code, out, err = urd("predict", run_folder, data / "test", "--out", tmp_path / "p")
     assert code == 1
-    assert "8 images scored, 1 failed" in out
+    assert "8 images judged, 1 not" in out
     assert "broken.png: not an image" in err
     rows = [json.loads(x) for x in (tmp_path / "p" / "predictions.jsonl").read_text().splitlines()]
     with (tmp_path / "p" / "predictions.csv").open(newline="") as file:
@@ -183,7 +183,7 @@ def test_predict_writes_maps_that_metrics_reads(urd, data, run_folder, tmp_path)
 def test_predict_globs_files_and_missing_ones(urd, data, run_folder, tmp_path):
     good = data / "test" / "good"
     code, out, _ = urd("predict", run_folder, f"{good}/*.png", "--out", tmp_path / "a")
-    assert (code, out.startswith("4 images scored, 0 failed")) == (0, True)
+    assert (code, out.startswith("4 images judged, 0 not")) == (0, True)
     missing = good / "nope.png"
     code, _, err = urd("predict", run_folder, missing, good / "000.png", "--out", tmp_path / "b")
     assert code == 1
@@ -353,7 +353,7 @@ def test_names_of_any_bytes_and_any_length(urd, run_folder, tmp_path, monkeypatc
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(listed, encoding="utf-8"))
     code, out, err = urd("predict", run_folder, "-", "--out", tmp_path / "q")
     assert (code, err) == (0, "")
-    assert out.startswith("3 images scored")
+    assert out.startswith("3 images judged")
     assert len(list((tmp_path / "p" / "overlays").iterdir())) == 3
     assert urd("check", folder)[0] == 1  # they are copies of each other
 

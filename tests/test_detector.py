@@ -114,7 +114,7 @@ def test_evaluate_gives_the_contract(detector, data):
     result = detector.evaluate(data)
     assert set(METRICS) <= set(result)
     assert all(0 <= result[name] <= 1 for name in METRICS)
-    assert (result["n_good"], result["n_defective"], result["n_skipped"]) == (4, 4, 0)
+    assert (result["n_good"], result["n_defective"], result["n_not_judged"]) == (4, 4, 0)
     assert "64x64 px" in result["protocol"]
     assert "iteration 25 (last)" in result["protocol"]
     json.dumps(result, allow_nan=False)
@@ -162,7 +162,7 @@ def test_incomplete_labels_are_refused(detector, data, change, message):
 def test_unreadable_test_images_are_counted(detector, data):
     (data / "test" / "good" / "000.png").write_bytes(b"")
     result = detector.evaluate(data)
-    assert (result["n_good"], result["n_skipped"]) == (3, 1)
+    assert (result["n_good"], result["n_not_judged"]) == (3, 1)
     for path in (data / "test").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(UrdError, match="no test image can be read"):

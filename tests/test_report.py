@@ -57,9 +57,11 @@ def test_a_report_shows_the_test_set_and_needs_nothing_from_outside(run, data):
     assert page.links and all(link.startswith("data:image/jpeg;base64,") for link in page.links)
     assert page.seen.count("svg") == 3
     details = json.loads((run / "evaluation_details.json").read_text())
-    for verdict in ("OK", "REVIEW", "NG"):
-        count = sum(image["verdict"] == verdict for image in details["images"])
-        assert f"<b>{count}</b>{verdict}<" in text
+    missed = [i for i in details["images"] if i["defect"] == "square" and i["verdict"] == "OK"]
+    rejected = [i for i in details["images"] if i["defect"] == "good" and i["verdict"] == "NG"]
+    assert f"<b>{len(missed)} of 4</b>missed defects<" in text
+    assert f"<b>{len(rejected)} of 4</b>good parts rejected<" in text
+    assert "<b>0 of 8</b>not judged<" in text
     metrics = json.loads((run / "evaluation.json").read_text())
     assert metrics["protocol"] in text and f"{metrics['aupro']:.4f}" in text
     assert "good, calibration" in text and "synthetic anomalies" in text and "square" in text
@@ -70,13 +72,13 @@ def test_a_new_calibration_judges_the_test_set_anew(run, data):
     detector = Detector.load(run)
     details = json.loads((run / "evaluation_details.json").read_text())
     scores = [image["score"] for image in details["images"]]
-    for low, expected in ((max(scores) + 1, "8"), (min(scores) / 2, "0")):
+    for low, expected in ((max(scores) + 1, "4"), (min(scores) / 2, "0")):
         calibration = Calibration.of([low], [low], "a test", 0.1, 0.5)
         detector.header = replace(detector.header, calibration=calibration)
         detector.save(run / "model.safetensors")
         write_report(run)
         text = (run / "report.html").read_text()
-        assert re.findall(r"<b>(\d+)</b>OK<", text) == [expected]
+        assert re.findall(r"<b>(\d+) of 4</b>missed defects<", text) == [expected]
 
 
 def test_without_an_evaluation_it_says_how_to_get_one(run):

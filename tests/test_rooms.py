@@ -38,7 +38,7 @@ ROWS = [
         "urd.pictures",
         "urd.map_files",
     ),
-    ("urd.prediction", "urd.evaluation"),
+    ("urd.prediction", "urd.tally", "urd.evaluation"),
     ("urd.fitting", "urd.doctor", "urd.engines"),
     ("urd.detector",),
     ("urd.demo", "urd.benchmark", "urd.prediction_files", "urd.report", "urd.export"),

@@ -307,7 +307,7 @@ class Detector:
 
         Raises:
             UsageError: no test images, or masks that do not belong to their images.
-            UrdError: no test image can be read.
+            UrdError: no test image can be judged.
         """
         data_set = read_layout(data)
         refuse_unusable(data_set)

@@ -16,6 +16,7 @@ from urd.errors import UrdError, UsageError
 from urd.files import printable, write_json
 from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
 from urd.prediction import Prediction
+from urd.tally import Tally
 
 EVALUATION_NAME, DETAILS_NAME = "evaluation.json", "evaluation_details.json"
 _MOST_BYTES = 200 * 2**20
@@ -27,10 +28,11 @@ class Evaluation:
 
     Attributes:
         metrics: flat: what `urd.metrics.evaluate` gives, the protocol, and what was measured.
-        images: per image that could be read its path, type of defect, score and verdict.
+        images: per image its path, type of defect, score and verdict; of one that could not be
+            judged the score is `None`, the verdict ERROR, and `reason` says why.
         curves: `roc` of image scores and `pro` of pixels, each as (false-positive rates, rates);
             those that are undefined are absent.
-        failures: images that could not be read.
+        failures: images that could not be judged.
     """
 
     metrics: dict[str, Any]
@@ -40,8 +42,7 @@ class Evaluation:
 
     def write(self, run: Path) -> None:
         """Keep it in a run folder: the figures, and what a report needs beside them."""
-        skipped = [{"path": printable(f.path), "reason": f.reason} for f in self.failures]
-        details = {"images": self.images, "curves": self.curves, "skipped": skipped}
+        details = {"images": self.images, "curves": self.curves}
         write_json(run / EVALUATION_NAME, self.metrics)
         write_json(run / DETAILS_NAME, details)
 
@@ -78,15 +79,19 @@ def evaluate_predictions(
     Args:
         in_regions: pixels count in their image's region of interest only.
 
+    Images that could not be judged are no part of the metrics; `n_not_judged` counts them.
+
     Raises:
         UsageError: a mask is of another size than its image.
-        UrdError: no test image could be read.
+        UrdError: no test image could be judged.
     """
+    rows: list[dict[str, Any]] = []
     samples: list[Sample] = []
     results: list[Prediction] = []
     masks: list[np.ndarray] = []
     failures: list[Failure] = []
     for sample, result in zip(data_set.test, judged, strict=True):
+        rows.append(_row(sample, result))
         if isinstance(result, Failure):
             failures.append(result)
             continue
@@ -95,7 +100,7 @@ def evaluate_predictions(
         masks.append(mask_of(sample, result.size, config.image_size))
     if not samples:
         first = failures[0]
-        raise UrdError(f"no test image can be read; {first.path}: {first.reason}")
+        raise UrdError(f"no test image can be judged; {first.path}: {first.reason}")
     maps = [result.anomaly_map for result in results]
     scores = np.array([result.score for result in results])
     inspected = [result.region for result in results]
@@ -115,13 +120,13 @@ def evaluate_predictions(
     return Evaluation(
         {
             **metrics,
-            "n_skipped": len(failures),
+            **Tally.of(rows).metrics(),
             "protocol": _protocol(config, data_set.has_masks, in_regions),
             "variant": config.variant,
             "backbone": config.backbone,
             "seed": config.seed,
         },
-        [_row(sample, result) for sample, result in zip(samples, results, strict=True)],
+        rows,
         {name: (x.tolist(), y.tolist()) for name, (x, y) in curves.items() if len(x)},
         failures,
     )
@@ -145,13 +150,11 @@ def refuse_unusable(data_set: DataSet) -> None:
         )
 
 
-def _row(sample: Sample, result: Prediction) -> dict[str, Any]:
-    return {
-        "path": printable(sample.path.absolute()),
-        "defect": sample.defect,
-        "score": result.score,
-        "verdict": result.verdict,
-    }
+def _row(sample: Sample, result: Prediction | Failure) -> dict[str, Any]:
+    row = {"path": printable(sample.path.absolute()), "defect": sample.defect}
+    if isinstance(result, Failure):
+        return {**row, "score": None, "verdict": result.verdict, "reason": result.reason}
+    return {**row, "score": result.score, "verdict": result.verdict}
 
 
 def mask_of(sample: Sample, image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

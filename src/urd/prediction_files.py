@@ -104,7 +104,7 @@ def predict_to(
     ):
         written = ahead(pool, lambda job: _row(out, heat_range, drawn, *job), judged, 8)
         for row in track(written, "Predicting", len(paths)):
-            lines.write(json.dumps(row) + "\n")
+            lines.write(json.dumps(row, allow_nan=False) + "\n")
             lines.flush()
             del row["defects"]  # many images have many points
             rows.append(row)
@@ -128,7 +128,7 @@ def _row(
     row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "defects": []}
     row["path"] = printable(path)
     if isinstance(result, Failure):
-        return {**row, "error": result.reason}
+        return {**row, "verdict": result.verdict, "error": result.reason}
     row["score"] = result.score
     row["verdict"], row["calibrated"] = result.verdict, result.calibrated
     row["height"], row["width"] = result.size

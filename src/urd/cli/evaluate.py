@@ -34,12 +34,13 @@ def evaluate(
     """Metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
 
     Labels come from the folders (test/good and test/<defect>, or as a benchmark keeps them), masks
-    from ground_truth. The figures are also kept in RUN/evaluation.json. Exit code 1 if an image
-    could not be read.
+    from ground_truth. The figures are also kept in RUN/evaluation.json. An image that could not be
+    judged is left out of the metrics, counted first, and makes the exit code 1.
     """
     import urd.progress
     from urd.detector import Detector
     from urd.files import write_json
+    from urd.tally import Tally
 
     urd.progress.show()
     detector = Detector.load(run, device, precision)
@@ -47,17 +48,20 @@ def evaluate(
         detector.inspect_in(roi, ignore)
     evaluation = detector.evaluation(data, batch_size, resamples)
     result = evaluation.metrics
+    tally = Tally.of(evaluation.images)
+    if tally.not_judged:
+        print(f"Not judged: {tally.not_judged} of {tally.images} images; no figure counts them.")
     metrics_table(
-        f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective, "
-        f"{result['n_skipped']} skipped\n{result['variant']}, {result['backbone']}, "
-        f"seed {result['seed']}\n{result['protocol']}",
+        f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective\n"
+        f"{result['variant']}, {result['backbone']}, seed {result['seed']}\n{result['protocol']}",
         result,
     )
+    print(tally.sentence())
     if json_file is not None:
         write_json(json_file, result)
     if run.is_dir():
         evaluation.write(run)
     for failure in detector.failures:
-        print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
+        print(f"not judged {failure.path}: {failure.reason}", file=sys.stderr)
     if detector.failures:
         raise SystemExit(1)

@@ -14,7 +14,7 @@ import click
 from urd.cli.options import inference_options, region_options
 
 NG_FOUND = 3
-_FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one cannot be read)."
+_FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one cannot be judged)."
 
 
 @click.command()
@@ -60,9 +60,9 @@ def predict(
 
     Writes predictions.jsonl, predictions.csv and a heat-map overlay per image to --out: verdict,
     raw and calibrated score (0.5 where OK ends), and the defects in pixels of the image. An image
-    that cannot be read gets a row with the reason, and the exit code is 1. With --maps, the raw
-    map of each image is kept in --out/maps at the size of the image; those of a test folder lie as
-    `urd metrics` reads them.
+    that cannot be judged gets the verdict ERROR and the reason, and the exit code is 1. With
+    --maps, the raw map of each image is kept in --out/maps at the size of the image; those of a
+    test folder lie as `urd metrics` reads them.
     """
     import urd.progress
     from urd.detector import Detector
@@ -70,6 +70,7 @@ def predict(
     from urd.files import make_folder, refuse_existing
     from urd.inspection import Inspection
     from urd.prediction_files import predict_to
+    from urd.tally import VERDICTS
 
     urd.progress.show()
     paths = find_images(images, out)
@@ -87,12 +88,13 @@ def predict(
     rows = predict_to(out, detector, paths, batch_size, inspection, maps=maps, overlays=overlays)
     failed = [row for row in rows if row["error"]]
     for row in failed:
-        print(f"failed {row['path']}: {row['error']}", file=sys.stderr)
-    verdicts = Counter(row["verdict"] for row in rows if row["verdict"])
-    said = ", ".join(f"{verdicts[name]} {name}" for name in ("OK", "REVIEW", "NG") if verdicts)
-    print(f"{len(rows) - len(failed)} images scored, {len(failed)} failed; see {out}")
-    if said:
-        print(said)
+        print(f"{row['verdict'] or 'failed'} {row['path']}: {row['error']}", file=sys.stderr)
+    verdicts = Counter(row["verdict"] for row in rows)
+    print(f"{len(rows) - verdicts['ERROR']} images judged, {verdicts['ERROR']} not; see {out}")
+    if thresholds is None:
+        print(f"No thresholds, so no verdicts but ERROR: urd calibrate {run} GOOD")
+    else:
+        print(", ".join(f"{verdicts[name]} {name}" for name in VERDICTS))
     if failed:
         raise SystemExit(1)
     if fail_on_ng and verdicts["NG"]:

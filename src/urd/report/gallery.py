@@ -45,8 +45,9 @@ def galleries(detector: Detector, images: list[dict[str, Any]]) -> list[Gallery]
     """False rejects and misses, the worst first, and the clearest finds.
 
     Args:
-        images: what `Evaluation.images` holds.
+        images: what `Evaluation.images` holds; those that were not judged have no picture.
     """
+    images = [image for image in images if image["verdict"] != "ERROR"]
     good = sorted((i for i in images if i["defect"] == "good"), key=lambda i: -i["score"])
     defective = sorted((i for i in images if i["defect"] != "good"), key=lambda i: i["score"])
     if all(image["verdict"] is None for image in images):

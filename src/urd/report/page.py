@@ -21,10 +21,10 @@ from urd.metrics import METRICS
 from urd.metrics.regions import FPR_LIMIT
 from urd.report import charts
 from urd.report.gallery import galleries
+from urd.tally import VERDICTS, Tally
 
 REPORT_NAME = "report.html"
 _WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresholds shows
-_VERDICTS = ("OK", "REVIEW", "NG")
 
 
 def write_report(
@@ -94,11 +94,11 @@ def _render(
         limits=_limits(detector, images),
         defects=_by_type(metrics, images) if metrics else [],
         galleries=galleries(detector, images) if images else [],
-        skipped=details["skipped"] if details is not None else [],
+        not_judged=[image for image in images if image["verdict"] == "ERROR"],
         training=training,
         settings={k: v for k, v in detector.config.to_dict().items() if v != ""},
         provenance=_provenance(header.data, header.encoder, header.versions),
-        verdicts=_VERDICTS,
+        verdicts=VERDICTS,
         percent=_percent,
         confidence=CONFIDENCE,
     )
@@ -109,7 +109,12 @@ def _judged(detector: Detector, images: list[dict[str, Any]]) -> list[dict[str, 
     thresholds = detector.thresholds()
     if thresholds is None:
         return images
-    return [{**image, "verdict": thresholds.verdict(image["score"])} for image in images]
+    return [
+        image
+        if image["verdict"] == "ERROR"
+        else {**image, "verdict": thresholds.verdict(image["score"])}
+        for image in images
+    ]
 
 
 _CURVES = (
@@ -135,7 +140,7 @@ def _limits(detector: Detector, images: list[dict[str, Any]]) -> list[Observed]:
     calibration = detector.header.calibration
     if calibration is None:
         return []
-    scores = np.array([image["score"] for image in images if image["defect"] == "good"])
+    scores = np.array(_scores(images, good=True))
     found = []
     for wanted in _WANTED:
         limit = calibration.thresholds(false_reject=wanted).reject
@@ -168,8 +173,8 @@ def _histogram(detector: Detector, images: list[dict[str, Any]]) -> str:
     groups = [
         ("good, calibration", "good", calibration.scores if calibration else ()),
         ("synthetic anomalies", "synthetic", detector.header.synthetic),
-        ("good, test", "good", [i["score"] for i in images if i["defect"] == "good"]),
-        ("defective, test", "bad", [i["score"] for i in images if i["defect"] != "good"]),
+        ("good, test", "good", _scores(images, good=True)),
+        ("defective, test", "bad", _scores(images, good=False)),
     ]
     if not any(len(values) for _, _, values in groups):
         return ""
@@ -179,18 +184,47 @@ def _histogram(detector: Detector, images: list[dict[str, Any]]) -> str:
     return charts.histogram(groups, lines)
 
 
-def _tiles(
-    metrics: dict[str, Any] | None, images: list[dict[str, Any]]
-) -> list[tuple[str, str, str]]:
-    """(value, name, note): what is read first."""
-    verdicts = Counter(image["verdict"] for image in images if image["verdict"])
-    tiles = [(str(verdicts[v]), v, "of the test images") for v in _VERDICTS if verdicts]
+def _scores(images: list[dict[str, Any]], *, good: bool) -> list[float]:
+    """Of the good or the defective images that were judged."""
+    judged = (image for image in images if image["verdict"] != "ERROR")
+    return [image["score"] for image in judged if (image["defect"] == "good") == good]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure of the page's head; `style` is `bad` where it is one to act on."""
+
+    value: str
+    name: str
+    note: str
+    style: str = ""
+
+
+def _tiles(metrics: dict[str, Any] | None, images: list[dict[str, Any]]) -> list[Tile]:
+    """What is read first: mistakes, then metrics."""
+    tiles = _counts(Tally.of(images)) if images else []
     for name in ("image_auroc", "aupro", "pixel_ap"):
         if metrics and metrics.get(name) is not None:
             ends = [metrics[f"{name}_{e}"] for e in ("low", "high") if f"{name}_{e}" in metrics]
             note = "95 %: " + " to ".join(f"{100 * end:.1f}" for end in ends) if ends else ""
-            tiles.append((f"{100 * metrics[name]:.1f}", METRICS[name], note))
+            tiles.append(Tile(f"{100 * metrics[name]:.1f}", METRICS[name], note))
     return tiles
+
+
+def _counts(tally: Tally) -> list[Tile]:
+    counts = [("not judged", tally.not_judged, tally.images, "bad")]
+    if tally.calibrated:
+        counts = [
+            ("missed defects", tally.missed, tally.defective, "bad"),
+            ("good parts rejected", tally.rejected, tally.good, "bad"),
+            ("good parts to review", tally.to_review, tally.good, "synthetic"),
+            *counts,
+        ]
+    return [
+        Tile(f"{count} of {total}", name, _percent(count / total), style if count else "")
+        for name, count, total, style in counts
+        if total
+    ]
 
 
 def _figures(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -200,12 +234,12 @@ def _figures(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _confusion(images: list[dict[str, Any]]) -> list[tuple[str, list[int]]]:
-    """Per label how many images were OK, REVIEW and NG; empty without verdicts."""
-    if not any(image["verdict"] for image in images):
+    """Per label how many images had each of `VERDICTS`; empty without thresholds."""
+    if not images or not Tally.of(images).calibrated:
         return []
     counts = Counter((image["defect"] == "good", image["verdict"]) for image in images)
     return [
-        (name, [counts[label, verdict] for verdict in _VERDICTS])
+        (name, [counts[label, verdict] for verdict in VERDICTS])
         for name, label in (("good", True), ("defective", False))
     ]
 
@@ -218,7 +252,7 @@ def _by_type(metrics: dict[str, Any], images: list[dict[str, Any]]) -> list[dict
             {
                 "name": defect,
                 "count": sum(verdicts.values()),
-                "verdicts": [verdicts[v] for v in _VERDICTS] if None not in verdicts else [],
+                "verdicts": [verdicts[v] for v in VERDICTS] if None not in verdicts else [],
                 "auroc": metrics.get(f"image_auroc:{defect}"),
                 "aupro": metrics.get(f"aupro:{defect}"),
             }
