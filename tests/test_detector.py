@@ -165,7 +165,7 @@ def test_unreadable_test_images_are_counted(detector, data):
     assert (result["n_good"], result["n_not_judged"]) == (3, 1)
     for path in (data / "test").rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(UrdError, match="no test image can be read"):
+    with pytest.raises(UrdError, match="no test image can be judged"):
         detector.evaluate(data)
 
 
