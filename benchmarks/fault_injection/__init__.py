@@ -1,0 +1,1 @@
+"""What `benchmarks/faults.py` is made of: mutated files, killed processes, full disks."""
