@@ -105,7 +105,7 @@ def _resign(whole: Path, path: Path, rng: random.Random) -> str:
     """Write a model file with a hostile header or tensors, and a checksum that fits."""
     from safetensors import safe_open
 
-    from urd.model_file import resign
+    from urd.tensor_file import sign
 
     tensors = load_file(whole)
     with safe_open(whole, "np") as file:
@@ -117,7 +117,7 @@ def _resign(whole: Path, path: Path, rng: random.Random) -> str:
     else:
         what = _hostile_tensor(tensors, rng)
     save_file(tensors, path, metadata)
-    resign(path)
+    sign(path)
     return what
 
 
