@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from urd.errors import UsageError
+from urd.files import refuse_special
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -160,6 +161,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """The settings that a YAML file names, checked."""
     import yaml
 
+    refuse_special(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from urd.data import GOOD, list_images, list_masks, masks_by_name, read_masks
 from urd.data.decoding import MAX_PIXELS
 from urd.errors import UrdError, UsageError, first_line
-from urd.files import write_atomically
+from urd.files import refuse_special, write_atomically
 from urd.metrics import TestImage
 from urd.threads import without_warnings
 
@@ -45,6 +45,7 @@ def read_map(path: Path) -> np.ndarray:
     Raises:
         UrdError: not a readable map; a picture in colour is none.
     """
+    refuse_special(path)
     try:
         array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_image(path)
     except Exception as error:  # a damaged file raises errors of many types in both libraries

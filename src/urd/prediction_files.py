@@ -20,7 +20,7 @@ from urd.calibration import Verdict
 from urd.data import Failure
 from urd.detector import Detector
 from urd.errors import UrdError
-from urd.files import printable, write_text
+from urd.files import printable, refuse_special, write_text
 from urd.inspection import Inspection
 from urd.map_files import write_map
 from urd.pictures import MAX_SIDE, overlay, save_picture
@@ -54,6 +54,7 @@ def _forget(out: Path) -> None:
     """Delete what an earlier call has left, pictures and maps by its list: all of other weights."""
     (out / "predictions.csv").unlink(missing_ok=True)
     listing = out / "predictions.jsonl"
+    refuse_special(listing)
     if not listing.exists():
         return
     for line in listing.read_text(encoding="utf-8").splitlines():
