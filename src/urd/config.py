@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from urd.errors import UsageError
+from urd.files import refuse_special
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -80,6 +81,14 @@ class FitConfig:
     white_level: int = _option(
         65535, "16-bit value that is shown as white; 4095 for 12-bit cameras."
     )
+    max_megapixels: int = _option(
+        100, "Size of the largest image that is read, in millions of pixels."
+    )
+    page: int = _option(
+        0,
+        "Which page or frame of files with several is read, counted from 1; 0: such files are "
+        "errors.",
+    )
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -124,6 +133,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "teacher_lr": (0.0, 1.0),
     "checkpoint_seconds": (0.0, 1e9),
     "white_level": (1, 65535),
+    "max_megapixels": (1, 10_000),
+    "page": (0, 1_000_000),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -160,6 +171,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """The settings that a YAML file names, checked."""
     import yaml
 
+    refuse_special(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,12 @@ from typing import Any
 from urd.errors import UrdError, UsageError
 
 _PART = ".urd-part"
+_SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -49,6 +56,28 @@ def remove_parts(folder: Path) -> None:
 def printable(path: Path) -> str:
     """A path as valid text: bytes of its name that are not UTF-8 become escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def special(path: Path) -> str | None:
+    """What `path` names if it is no file and no folder: a pipe, a socket or a device.
+
+    Whoever opens one may wait for ever, or read without end.
+    """
+    try:
+        return _SPECIAL.get(stat.S_IFMT(path.stat().st_mode))
+    except (OSError, ValueError):  # not there, or no possible name: the reader says so
+        return None
+
+
+def refuse_special(path: Path) -> None:
+    """To be called before a file is opened that a user has named.
+
+    Raises:
+        UsageError: it is a pipe, a socket or a device.
+    """
+    kind = special(path)
+    if kind is not None:
+        raise UsageError(f"{path} is not a regular file but {kind}")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,17 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from urd.data import GOOD, list_images, list_masks, masks_by_name, read_masks
-from urd.data.decoding import MAX_PIXELS
+from urd.data import DEFAULT_READING, GOOD, Reading, name_below, pair, read_masks, search
+from urd.data.finding import some
+from urd.data.image_files import limited
+from urd.data.whole_files import refuse_partial
 from urd.errors import UrdError, UsageError, first_line
-from urd.files import write_atomically
+from urd.files import refuse_special, write_atomically
 from urd.metrics import TestImage
-from urd.threads import without_warnings
+from urd.progress import note
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
 _GOOD_FOLDERS = (GOOD, "ok", "Normal")  # of MVTec's data sets, BTAD and VisA
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we report it ourselves
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ def write_map(path: Path, anomaly_map: np.ndarray, size: tuple[int, int]) -> Non
     write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
 
 
-def read_map(path: Path) -> np.ndarray:
+def read_map(path: Path, reading: Reading = DEFAULT_READING) -> np.ndarray:
     """(H, W) scores, float32 or float64: the smaller one that holds the file's values.
 
     Raises:
         UrdError: not a readable map; a picture in colour is none.
     """
+    refuse_special(path)
     try:
-        array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_image(path)
+        read = _read_npy if path.suffix.lower() == ".npy" else _read_image
+        array = read(path, reading)
     except Exception as error:  # a damaged file raises errors of many types in both libraries
         raise UrdError(f"{path}: cannot be read as an anomaly map ({first_line(error)})") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
@@ -60,11 +64,11 @@ def read_map(path: Path) -> np.ndarray:
     return array.astype(np.float32 if small else np.float64, copy=False)
 
 
-def find_maps(maps: Path, masks: Path) -> list[MapFile]:
+def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> list[MapFile]:
     """Pair maps with masks in MVTec's layout.
 
     Maps are `<type>/<name>.tiff` below `maps` or `maps/test`, masks below `masks` or
-    `masks/ground_truth` as `urd.data.list_masks` reads them. The maps in `good` have no mask. Where
+    `masks/ground_truth`, paired by `urd.data.pair`. The maps in `good` have no mask. Where
     maps lie in `maps` directly, so do the masks, one for each, black for good images.
 
     Raises:
@@ -75,35 +79,58 @@ def find_maps(maps: Path, masks: Path) -> list[MapFile]:
             raise UsageError(f"no folder of {what} at {folder}")
     maps = maps / "test" if (maps / "test").is_dir() else maps
     masks = masks / "ground_truth" if (masks / "ground_truth").is_dir() else masks
-    found = _by_type(maps, masks) or _flat(maps, masks)
-    if not found:
+    found = search(maps, wanted=_is_map)
+    paths = found.images
+    if not paths:
         raise UsageError(
             f"no maps in {maps}: expected <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
             "with the type good for good images"
         )
-    return found
+    for line in found.passed_over():
+        note(line)
+    _refuse_doubles(paths, maps)
+    typed = [path for path in paths if path.parent != maps]
+    if typed and len(typed) < len(paths):
+        note(f"skipped {len(paths) - len(typed)} files beside the folders of maps in {maps}")
+    paths = typed or paths
+    pairs = pair(paths, maps, search(masks).images, masks)
+    if pairs.disputed:
+        raise UsageError(f"a mask for one map only: {some(pairs.disputed)}")
+    files = []
+    for path in paths:
+        of_image = pairs.masks.get(path, ())
+        defect = _type_of(path, maps) if typed else _type_by_mask(path, masks, of_image, reading)
+        if defect != GOOD and not of_image:
+            raise UsageError(f"no mask of {path} in {masks}")
+        files.append(MapFile(path, defect, of_image))
+    if pairs.orphans:
+        left = pairs.orphans
+        raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
+    return files
 
 
-def as_test_images(files: Sequence[MapFile], *, resize: bool) -> list[TestImage]:
+def as_test_images(
+    files: Sequence[MapFile], *, resize: bool, reading: Reading = DEFAULT_READING
+) -> list[TestImage]:
     """What the metrics read; with `resize`, maps of another size are brought to their masks'.
 
     Raises:
         UsageError: maps of good images to be resized, but the masks of the others differ in size.
     """
-    size = _common_size(files) if resize else None
-    return [TestImage(str(file.path), file.defect, _loader(file, size)) for file in files]
+    size = _common_size(files, reading) if resize else None
+    return [TestImage(str(file.path), file.defect, _loader(file, size, reading)) for file in files]
 
 
 def _loader(
-    file: MapFile, size: tuple[int, int] | None
+    file: MapFile, size: tuple[int, int] | None, reading: Reading
 ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
     """`size` (height, width): of good images' maps; `None`: no map is resized."""
 
     def load() -> tuple[np.ndarray, np.ndarray]:
-        anomaly_map = read_map(file.path)
+        anomaly_map = read_map(file.path, reading)
         mask: np.ndarray = np.zeros(size or anomaly_map.shape, bool)
         if file.masks:
-            mask = read_masks(file.masks)
+            mask = read_masks(file.masks, reading)
         if anomaly_map.shape == mask.shape:
             return anomaly_map, mask
         height, width = mask.shape
@@ -117,11 +144,11 @@ def _loader(
     return load
 
 
-def _common_size(files: Sequence[MapFile]) -> tuple[int, int]:
+def _common_size(files: Sequence[MapFile], reading: Reading) -> tuple[int, int]:
     sizes = set()
     for file in files:
         if file.masks:
-            height, width = read_masks(file.masks).shape
+            height, width = read_masks(file.masks, reading).shape
             sizes.add((height, width))
     if not sizes:
         raise UsageError("--resize: there are no masks whose size the maps could be given")
@@ -133,67 +160,54 @@ def _common_size(files: Sequence[MapFile]) -> tuple[int, int]:
     return sizes.pop()
 
 
-def _by_type(maps: Path, masks: Path) -> list[MapFile]:
-    known = list_masks(masks)
-    found = []
-    for folder in sorted(d for d in maps.iterdir() if d.is_dir()):
-        of_type = known.get(folder.name, {})
-        for name, path in _by_name(folder).items():
-            mask = of_type.pop(name, ())
-            defect = GOOD if folder.name in _GOOD_FOLDERS else folder.name
-            if defect != GOOD and not mask:
-                raise UsageError(f"no mask of {path} in {masks / folder.name}")
-            found.append(MapFile(path, defect, mask))
-    left = [paths[0] for of_type in known.values() for paths in of_type.values() if paths]
-    if found and left:
-        raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
-    return found
+def _type_of(path: Path, maps: Path) -> str:
+    folder = path.relative_to(maps).parts[0]
+    return GOOD if folder in _GOOD_FOLDERS else folder
 
 
-def _flat(maps: Path, masks: Path) -> list[MapFile]:
-    known = masks_by_name(masks)
-    found = []
-    for name, path in _by_name(maps).items():
-        if name not in known:
-            raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
-        of_image = known.pop(name)
-        defect = "defective" if read_masks(of_image).any() else GOOD
-        found.append(MapFile(path, defect, of_image))
-    if found and known:
-        first = next(iter(known.values()))[0]
-        raise UsageError(f"{len(known)} masks have no map in {maps}, first: {first}")
-    return found
+def _type_by_mask(path: Path, masks: Path, of_image: tuple[Path, ...], reading: Reading) -> str:
+    if not of_image:
+        raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
+    return "defective" if read_masks(of_image, reading).any() else GOOD
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _refuse_doubles(paths: Sequence[Path], maps: Path) -> None:
     found: dict[str, Path] = {}
-    for path in list_images(folder, MAP_SUFFIXES):
-        other = found.setdefault(path.stem, path)
-        if other is not path:
+    for path in paths:
+        if (other := found.setdefault(name_below(path, maps), path)) != path:
             raise UsageError(f"two maps of one image: {other} and {path}")
-    return found
 
 
-def _read_npy(path: Path) -> np.ndarray:
+def _is_map(path: Path) -> bool:
+    return path.suffix.lower() in MAP_SUFFIXES
+
+
+def _read_npy(path: Path, reading: Reading) -> np.ndarray:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise ValueError("not an array")
-    _refuse_huge(array.size)
+    _refuse_huge(array.size, reading)
     return np.array(array)
 
 
-def _read_image(path: Path) -> np.ndarray:
+def _read_image(path: Path, reading: Reading) -> np.ndarray:
+    data = path.read_bytes()
     try:
-        with without_warnings(), Image.open(path, formats=("PNG", "TIFF")) as image:
-            _refuse_huge(image.width * image.height)
+        with limited(reading), Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as image:
+            _refuse_huge(image.width * image.height, reading)
+            if getattr(image, "n_frames", 1) > 1:
+                raise ValueError("it has several pages")
+            refuse_partial(image, data)
     except UnidentifiedImageError:
         pass  # Pillow knows no float64 TIFF; OpenCV does, and has a limit of its own
-    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ValueError("not a whole PNG or TIFF")
     return array
 
 
-def _refuse_huge(pixels: int) -> None:
-    if pixels > MAX_PIXELS:
-        raise ValueError(f"over {MAX_PIXELS // 10**6} megapixels")
+def _refuse_huge(pixels: int, reading: Reading) -> None:
+    if pixels > reading.max_pixels:
+        raise ValueError(
+            f"over {reading.max_megapixels} megapixels; allow more by --max-megapixels"
+        )

@@ -23,9 +23,9 @@ from urd.benchmark.job import JOB_NAME, RESULT_NAME, RUN_NAME
 from urd.benchmark.suite import PLAIN, Job, Suite
 from urd.benchmark.tables import write_tables
 from urd.config import WARM_UP_ITERATIONS
-from urd.data import SOURCES, read_layout
+from urd.data import SOURCES, read_layout, search
 from urd.errors import UrdError, UsageError
-from urd.files import make_folder, write_json
+from urd.files import make_folder, refuse_special, special, write_json
 from urd.networks import VARIANTS, builtin
 from urd.networks.builtin import BUILTIN
 from urd.networks.norms import NORMS
@@ -247,7 +247,8 @@ def _of_path(name: str) -> str:
     """Of a file's content, of a folder's files, or of a word such as `auto`."""
     path = Path(name)
     if path.is_dir():
-        return _of_files([p for p in path.rglob("*") if p.is_file()], path)
+        linked = search(path).images  # of which rglob knows nothing
+        return _of_files([*(p for p in path.rglob("*") if p.is_file()), *linked], path)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else name
 
 
@@ -256,6 +257,8 @@ def _of_files(files: Iterable[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(set(files)):
         digest.update(str(path.relative_to(root)).encode(errors="surrogateescape") + b"\0")
+        if special(path):
+            continue
         with suppress(OSError):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
@@ -266,6 +269,7 @@ def _known(out: Path) -> dict[str, dict[str, Any]]:
     files = [out / RESULTS_NAME] if (out / RESULTS_NAME).exists() else []
     known: dict[str, dict[str, Any]] = {}
     for file in [*files, *sorted(out.glob(f"jobs/*/{RESULT_NAME}"))]:
+        refuse_special(file)
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             for result in content if isinstance(content, list) else [content]:

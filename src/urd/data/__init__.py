@@ -1,15 +1,18 @@
 """From folders to images: layouts of the data sets, safe decoding, the in-memory store."""
 
-from urd.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_mask, read_masks, read_rgb
-from urd.data.layouts import (
-    GOOD,
-    DataSet,
-    Sample,
-    list_images,
-    list_masks,
-    masks_by_name,
-    read_layout,
+from urd.data.decoding import read_mask, read_masks, read_rgb
+from urd.data.finding import Found, find_named, name_of, search
+from urd.data.formats import HEAD_BYTES, format_of
+from urd.data.image_files import (
+    DEFAULT_READING,
+    FORMATS,
+    IMAGE_SUFFIXES,
+    Reading,
+    open_picture,
 )
+from urd.data.layouts import FOLDERS, GOOD, DataSet, Sample, read_layout
+from urd.data.pairing import Pairs, name_below, pair
+from urd.data.picture import UnreadableImage
 from urd.data.regions_of_interest import (
     PER_IMAGE,
     Region,
@@ -21,12 +24,19 @@ from urd.data.sources import SOURCES, Source
 from urd.data.store import Failure, decode_all, decode_or_refuse, resize_mask, resize_rgb
 
 __all__ = [
+    "DEFAULT_READING",
+    "FOLDERS",
+    "FORMATS",
     "GOOD",
+    "HEAD_BYTES",
     "IMAGE_SUFFIXES",
     "PER_IMAGE",
     "SOURCES",
     "DataSet",
     "Failure",
+    "Found",
+    "Pairs",
+    "Reading",
     "Region",
     "RegionsOfInterest",
     "Sample",
@@ -34,10 +44,13 @@ __all__ = [
     "UnreadableImage",
     "decode_all",
     "decode_or_refuse",
-    "list_images",
-    "list_masks",
-    "masks_by_name",
+    "find_named",
+    "format_of",
+    "name_below",
+    "name_of",
+    "open_picture",
     "paint_outside",
+    "pair",
     "read_layout",
     "read_mask",
     "read_masks",
@@ -45,4 +58,5 @@ __all__ = [
     "read_rgb",
     "resize_mask",
     "resize_rgb",
+    "search",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from urd.files import refuse_special
 from urd.training.checkpoint import NotFinite
 
 
@@ -22,6 +23,7 @@ class Curve:
     def __init__(self, path: Path | None, first: int) -> None:
         self.path = path
         if path is not None:
+            refuse_special(path)
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             kept = [line for line in lines if _iteration_of(line) <= first]
             path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
