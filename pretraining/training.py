@@ -22,8 +22,9 @@ from urd.networks import Encoder, build_encoder
 from urd.networks.builtin import ARCHITECTURE, BUILTIN
 from urd.progress import Progress
 from urd.seeding import derived_seed, generator
+from urd.tensor_file import save_tensors
 from urd.threads import ahead
-from urd.training.checkpoint import load_optimizer, optimizer_tensors, save_tensors
+from urd.training.checkpoint import load_optimizer, optimizer_tensors
 from urd.training.loop import autocast_for
 
 _HEADER = "urd_pretraining"

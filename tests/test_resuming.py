@@ -28,7 +28,8 @@ import os, signal, sys
 from pathlib import Path
 from urd import Detector
 from urd.config import FitConfig
-from urd.training import {module}
+from urd import tensor_file
+from urd.training import loop
 count = 0
 original = {module}.{function}
 def killing(*args, **kwargs):
@@ -48,12 +49,12 @@ MOMENTS = {
     "between iterations": ("loop", "train_iteration", 4, "pass"),
     "before a checkpoint is written": ("loop", "save_checkpoint", 3, "pass"),
     "while a checkpoint is written": (
-        "checkpoint",
+        "tensor_file",
         "save_file",
         3,
         "Path(args[1]).write_bytes(b'half a file')",
     ),
-    "while the model is written": ("checkpoint", "save_file", 7, "pass"),
+    "while the model is written": ("tensor_file", "save_file", 7, "pass"),
 }
 
 

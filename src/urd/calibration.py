@@ -8,6 +8,7 @@ bound that it stays under in 95 of 100 calibrations.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from urd.errors import UsageError
+from urd.errors import UrdError, UsageError
 
 Verdict = Literal["OK", "REVIEW", "NG", "ERROR"]
 CONFIDENCE = 0.95
@@ -159,6 +160,9 @@ class Calibration:
         pixels: per image the value that a share `PIXEL_SHARE` of its map exceeds, ascending.
         source: where the images came from.
         false_reject, review: the wanted shares where none are asked for.
+
+    Raises:
+        UrdError: scores or pixels are not finite and ascending.
     """
 
     scores: tuple[float, ...]
@@ -166,6 +170,12 @@ class Calibration:
     source: str
     false_reject: float = FALSE_REJECT
     review: float = REVIEW
+
+    def __post_init__(self) -> None:
+        for values in (self.scores, self.pixels):
+            rising = all(a <= b for a, b in itertools.pairwise(values))
+            if not rising or not all(map(math.isfinite, values)):
+                raise UrdError("scores to calibrate on must be finite and ascending")
 
     @classmethod
     def of(

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from urd.errors import UsageError
-from urd.files import refuse_special
+from urd.documents import read_yaml
+from urd.errors import UsageError, first_line, quoted
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
+_LONGEST = 4096  # characters of a text, as of the path of a file
 WARM_UP_ITERATIONS = 20  # of a student of the built-in backbone, whose rate rises meanwhile
 
 
@@ -94,11 +95,11 @@ class FitConfig:
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise UsageError(f"{name} is {value}; it must lie between {low} and {high}")
+                raise UsageError(f"{name} is {quoted(value)}; it must lie between {low} and {high}")
         if any(side % 32 or not 32 <= side <= 4096 for side in self.image_size):
+            sides = "x".join(map(quoted, self.image_size))
             raise UsageError(
-                f"image_size is {self.image_size[0]}x{self.image_size[1]}; both sides must be "
-                "multiples of 32 between 32 and 4096"
+                f"image_size is {sides}; both sides must be multiples of 32 between 32 and 4096"
             )
         if self.batch_size == 1 and self.image_size == (32, 32):
             raise UsageError("batch_size 1 at image_size 32x32 leaves nothing to normalise over")
@@ -114,7 +115,7 @@ class FitConfig:
         unknown = [name for name in settings if name not in kinds]
         if unknown:
             raise UsageError(
-                f"unknown option '{unknown[0]}' in {source}; known are {', '.join(kinds)}"
+                f"unknown option {quoted(unknown[0])} in {source}; known are {', '.join(kinds)}"
             )
         return cls(**{name: convert(name, kinds[name], v) for name, v in settings.items()})
 
@@ -159,7 +160,7 @@ def resolve_config(
     settings: dict[str, Any] = {}
     preset = preset or "paper"
     if preset not in PRESETS:
-        raise UsageError(f"unknown preset '{preset}'; known are {', '.join(PRESETS)}")
+        raise UsageError(f"unknown preset {quoted(preset)}; known are {', '.join(PRESETS)}")
     settings |= PRESETS[preset]
     if config_file is not None:
         settings |= read_config_file(config_file)
@@ -169,13 +170,11 @@ def resolve_config(
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """The settings that a YAML file names, checked."""
-    import yaml
-
-    refuse_special(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path} as YAML: {str(error).splitlines()[0]}") from error
+        content = read_yaml(path)
+    except ValueError as error:
+        raise UsageError(f"cannot read {path} as YAML: {first_line(error)}") from error
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
     try:
@@ -195,15 +194,13 @@ def convert(name: str, kind: Any, value: Any) -> Any:
         if typing.get_origin(kind) is tuple:
             return _image_size(value)
         if kind is str:
-            if not isinstance(value, str | Path):
-                raise ValueError("a text is needed")
-            return str(value)
+            return _text(value)
         if isinstance(value, bool):
             raise ValueError("a number is needed")
         needed = "a whole number is needed" if kind is int else "a number is needed"
         try:
             number = kind(value)
-        except ValueError as error:  # of a text; its own message speaks of Python
+        except (TypeError, ValueError) as error:  # its own message speaks of Python
             raise ValueError(needed) from error
         if not math.isfinite(number):
             raise ValueError("a finite number is needed")
@@ -211,7 +208,18 @@ def convert(name: str, kind: Any, value: Any) -> Any:
             raise ValueError(needed)
         return number
     except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{name} cannot be {value!r}: {error}") from error
+        raise UsageError(f"{name} cannot be {quoted(value)}: {first_line(error)}") from error
+
+
+def _text(value: Any) -> str:
+    """A text or path; odd bytes of file names are lone surrogates in it, others are refused."""
+    if not isinstance(value, str | Path):
+        raise ValueError("a text is needed")
+    text = str(value)
+    if len(text) > _LONGEST or "\0" in text:
+        raise ValueError(f"a text of at most {_LONGEST} characters, none of them 0, is needed")
+    text.encode("utf-8", "surrogateescape")
+    return text
 
 
 def _image_size(value: Any) -> tuple[int, int]:
@@ -220,7 +228,7 @@ def _image_size(value: Any) -> tuple[int, int]:
     parts = [parts] if isinstance(parts, int) else list(parts)
     try:
         sides = [int(part) for part in parts]
-    except ValueError as error:  # its own message speaks of Python
+    except (TypeError, ValueError) as error:  # its own message speaks of Python
         raise ValueError("give N or HEIGHTxWIDTH") from error
     if any(isinstance(part, float) and not part.is_integer() for part in parts):
         raise ValueError("whole numbers are needed")

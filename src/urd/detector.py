@@ -141,8 +141,9 @@ class Detector:
             return cls(*open_exported(path))
         from urd.model_file import load_model
 
-        model, header = load_model(path)
-        return cls(TorchEngine(model, header, pick_device(device), precision), header)
+        computes_on = pick_device(device)
+        model, header = load_model(path, computes_on)
+        return cls(TorchEngine(model, header, computes_on, precision), header)
 
     @property
     def device(self) -> torch.device:

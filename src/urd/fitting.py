@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import load_file
 
 from urd.calibration import Calibration
 from urd.config import FitConfig, read_config_file
 from urd.data import Failure, read_layout
-from urd.errors import UrdError, UsageError
+from urd.errors import UsageError
 from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
 from urd.files import make_folder, refuse_existing, remove_parts, write_text
 from urd.machine import pick_device, precision_on
@@ -32,7 +31,14 @@ from urd.networks.weights import choose_backbone, fingerprint, load_encoder
 from urd.networks.whitening import looked_at, wants_whitening, whiten
 from urd.progress import note
 from urd.seeding import generator
-from urd.training.checkpoint import STATE_NAME, load_checkpoint, read_facts, save_tensors
+from urd.training.checkpoint import (
+    EXPERT_NAME,
+    STATE_NAME,
+    load_checkpoint,
+    load_expert,
+    read_facts,
+    save_expert,
+)
 from urd.training.loop import Record, TrainingImages, build_networks, train
 from urd.training.step import Networks
 from urd.validation import SyntheticScores, SyntheticValidation, calibrate_on
@@ -40,7 +46,6 @@ from urd.validation import SyntheticScores, SyntheticValidation, calibrate_on
 CONFIG_NAME = "config.yaml"
 # Written about a model by other verbs; they end when another model takes its place.
 _OF_AN_OLDER_MODEL = (EVALUATION_NAME, DETAILS_NAME, "report.html")
-_EXPERT_NAME = "expert.safetensors"
 # What may change when a run is continued: none of it changes the course of the training. Weights,
 # textures and regions may lie elsewhere now; their fingerprints tell if they are the same.
 _FREE_ON_RESUME = {
@@ -210,12 +215,7 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
     if checkpoint is None:
         return load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
     encoder = build_encoder(config.backbone)
-    try:
-        encoder.load_state_dict(load_file(checkpoint / _EXPERT_NAME))
-    except Exception as error:  # the library raises types of its own for a missing or cut file
-        raise UrdError(
-            f"{checkpoint / _EXPERT_NAME} cannot be read; pass --overwrite to train anew"
-        ) from error
+    load_expert(checkpoint, encoder)
     if Path(config.weights).is_file():
         now = load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
         if fingerprint(now) != fingerprint(encoder):
@@ -242,19 +242,19 @@ def _start_run(out: Path, config: FitConfig, expert: Encoder, *, fresh: bool) ->
         # The expert stands for an unfinished run, also while an older model still lies beside it.
         make_folder(out / "checkpoint")
         (out / "checkpoint" / STATE_NAME).unlink(missing_ok=True)
-        save_tensors(out / "checkpoint" / _EXPERT_NAME, dict(expert.state_dict()), {})
+        save_expert(out / "checkpoint", expert)
     write_text(out / CONFIG_NAME, yaml.safe_dump(config.to_dict(), sort_keys=False))
 
 
 def is_finished(out: Path) -> bool:
     """The run has its model, and nothing to go on from."""
-    kept = [out / "checkpoint" / name for name in (STATE_NAME, _EXPERT_NAME)]
+    kept = [out / "checkpoint" / name for name in (STATE_NAME, EXPERT_NAME)]
     return (out / MODEL_NAME).exists() and not any(path.exists() for path in kept)
 
 
 def _remove_checkpoint(folder: Path) -> None:
     """Delete what training keeps there, and the folder unless somebody else put something in."""
-    for name in (STATE_NAME, _EXPERT_NAME):
+    for name in (STATE_NAME, EXPERT_NAME):
         (folder / name).unlink(missing_ok=True)
     remove_parts(folder)
     with suppress(OSError):

@@ -9,28 +9,19 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import urd
 from urd.config import FitConfig
-from urd.data import Region
 from urd.errors import UrdError, UsageError, first_line
 from urd.model_header import ModelHeader
 from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
-from urd.training.checkpoint import save_tensors
+from urd.networks.memory import refuse_too_large
+from urd.progress import note
+from urd.tensor_file import TensorFile, open_tensors, save_signed
 
 _HEADER = "urd_model"
 _REGION = "region_of_interest"
-_UNREADABLE = (
-    SafetensorError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    ValueError,
-    RuntimeError,
-    OSError,
-)
 MODEL_NAME = "model.safetensors"
 
 
@@ -48,45 +39,58 @@ def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
     tensors: dict[str, Tensor] = dict(model.state_dict())
     if header.region is not None:
         tensors[_REGION] = torch.from_numpy(header.region)
-    save_tensors(path, tensors, {_HEADER: header.to_json()})
+    save_signed(path, tensors, _HEADER, header.content())
 
 
-def load_model(run: Path) -> tuple[TeacherStudent, ModelHeader]:
+def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherStudent, ModelHeader]:
     """Read a model file, or the one in a run folder, onto the CPU, in evaluation mode.
+
+    Nothing of the size that the file claims is allocated before its names and shapes were compared.
+
+    Args:
+        device: where it will compute; one image must fit into its memory. `None`: the CPU.
 
     Raises:
         UsageError: no such file, or the folder holds no finished model.
-        UrdError: not a model file of urd, cut short, or of another version.
+        UrdError: not a model file of urd, damaged, of another version, or too large to be used.
     """
     path = run / MODEL_NAME if run.is_dir() else run
     if not path.is_file():
         unfinished = " (its training has not finished; see --resume)" if run.is_dir() else ""
         raise UsageError(f"no model file at {path}{unfinished}")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = ModelHeader.from_json((file.metadata() or {}).get(_HEADER, ""))
-            model = _build(header.config)
-            model.load_state_dict({name: file.get_tensor(name) for name in model.state_dict()})
-            if _REGION in file.keys():  # noqa: SIM118 - the file is no dictionary
-                header = replace(header, region=_region(file.get_tensor(_REGION), header.config))
+        file = open_tensors(path, _HEADER)
+        if not file.content:
+            raise ValueError("it has no header of urd")
+        header = ModelHeader.from_content(file.content)
+        wanted = _networks(header.config, torch.device("meta"))
+        tensors = _tensors(file, wanted, header.config)
+        refuse_too_large(wanted, header.config.image_size, device or torch.device("cpu"))
+        model = _networks(header.config, torch.device("cpu"))
     except UsageError as error:
         raise UrdError(f"{path} cannot be used: {error}") from error
-    except _UNREADABLE as error:
+    except ValueError as error:
         raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
-    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
-        raise UrdError(f"{path} holds NaN or Inf; it cannot be used")
+    if _REGION in tensors:
+        header = replace(header, region=np.asarray(tensors.pop(_REGION).numpy()))
+    model.load_state_dict(tensors)
+    if not file.signed:
+        note(f"{path} was written without a checksum: damage to it cannot be seen.")
     return model.eval(), header
 
 
-def _region(stored: Tensor, config: FitConfig) -> Region:
-    if stored.dtype != torch.bool or tuple(stored.shape) != config.image_size:
-        raise ValueError("its region of interest is of another size")
-    return np.asarray(stored.numpy())
+def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> dict[str, Tensor]:
+    """Those of the networks and the region, if the file has them all and no others."""
+    wanted: dict[str, Tensor] = dict(networks.state_dict())
+    if _REGION in file.layout:
+        wanted[_REGION] = torch.empty(config.image_size, dtype=torch.bool, device="meta")
+    file.refuse_others_than(wanted)
+    return file.tensors()
 
 
-def _build(config: FitConfig) -> TeacherStudent:
-    """The networks of these settings; their values come from the file."""
-    with torch.random.fork_rng(devices=[]):
+def _networks(config: FitConfig, device: torch.device) -> TeacherStudent:
+    """The networks of these settings, whose values come from a file."""
+    with torch.random.fork_rng(devices=[]), device:
         encoder = build_encoder(config.backbone)
         student = Student(encoder.stages, VARIANTS[config.variant].injection, config.student)
-    return TeacherStudent(encoder, student)
+        return TeacherStudent(encoder, student)

@@ -9,8 +9,12 @@ from typing import Any
 from urd.calibration import Calibration
 from urd.config import FitConfig
 from urd.data import Region
+from urd.documents import MIB, parse_json
+from urd.errors import UrdError
+from urd.schemas import CHECKSUM, Header, check
 
 FORMAT = 2
+MOST_CHARACTERS = 16 * MIB
 
 
 @dataclass(frozen=True)
@@ -43,22 +47,68 @@ class ModelHeader:
     versions: dict[str, str] = field(default_factory=dict)
     region: Region | None = None
 
+    def content(self) -> dict[str, Any]:
+        """All but the region, as JSON holds it.
+
+        Raises:
+            UrdError: a value that could not be read back, such as a score that is NaN.
+        """
+        fields = {**asdict(self), "config": self.config.to_dict()}
+        del fields["region"]
+        content = {"format": FORMAT, **_plain(fields)}
+        try:
+            check(Header, content)
+        except ValueError as error:
+            raise UrdError(f"the model's header cannot be written: {error}") from error
+        return content
+
     def to_json(self) -> str:
-        content = {"format": FORMAT, **asdict(self), "config": self.config.to_dict()}
-        del content["region"]
-        return json.dumps(content)
+        """`content` as text.
+
+        Raises:
+            UrdError: as `content`.
+        """
+        return json.dumps(self.content(), allow_nan=False)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> ModelHeader:
+        """What `content` gave, checked before it is used.
+
+        Raises:
+            ValueError: with the first thing that is wrong, in one line.
+        """
+        if content.get("format") != FORMAT:
+            raise ValueError("it was written by another version of urd")
+        check(Header, content)
+        fields = {key: value for key, value in content.items() if key != "format"}
+        fields["config"] = FitConfig.from_mapping(fields["config"], source="the model file")
+        for name in ("mean", "std", "heat_range"):
+            fields[name] = tuple(float(value) for value in fields[name])
+        fields["synthetic"] = tuple(float(score) for score in fields.get("synthetic", ()))
+        if fields["calibration"] is not None:
+            fields["calibration"] = Calibration.from_dict(fields["calibration"])
+        return cls(**fields)
 
     @classmethod
     def from_json(cls, text: str) -> ModelHeader:
+        """The header in a text of `to_json`, or in that of a model file with its checksum.
+
+        Raises:
+            ValueError: with the first thing that is wrong, in one line.
+        """
         if not text:
             raise ValueError("it has no header of urd")
-        content = json.loads(text)
-        if content.pop("format") != FORMAT:
-            raise ValueError("it was written by another version of urd")
-        config = FitConfig.from_mapping(content.pop("config"), source="the model file")
-        for name in ("mean", "std", "heat_range"):
-            content[name] = tuple(float(value) for value in content[name])
-        content["synthetic"] = tuple(float(score) for score in content.get("synthetic", ()))
-        if content["calibration"] is not None:
-            content["calibration"] = Calibration.from_dict(content["calibration"])
-        return cls(config=config, **content)
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(f"its header has over {MOST_CHARACTERS} characters")
+        content = parse_json(text)
+        if not isinstance(content, dict):
+            raise ValueError("its header is no dictionary")
+        content.pop(CHECKSUM, None)
+        return cls.from_content(content)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON has instead."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

@@ -5,6 +5,7 @@ The anomalies take textures that training does not use, and are the same at ever
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +34,12 @@ class SyntheticScores:
     masks: np.ndarray
 
     def summary(self) -> dict[str, float]:
-        """Image AUROC of corrupted against clean, pixel AP in the corrupted ones."""
-        return {
+        """Image AUROC of corrupted against clean, pixel AP in the corrupted ones, where defined."""
+        found = {
             "synthetic_image_auroc": auroc(self.clean, self.corrupted),
             "synthetic_pixel_ap": average_precision(self.maps[~self.masks], self.maps[self.masks]),
         }
+        return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 class SyntheticValidation:

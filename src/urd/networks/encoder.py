@@ -15,7 +15,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional
 
-from urd.errors import UsageError, first_line
+from urd.errors import UsageError, first_line, quoted
 from urd.networks.builtin import BUILTIN, architecture
 
 STRIDES = (4, 8, 16)
@@ -124,22 +124,22 @@ def pyramid_indices(tag: str) -> tuple[int, ...]:
         near = difflib.get_close_matches(tag, timm.list_models(pretrained=True), n=3)
         hint = f" Near names: {', '.join(near)}." if near else ""
         raise UsageError(
-            f"unknown backbone '{tag}': it is not '{BUILTIN}', and timm {timm.__version__} has no "
-            f"such model.{hint}"
+            f"unknown backbone {quoted(tag)}: it is not '{BUILTIN}', and timm {timm.__version__} "
+            f"has no such model.{hint}"
         )
     try:
         with torch.device("meta"):
             pyramid: Any = timm.create_model(tag, pretrained=False, features_only=True)
     except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"backbone '{tag}' offers no feature pyramid, and the decoder needs one at strides "
-            f"4, 8 and 16 ({type(error).__name__})"
+            f"backbone {quoted(tag)} offers no feature pyramid, and the decoder needs one at "
+            f"strides 4, 8 and 16 ({type(error).__name__})"
         ) from error
     reductions = list(pyramid.feature_info.reduction())
     if not all(reductions.count(stride) == 1 for stride in STRIDES):
         raise UsageError(
-            f"backbone '{tag}' has levels at strides {reductions}; the decoder needs one level "
-            "each at 4, 8 and 16. Residual networks have them, for example resnet18.tv_in1k."
+            f"backbone {quoted(tag)} has levels at strides {reductions}; the decoder needs one "
+            "level each at 4, 8 and 16. Residual networks have them, for example resnet18.tv_in1k."
         )
     indices = tuple(reductions.index(stride) for stride in STRIDES)
     _check_maps(tag, pyramid, indices)
@@ -157,10 +157,10 @@ def _check_maps(tag: str, pyramid: Any, indices: tuple[int, ...]) -> None:
         shapes = [tuple(maps[index].shape) for index in indices]
     except Exception as error:  # each family refuses a foreign size in its own way
         raise UsageError(
-            f"backbone '{tag}' takes no image of {_PROBE}x{_PROBE}: {first_line(error)}"
+            f"backbone {quoted(tag)} takes no image of {_PROBE}x{_PROBE}: {first_line(error)}"
         ) from error
     if shapes != expected:
-        raise UsageError(f"backbone '{tag}' gives maps of shapes {shapes}, not {expected}")
+        raise UsageError(f"backbone {quoted(tag)} gives maps of shapes {shapes}, not {expected}")
 
 
 def _stages(body: nn.Module, channels: tuple[int, ...]) -> tuple[Stage, Stage, Stage]:

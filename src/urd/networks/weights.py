@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from urd.errors import UrdError, UsageError
+from urd.errors import UrdError, UsageError, quoted
 from urd.networks.builtin import BUILTIN, architecture, builtin_weights
 from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
 
@@ -230,4 +230,4 @@ def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> N
 
 def _some(names: list[str], limit: int = 4) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return ", ".join(name if name.isprintable() else quoted(name) for name in names[:limit]) + more

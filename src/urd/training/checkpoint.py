@@ -5,40 +5,28 @@ Everything random is derived from the seed and the iteration, so no generator ha
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from urd.errors import UrdError
-from urd.files import write_atomically
+from urd.errors import UrdError, first_line, quoted
+from urd.networks import Encoder
+from urd.progress import note
+from urd.schemas import Checkpoint, check
+from urd.tensor_file import open_tensors, save_signed
 from urd.training.step import Networks
 
-STATE_NAME = "state.safetensors"
-_HEADER = "urd_checkpoint"
+STATE_NAME, EXPERT_NAME = "state.safetensors", "expert.safetensors"
+_HEADER, _EXPERT_HEADER = "urd_checkpoint", "urd_encoder"
 
 
 class NotFinite(UrdError):
     """Training produced NaN or Inf."""
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write tensors and text header as one safetensors file, or leave the old one as it was."""
-
-    def write(temporary: Path) -> None:
-        try:
-            save_file(
-                {n: t.detach().cpu().contiguous() for n, t in tensors.items()}, temporary, header
-            )
-        except SafetensorError as error:  # the library reports a full disk by its own type
-            raise OSError(str(error)) from error
-
-    write_atomically(path, write)
 
 
 def save_checkpoint(
@@ -53,36 +41,98 @@ def save_checkpoint(
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise NotFinite(f"NaN or Inf in {broken[0]} after iteration {iteration}")
-    header = {_HEADER: json.dumps({"iteration": iteration, **facts})}
-    save_tensors(folder / STATE_NAME, tensors, header)
+    save_signed(folder / STATE_NAME, tensors, _HEADER, {"iteration": iteration, **facts})
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """The header of the checkpoint in `folder`, `None` where there is none."""
+    """The header of the checkpoint in `folder`, `None` where there is none.
+
+    Raises:
+        UrdError: it is damaged, or is no checkpoint.
+    """
     path = folder / STATE_NAME
     if not path.exists():
         return None
+    with _readable(path):
+        file = open_tensors(path, _HEADER)
+        check(Checkpoint, file.content)
+    if not file.signed:
+        note(f"{path} was written without a checksum: damage to it cannot be seen.")
+    return file.content
+
+
+def load_checkpoint(folder: Path, networks: Networks) -> None:
+    """Put the state in `folder` into networks of the same settings.
+
+    Raises:
+        UrdError: it is damaged, or of other networks.
+    """
+    path = folder / STATE_NAME
+    with _readable(path):
+        file = open_tensors(path, _HEADER)
+        file.refuse_others_than(_expected(networks, set(file.layout)))
+        tensors = file.tensors()
+        _refuse_odd_steps(tensors, int(file.content["iteration"]))
+    networks.model.load_state_dict(_below("model.", tensors))
+    for name, optimizer in _optimizers(networks).items():
+        load_optimizer(optimizer, _below(f"{name}_optimizer.", tensors))
+
+
+def save_expert(folder: Path, expert: Encoder) -> None:
+    """Keep the pretrained encoder of a run beside its checkpoint."""
+    save_signed(folder / EXPERT_NAME, expert.state_dict(), _EXPERT_HEADER, {})
+
+
+def load_expert(folder: Path, expert: Encoder) -> None:
+    """Put the encoder that `save_expert` kept into one of the same backbone.
+
+    Raises:
+        UrdError: the file is missing, damaged, or of another encoder.
+    """
+    path = folder / EXPERT_NAME
+    with _readable(path):
+        file = open_tensors(path, _EXPERT_HEADER)
+        if file.content:
+            raise ValueError("its header is not empty")
+        file.refuse_others_than(expert.state_dict())
+        expert.load_state_dict(file.tensors())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(json.loads(file.metadata()[_HEADER]))
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        yield
+    except ValueError as error:
         raise UrdError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}); pass --overwrite to "
+            f"{path} is not a readable checkpoint ({first_line(error)}); pass --overwrite to "
             "train anew"
         ) from error
 
 
-def load_checkpoint(folder: Path, networks: Networks) -> None:
-    """Put the state in `folder` into networks of the same settings."""
-    tensors = load_file(folder / STATE_NAME)
-    model = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    networks.model.load_state_dict(model)
+def _expected(networks: Networks, found: set[str]) -> dict[str, Tensor]:
+    """The tensors that a checkpoint of these networks has.
+
+    An optimiser knows nothing of a parameter that has had no gradient, or all of it.
+    """
+    expected = {f"model.{name}": value for name, value in networks.model.state_dict().items()}
     for name, optimizer in _optimizers(networks).items():
-        prefix = f"{name}_optimizer."
-        of_optimizer = {
-            n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)
-        }
-        load_optimizer(optimizer, of_optimizer)
+        for index, parameter in enumerate(_parameters(optimizer)):
+            state = {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            named = {f"{name}_optimizer.{index}.{key}": value for key, value in state.items()}
+            expected |= named if found & set(named) else {}
+    return expected
+
+
+def _refuse_odd_steps(tensors: dict[str, Tensor], iteration: int) -> None:
+    """The optimiser divides by what it makes of its number of steps."""
+    for name, value in tensors.items():
+        if name.endswith(".step") and "_optimizer." in name and not 1 <= float(value) <= iteration:
+            raise ValueError(f"{quoted(name)} is {float(value)} after {iteration} iterations")
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, by the rest of their names."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def _optimizers(networks: Networks) -> dict[str, Optimizer]:
@@ -111,7 +161,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put what `optimizer_tensors` gave into an optimiser of the same parameters."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = _parameters(optimizer)
     for name, value in tensors.items():
         index, key = name.split(".")
         parameter = parameters[int(index)]
@@ -122,3 +172,7 @@ def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
         elif parameter.is_cuda:
             value = value.to(parameter.device)
         optimizer.state[parameter][key] = value
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
