@@ -99,7 +99,7 @@ def test_the_plain_runtime_agrees_with_torch_on_image_files(fitted, form, tmp_pa
     detector, data, _ = fitted
     suffix, run = RUNTIMES[form]
     out = tmp_path / f"model{suffix}"
-    parity = export(detector, out, Export(form), *images_of(data))
+    parity = export(detector, out, Export(form), *images_of(data)).parity
     assert parity.images == 8 and parity.verdicts_changed == []
     assert json.loads((tmp_path / f"model{suffix}.parity.json").read_text())["images"] == 8
     path = tmp_path / "photo.jpg"
@@ -140,7 +140,7 @@ def test_small_precisions_stay_close_and_say_how_close(fitted, form, precision, 
     detector, data, _ = fitted
     out = tmp_path / f"model{RUNTIMES[form][0]}"
     wanted = Export(form, precision, allow_changes=True)
-    parity = export(detector, out, wanted, *images_of(data))
+    parity = export(detector, out, wanted, *images_of(data)).parity
     assert 0 < parity.score_difference < (0.05 if precision == "float16" else 0.5)
 
 
@@ -192,7 +192,8 @@ def test_changed_verdicts_are_refused_and_nothing_is_written(fitted, tmp_path, m
         export(detector, tmp_path / "m.onnx", Export("onnx"), *images_of(data))
     assert list(tmp_path.iterdir()) == []
     wanted = Export("onnx", allow_changes=True)
-    assert export(detector, tmp_path / "m.onnx", wanted, *images_of(data)).verdicts_changed
+    found = export(detector, tmp_path / "m.onnx", wanted, *images_of(data))
+    assert found.parity.verdicts_changed
     assert (tmp_path / "m.onnx").exists()
 
 
