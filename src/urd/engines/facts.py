@@ -174,9 +174,11 @@ def _size(text: str) -> tuple[int, int] | None:
 def _region(text: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     count = size[0] * size[1]
     length = -(-count // 8)
-    packed = zlib.decompressobj().decompress(base64.b64decode(text), length + 1)
-    if not packed:
+    stream = zlib.decompressobj()
+    packed = stream.decompress(base64.b64decode(text, validate=True), length + 1)
+    whole = stream.eof and not stream.unused_data
+    if whole and not packed:
         return None
-    if len(packed) != length:
+    if not whole or len(packed) != length:
         raise ValueError("its region of interest is of another size")
     return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).reshape(size).astype(bool)
