@@ -159,7 +159,7 @@ def _ways(
                 export(detector, out, Export(form, precision), images, images)
                 beside = out.with_suffix(".bin") if form == "openvino" else out
                 size_mb = round(beside.stat().st_size / 1e6, 1)
-                opened, _ = open_exported(out)
+                opened = open_exported(out)
                 of_peak = "float32" if precision == "float32" else None
                 yield (
                     f"{form} {precision}",

@@ -135,3 +135,26 @@ def test_the_built_in_backbone_is_whitened_once_and_its_student_begins_slowly(
         head = model.model.pair.teacher.heads[2].weight.mul_(2).clone()
     model.on_train_start()  # of another training, which goes on from this one
     assert torch.equal(model.model.pair.teacher.heads[2].weight, head)
+
+
+def test_export_through_anomalib_is_refused(products, tmp_path):
+    model = Urd(**SMALL)
+    for form in ("torch", "onnx", "openvino"):
+        with pytest.raises(UsageError, match="urd export") as caught:
+            engine(tmp_path).export(model, form, export_root=tmp_path / "x")
+        assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "x").rglob("*.*"))
+
+
+def test_called_by_itself_the_model_resizes_as_its_engine_does(products, tmp_path):
+    """Photographs larger than the network's size: anomalib's own forward does not antialias."""
+    from anomalib.data import PredictDataset
+
+    model = Urd(**{**SMALL, "image_size": (32, 32)})
+    dataset = PredictDataset(path=products / "test" / "hole")
+    (batch,) = engine(tmp_path).predict(model=model, dataset=dataset)
+    with torch.no_grad():
+        image = dataset[0].image[None]
+        assert image.shape[-1] > 100
+        found = model.eval()(image)
+    torch.testing.assert_close(found.anomaly_map[0].squeeze(), batch.anomaly_map[0].squeeze())

@@ -26,6 +26,7 @@ ROWS = [
         "urd.config",
         "urd.machine",
         "urd.threads",
+        "urd.telemetry",
     ),
     ("urd.networks",),
     ("urd.synthesis",),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from urd.telemetry import switch_off
+
 if TYPE_CHECKING:
     from urd.detector import Detector
     from urd.errors import UrdError, UsageError
@@ -21,6 +23,8 @@ _HOMES = {
     "UrdError": "urd.errors",
     "UsageError": "urd.errors",
 }
+
+switch_off()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,14 @@
     engine = Engine(max_epochs=40)
     engine.fit(model=Urd(backbone="builtin"), datamodule=MVTecAD(category="screw"))
 
-Training, networks, loss and map are those of `urd fit`; splits, thresholds, metrics and export are
-anomalib's. Needs the extra: `pip install 'urd[anomalib]'`.
+Training, networks, loss and map are those of `urd fit`; splits, thresholds and metrics are
+anomalib's. It is not exported through anomalib, see `Urd`. Needs the extra:
+`pip install 'urd-inspect[anomalib]'`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from anomalib import LearningType
@@ -41,6 +42,10 @@ from urd.training.loop import adam, autocast_for, build_networks, set_learning_r
 from urd.training.step import Networks, train_with_expert, train_without_expert
 
 _FOREGROUNDS = ("none", "otsu", "grabcut")
+_NO_EXPORT = (
+    "anomalib's export resizes without antialiasing and would score images otherwise than its "
+    "Engine does: train by urd fit and write the file by urd export, or use urd.Detector in Python"
+)
 
 
 class UrdNetworks(nn.Module):
@@ -91,6 +96,9 @@ class Urd(AnomalibModule):
     Each step sets the learning rates, which are functions of the settings and of the iteration; a
     scheduler would be undone. With an expert there are two optimisers, so Lightning counts two
     steps per batch: for 5,000 iterations pass `max_steps=10_000`.
+
+    anomalib's export resizes without antialiasing, so that its files score the same image otherwise
+    than its Engine does. It is refused; `urd fit` and `urd export` make files that agree.
 
     Raises:
         UsageError: a setting cannot be used.
@@ -143,6 +151,25 @@ class Urd(AnomalibModule):
     def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
         """Resizing only: the textures are blended into images that are not normalised yet."""
         return PreProcessor(transform=Compose([Resize(image_size or (256, 256), antialias=True)]))
+
+    def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Images (B, 3, H, W) in [0, 1] of any size, resized as the Engine does it.
+
+        anomalib's own `forward` leaves antialiasing out.
+        """
+        transform: Any = getattr(self.pre_processor, "transform", None)
+        found = self.model(transform(batch) if transform else batch)
+        return self.post_processor(found) if self.post_processor else found
+
+    def to_torch(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused, as `to_onnx` and `to_openvino`, which `Engine.export` calls."""
+        raise UsageError(_NO_EXPORT)
+
+    def to_onnx(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UsageError(_NO_EXPORT)
+
+    def to_openvino(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UsageError(_NO_EXPORT)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The student's and, with an expert, the teacher's."""

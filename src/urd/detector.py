@@ -28,7 +28,7 @@ from urd.data import (
     resize_rgb,
 )
 from urd.data.images_in_memory import Channels, ImageLike, rgb_of
-from urd.engines import EXPORTED, Engine, TorchEngine, open_exported
+from urd.engines import EXPORTED, Engine, ExportedEngine, TorchEngine, open_exported
 from urd.errors import NotJudged, UsageError
 from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
 from urd.inspection import Inspection, judge, thresholds_of
@@ -138,7 +138,8 @@ class Detector:
                 raise UsageError(f"{path} runs on the CPU here; leave --device out")
             if precision not in (None, "auto"):
                 raise UsageError(f"{path} has a precision of its own; leave --precision out")
-            return cls(*open_exported(path))
+            engine = open_exported(path)
+            return cls(engine, engine.header)
         from urd.model_file import load_model
 
         computes_on = pick_device(device)
@@ -170,7 +171,17 @@ class Detector:
         return detector
 
     def save(self, path: str | Path) -> None:
-        """Write one self-contained model file, atomically."""
+        """Write one self-contained file, atomically: a model file, or again the exported one.
+
+        An exported file keeps its network and takes the thresholds of `calibrate`.
+
+        Raises:
+            UsageError: an exported file under another suffix than its own.
+            UrdError: the file cannot be written; an older one is as it was.
+        """
+        if isinstance(self.engine, ExportedEngine):
+            self.engine.save(Path(path), self.header)
+            return
         from urd.model_file import save_model
 
         save_model(Path(path), self.model, self.header)

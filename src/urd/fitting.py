@@ -19,7 +19,7 @@ from urd.errors import UsageError
 from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
 from urd.files import make_folder, refuse_existing, remove_parts, write_text
 from urd.machine import pick_device, precision_on
-from urd.material import Material, load_material
+from urd.material import HELD_OUT, Material, load_material
 from urd.model_file import MODEL_NAME, current_versions, load_model, save_model
 from urd.model_header import ModelHeader
 from urd.networks import VARIANTS, Encoder, TeacherStudent, build_encoder
@@ -126,7 +126,7 @@ def fit(
     scores = reference.score(final)
     calibration = None
     if material.holdout is not None:
-        calibration = calibrate_on(final, material.holdout, "held-out training images")
+        calibration = calibrate_on(final, material.holdout, HELD_OUT)
     header = _header(config, material, expert, scores, calibration)
     if out is not None:
         save_model(out / MODEL_NAME, networks.model, header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from urd.data import (
     RegionsOfInterest,
     Sample,
     UnreadableImage,
+    decode_all,
     decode_or_refuse,
     name_below,
     name_of,
@@ -31,12 +33,14 @@ from urd.data import (
     search,
 )
 from urd.errors import UsageError
+from urd.model_header import ModelHeader
 from urd.networks.builtin import BUILTIN, MEAN, STD
 from urd.progress import note
 from urd.seeding import generator
 from urd.synthesis import foreground_masks, procedural_textures, split_textures
 from urd.training.loop import TrainingImages
 
+HELD_OUT = "held-out training images"  # what a calibration by `Material.holdout` says of its source
 _TEXTURES_AT_LEAST, _TEXTURES_AT_MOST = 32, 320
 _TEXTURE_BYTES = 256 * 2**20  # large images get fewer procedural textures
 _HOLDOUT_AT_LEAST = 8
@@ -82,8 +86,7 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     textures = read_textures(config)
     train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
 
-    count = holdout_count(len(images), config.holdout)
-    order = torch.randperm(len(images), generator=generator(config.seed, "holdout"))
+    train_index, holdout_index = _split(len(images), config)
     chw = torch.from_numpy(images).permute(0, 3, 1, 2)
 
     def part(index: Tensor, of_textures: Tensor) -> TrainingImages:
@@ -96,13 +99,11 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
             None if region is None else region[index].to(device),
         )
 
-    # Sorted, so that a training without held-out images sees them in the order of their names.
-    train_index, holdout_index = order[count:].sort().values, order[:count]
     facts = {
         "fingerprint": _fingerprint(chw),
         "synthesis_fingerprint": _fingerprint(textures, foreground),
         "train_images": len(train_index),
-        "holdout_images": count,
+        "holdout_images": len(holdout_index),
         "skipped": len(failures),
         "textures": len(textures),
         "foreground": method,
@@ -110,12 +111,32 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     if regions is not None:
         facts["region_of_interest"] = PER_IMAGE if regions.folders else "one for all images"
     return Material(
-        part(train_index, train_textures if count else textures),
-        part(holdout_index, kept_textures) if count else None,
+        part(train_index, train_textures if len(holdout_index) else textures),
+        part(holdout_index, kept_textures) if len(holdout_index) else None,
         facts,
         failures,
         regions.everywhere if regions else None,
     )
+
+
+def _split(count: int, config: FitConfig) -> tuple[Tensor, Tensor]:
+    """Of so many images those to train on, in their order, and those that are held out."""
+    order = torch.randperm(count, generator=generator(config.seed, "holdout"))
+    held = holdout_count(count, config.holdout)
+    return order[held:].sort().values, order[:held]
+
+
+def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
+    """Of the images of a training those that it held out; none if `paths` are other images.
+
+    The pixels must be the same; then the seed says which they were.
+    """
+    config = header.config
+    images, kept, _ = decode_all(paths, config.image_size, Reading.of(config))
+    images = paint_outside(images, header.region, header.mean)
+    if _fingerprint(torch.from_numpy(images).permute(0, 3, 1, 2)) != header.data.get("fingerprint"):
+        return []
+    return [paths[kept[index]] for index in _split(len(kept), config)[1].tolist()]
 
 
 def _inspected(

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("good", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the model file here, not to RUN."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the file here, not to RUN.")
 @click.option(
     "--false-reject",
     type=float,
@@ -53,23 +51,22 @@ def calibrate(
     page: int | None,
     json_file: Path | None,
 ) -> None:
-    """Take the thresholds of RUN (a run folder or a model file) from the images in GOOD.
+    """Take the thresholds of RUN (a run folder, a model file or an exported one) from the images in
+    GOOD.
 
-    GOOD is a folder of good images that training did not see. The thresholds go into the model
-    file, that of RUN unless --out is given; the share of good images that they will reject is
-    bounded without assuming a distribution. Exit code 1 if an image could not be read.
+    GOOD is a folder of good images that training did not see. The thresholds go into the file, that
+    of RUN unless --out is given: into a model file, or into the FILE.onnx or FILE.xml of urd
+    export, by the scores of the runtime that opens it. The share of good images that they will
+    reject is bounded without assuming a distribution. Exit code 1 if an image could not be read.
     """
     import urd.progress
     from urd.data import read_layout
     from urd.detector import Detector
-    from urd.engines import EXPORTED
     from urd.errors import UsageError
     from urd.files import write_json
     from urd.model_file import MODEL_NAME
 
     urd.progress.show()
-    if run.suffix.lower() in EXPORTED:
-        raise UsageError(f"{run} cannot be changed: calibrate the run it is from, and export anew")
     data = read_layout(good)
     if data.layout != "folder":
         raise UsageError(
@@ -80,6 +77,7 @@ def calibrate(
     detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
+    before = detector.thresholds()
     detector.calibrate(
         [sample.path for sample in data.train],
         str(good),
@@ -92,27 +90,30 @@ def calibrate(
     assert thresholds is not None
     if json_file is not None:
         write_json(json_file, thresholds.to_dict())
-    print_thresholds(thresholds)
+    print_thresholds(thresholds, before)
     for failure in detector.failures:
         print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
     if detector.failures:
         raise SystemExit(1)
 
 
-def print_thresholds(thresholds: Thresholds) -> None:
-    """A table of what is known of each threshold."""
+def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -> None:
+    """A table of what is known of each threshold and, where it had one, of what it was before."""
     from rich.console import Console
     from rich.table import Table
 
     from urd.calibration import enough_images
 
-    table = Table("above it", "threshold", "wanted", "expected", "at most (95 %)", "images")
-    table.add_column("to halve that")
+    table = Table("above it", *(["before"] if before else []), "threshold", "wanted", "expected")
+    for heading in ("at most (95 %)", "images", "to halve that"):
+        table.add_column(heading)
     rows = (("REVIEW", thresholds.review), ("NG", thresholds.reject), ("pixels", thresholds.pixel))
-    for name, limit in rows:
+    older = [before.review, before.reject, before.pixel] if before else []
+    for index, (name, limit) in enumerate(rows):
+        was = [f"{old.threshold:.4f}" for old in older[index : index + 1]]
         shares = (f"{100 * share:.2g} %" for share in (limit.wanted, limit.expected, limit.bound))
         more = f"{limit.more_images} more"
-        table.add_row(name, f"{limit.threshold:.4f}", *shares, str(limit.n), more)
+        table.add_row(name, *was, f"{limit.threshold:.4f}", *shares, str(limit.n), more)
     console = Console()
     console.print(table)
     short = [limit for _, limit in rows[:2] if limit.expected > limit.wanted]

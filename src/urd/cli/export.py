@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from urd.cli.options import reading_options
+
+if TYPE_CHECKING:
+    from urd.calibration import Thresholds
+    from urd.engines import Facts
 
 
 @click.command()
@@ -29,6 +34,13 @@ from urd.cli.options import reading_options
 @click.option(
     "--size", default="any", show_default=True, help="Of the input: any, N or HEIGHTxWIDTH."
 )
+@click.option(
+    "--calibrate",
+    "good_folder",
+    type=click.Path(path_type=Path),
+    help="Folder of good images that training did not see: thresholds by this file's own scores. "
+    "[default: the images of RUN's own calibration, if they are found]",
+)
 @click.option("--allow-changes", is_flag=True, help="Write it also if verdicts differ from torch.")
 @click.option("--overwrite", is_flag=True, help="Replace --out.")
 @reading_options
@@ -39,6 +51,7 @@ def export(
     precision: str,
     out: Path,
     size: str,
+    good_folder: Path | None,
     allow_changes: bool,
     overwrite: bool,
     max_megapixels: int | None,
@@ -50,11 +63,15 @@ def export(
     `calibrated`; resizing, normalisation and blur are inside. It is compared with torch on the
     images of DATA (a data set or a folder; by default those of the last urd evaluate) and refused
     where verdicts differ. FILE.parity.json keeps the differences. `urd predict FILE.onnx` works.
+
+    Its thresholds are by its own scores where DATA holds the images that training held out, or the
+    folder of the last urd calibrate is still there, or --calibrate names one; else they are
+    torch's. Test images are never taken for it.
     """
     from urd.config import convert
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.export import Export
+    from urd.export import Export, Unseen
     from urd.export import export as write
 
     fixed = None if size == "any" else convert("size", tuple[int, int], size)
@@ -65,7 +82,10 @@ def export(
     detector = Detector.load(run, "cpu", "float32")
     detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     images, good = _images(run, data)
-    parity = write(detector, out, wanted, images, good)
+    unseen = None if good_folder is None else Unseen.given(good_folder)
+    before = detector.thresholds()
+    written = write(detector, out, wanted, images, good, unseen)
+    parity = written.parity
     faster = parity.torch_ms / parity.exported_ms
     megabytes = sum(file.stat().st_size for file in wanted.files(out)[:-1]) / 1e6
     print(
@@ -77,10 +97,36 @@ def export(
         f"One image: {parity.exported_ms:.1f} ms, by torch in float32 {parity.torch_ms:.1f} ms "
         f"({faster:.1f} times faster)."
     )
+    print(_thresholds_said(written.facts, before, out))
+
+
+def _thresholds_said(facts: Facts, before: Thresholds | None, out: Path) -> str:
+    """Whose thresholds the file has, in one line."""
+    from urd.engines.facts import THIS_FILE
+
+    calibration = facts.header.calibration
+    if calibration is None:
+        return f"No thresholds, so no verdicts: urd calibrate {out} GOOD gives it some."
+    if facts.thresholds_of != THIS_FILE:
+        return (
+            "The thresholds are torch's: the images that they are of were not found. "
+            f"urd calibrate {out} GOOD takes them from this file's own scores."
+        )
+    now = calibration.thresholds()
+    torchs = (
+        [f" (torch's: {limit.threshold:.4f})" for limit in (before.review, before.reject)]
+        if before
+        else ["", ""]
+    )
+    return (
+        f"Thresholds by its own scores of {len(calibration.scores)} good images "
+        f"({calibration.source}): REVIEW above {now.review.threshold:.4f}{torchs[0]}, NG above "
+        f"{now.reject.threshold:.4f}{torchs[1]}."
+    )
 
 
 def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
-    """Images to compare on, spread over the whole list, and good ones for the ranges of INT8.
+    """Images to compare on, and the training images for the ranges of INT8 and the thresholds.
 
     The latter are never test images: what was made with these cannot be measured on them.
     """
@@ -91,16 +137,11 @@ def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
     if data is not None:
         found = read_layout(data)
         good = [sample.path for sample in found.train]
-        return _spread([sample.path for sample in found.test] or good), _spread(good)
+        return [sample.path for sample in found.test] or good, good
     details = read_written(run / DETAILS_NAME)
     if details is None:
         raise UsageError(f"give DATA, images to compare on: {run} has no evaluation that names any")
     try:
-        return _spread([Path(row["path"]) for row in details["images"]]), []
+        return [Path(row["path"]) for row in details["images"]], []
     except (KeyError, TypeError) as error:
         raise UsageError(f"the evaluation in {run} is damaged: give DATA") from error
-
-
-def _spread(paths: list[Path], count: int = 64) -> list[Path]:
-    step = max(1, len(paths) // count)
-    return paths[::step][:count]

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from urd.detector import Detector
-from urd.engines import EXPORTED, PRECISIONS, facts_of, open_exported, optional
+from urd.engines import EXPORTED, PRECISIONS, ExportedEngine, Facts, optional
+from urd.engines.facts import MOST_PIXELS, without_paths
+from urd.engines.registry import seal
 from urd.errors import UrdError, UsageError
 from urd.export import onnx_file, openvino_file
 from urd.export.graph import InspectionGraph
+from urd.export.own_thresholds import Unseen, calibrate_file, unseen_by_training
 from urd.export.parity import Parity, Pixels, compare, decoded
 from urd.files import write_atomically, write_json
 
 FORMATS = {name: suffix for suffix, name in EXPORTED.items()}
-_TO_QUANTISE, _TO_COMPARE = 64, 64
+_MOST_IMAGES = 64  # to quantise by, and to compare on
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,13 @@ class Export:
             raise UsageError(
                 f"format is one of {', '.join(FORMATS)}, precision one of {', '.join(PRECISIONS)}"
             )
-        if self.size is not None and min(self.size) < 1:
-            raise UsageError(f"the size of the input is {self.size}; both sides must be positive")
+        if self.size is None:
+            return
+        if min(self.size) < 1 or self.size[0] * self.size[1] > MOST_PIXELS:
+            raise UsageError(
+                f"the size of the input is {self.size}; both sides must be positive, and an image "
+                f"has {MOST_PIXELS // 10**6} megapixels at the most"
+            )
 
     def files(self, out: Path) -> list[Path]:
         """What is written for `out`: with .xml go .bin, the weights, and with both a report.
@@ -57,14 +65,36 @@ class Export:
         return [out, *weights, out.with_suffix(f"{suffix}.parity.json")]
 
 
+@dataclass(frozen=True)
+class Exported:
+    """How the file that was written compares with torch, and what it knows."""
+
+    parity: Parity
+    facts: Facts
+
+    def to_dict(self) -> dict[str, Any]:
+        thresholds = self.facts.texts()
+        kept = {k: v for k, v in thresholds.items() if "threshold" in k or k == "urd_precision"}
+        return {**self.parity.to_dict(), **kept}
+
+
 def export(
-    detector: Detector, out: Path, wanted: Export, images: Sequence[Path], good: Sequence[Path]
-) -> Parity:
+    detector: Detector,
+    out: Path,
+    wanted: Export,
+    images: Sequence[Path],
+    good: Sequence[Path],
+    unseen: Unseen | None = None,
+) -> Exported:
     """Write `out`, and `out` with the suffix .parity.json beside it.
 
+    Its thresholds are of its own scores where `unseen` is given, or where the images of the
+    detector's calibration are found again; else they are torch's.
+
     Args:
-        images: to compare on, the first 64 that can be read.
-        good: from which INT8 takes its ranges, the first 64 likewise.
+        images: to compare on, 64 at the most of those that can be read.
+        good: all training images; INT8 takes its ranges from them, 64 likewise.
+        unseen: what to take thresholds from.
 
     Raises:
         UsageError: a wrong suffix, no images, none that can be read, an extra that is missing.
@@ -75,34 +105,43 @@ def export(
         raise UsageError("no images to compare on: give DATA, a folder of images or a data set")
     if wanted.precision == "int8" and not good:
         raise UsageError("INT8 takes its ranges from good training images: give DATA that has some")
+    unseen = unseen or unseen_by_training(detector, good)
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / f"model{suffix}"
-        _write(detector, written, wanted, good)
-        engine, _ = open_exported(written)
-        parity = compare(detector, engine, images[:_TO_COMPARE], wanted.size)
+        kept_apart = set(unseen.paths) if unseen else set()
+        ranges = [path for path in good if path not in kept_apart] or good
+        calibrated = unseen is not None or detector.header.calibration is not None
+        _write(detector, written, wanted, ranges, calibrated=calibrated)
+        opened = Detector.load(written)
+        if unseen:
+            calibrate_file(opened, written, unseen, detector.header.calibration)
+            opened = Detector.load(written)
+        parity = compare(detector, opened, _spread(images), wanted.size)
         if parity.verdicts_changed and not wanted.allow_changes:
             raise UrdError(
                 f"{len(parity.verdicts_changed)} of {parity.images} verdicts differ from torch's, "
                 f"first: {parity.verdicts_changed[0]}; nothing was written "
                 "(--allow-changes writes it all the same)"
             )
-        del engine  # the weights may be mapped into memory
         for part in sorted(Path(folder).glob("model.*"), key=lambda p: p.suffix == suffix):
             _keep(part, out.with_suffix(part.suffix))
-    report = {**parity.to_dict(), "format": wanted.format, "precision": wanted.precision}
-    write_json(report_file, report)
-    return parity
+    assert isinstance(opened.engine, ExportedEngine)
+    exported = Exported(parity, opened.engine.facts)
+    write_json(report_file, {**exported.to_dict(), "format": wanted.format})
+    return exported
 
 
-def _write(detector: Detector, path: Path, wanted: Export, good: Sequence[Path]) -> None:
-    facts = facts_of(detector.header, wanted.precision, wanted.size)
-    model = onnx_file.onnx_model(InspectionGraph(detector), wanted.size)
+def _write(
+    detector: Detector, path: Path, wanted: Export, good: Sequence[Path], *, calibrated: bool
+) -> None:
+    """The network as the format wants it, with the detector's facts and torch's thresholds."""
+    model = onnx_file.onnx_model(InspectionGraph(detector, calibrated=calibrated), wanted.size)
     halved, quantised = wanted.precision == "float16", wanted.precision == "int8"
     ranges: list[Pixels] = []
     if quantised:
         # At the network's size, where the resizing of the graph changes nothing.
         size = wanted.size or detector.config.image_size
-        ranges = [image for _, image in decoded(detector, good[:_TO_QUANTISE], size)]
+        ranges = [image for _, image in decoded(detector, _spread(good), size)]
         if not ranges:
             raise UsageError(f"none of the good images can be read, the first is {good[0]}")
     if wanted.format == "onnx":
@@ -110,13 +149,18 @@ def _write(detector: Detector, path: Path, wanted: Export, good: Sequence[Path])
             onnx_file.halve_weights(model)
         if quantised:
             model = onnx_file.quantise(model, ranges)
-        onnx_file.add_facts(model, facts)
         optional("onnx", "onnx").save(model, path)
-        return
-    network: Any = openvino_file.openvino_model(model)
-    if quantised:
-        network = openvino_file.quantise(network, ranges)
-    openvino_file.save(network, path, facts, halved=halved)
+    else:
+        network: Any = openvino_file.openvino_model(model)
+        if quantised:
+            network = openvino_file.quantise(network, ranges)
+        openvino_file.save(network, path, halved=halved)
+    seal(path, Facts(without_paths(detector.header), wanted.precision, wanted.size))
+
+
+def _spread(paths: Sequence[Path]) -> Sequence[Path]:
+    step = max(1, len(paths) // _MOST_IMAGES)
+    return paths[::step][:_MOST_IMAGES]
 
 
 def _keep(part: Path, out: Path) -> None:

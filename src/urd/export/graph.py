@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from urd.detector import Detector
+from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
 from urd.errors import UsageError
 from urd.scoring import anomaly_map, image_score
 
@@ -18,14 +19,18 @@ from urd.scoring import anomaly_map, image_score
 class InspectionGraph(nn.Module):
     """uint8 RGB images (B, H, W, 3) of one size, any, to map (B, h, w), score and calibrated (B,).
 
-    The map has the network's size. The calibrated score is that of the detector's operating point;
-    without calibration it is left out.
+    The map has the network's size. The calibrated score is that of the detector's operating point:
+    its threshold and steepness are constants with names of their own, so that the file can be
+    calibrated anew; here they are only placeholders.
+
+    Args:
+        calibrated: give the calibrated score too.
 
     Raises:
         UsageError: the detector wants a region of interest with each image.
     """
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, *, calibrated: bool) -> None:
         super().__init__()
         header = detector.header
         if detector.region_per_image:
@@ -36,15 +41,14 @@ class InspectionGraph(nn.Module):
         self.std = torch.tensor(header.std).view(3, 1, 1)
         self.region = None if header.region is None else torch.from_numpy(header.region)
         self.paint = torch.tensor([float(round(255 * channel)) for channel in header.mean])
-        self.curve: tuple[float, float] | None = None
-        thresholds = detector.thresholds()
-        if header.calibration is not None and thresholds is not None:
-            threshold = thresholds.review.threshold
-            self.curve = (threshold, header.calibration.steepness(threshold))
+        self.calibrated = calibrated
+        # No other constant of the network has these values: an exporter may keep one for two.
+        self.register_buffer(THRESHOLD, torch.tensor(0.61803399))
+        self.register_buffer(STEEPNESS, torch.tensor(2.71828183))
 
     @property
     def outputs(self) -> list[str]:
-        return ["map", "score"] + (["calibrated"] if self.curve else [])
+        return ["map", "score"] + (["calibrated"] if self.calibrated else [])
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = resized(images.permute(0, 3, 1, 2).float(), self.size)
@@ -53,11 +57,10 @@ class InspectionGraph(nn.Module):
         teacher, student = self.model((pixels / 255 - self.mean) / self.std)
         maps = anomaly_map(teacher, student, self.size, self.region, distance_of_units)
         scores = image_score(maps)
-        if self.curve is None:
+        if not self.calibrated:
             return maps, scores
-        threshold, steepness = self.curve
-        ratio = torch.log(scores.clamp(min=1e-12) / threshold)
-        return maps, scores, torch.sigmoid(steepness * ratio)
+        ratio = torch.log(scores.clamp(min=1e-12) / self.get_buffer(THRESHOLD))
+        return maps, scores, torch.sigmoid(self.get_buffer(STEEPNESS) * ratio)
 
 
 def distance_of_units(a: Tensor, b: Tensor) -> Tensor:

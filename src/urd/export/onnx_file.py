@@ -45,13 +45,19 @@ def onnx_model(graph: InspectionGraph, size: tuple[int, int] | None) -> Any:
     model = program.model_proto
     for axis, name in zip(free, ("batch", "height", "width"), strict=False):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    _forget_sources(model)
     return model
 
 
-def add_facts(model: Any, facts: dict[str, str]) -> None:
-    for key, value in facts.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
+def _forget_sources(model: Any) -> None:
+    """Take out what the exporter notes of our files: their paths, line by line, at each node."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    for field in ("doc_string", "metadata_props", "functions"):
+        model.ClearField(field)
+    graph.ClearField("value_info")
 
 
 def halve_weights(model: Any) -> None:

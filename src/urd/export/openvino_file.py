@@ -8,17 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from urd.engines import optional
+from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
 from urd.export.parity import Pixels
 from urd.export.quiet import quiet
 
 _COLOURS = 3
+_CURVE = (THRESHOLD, STEEPNESS)
 _CONVOLUTIONS = {"Convolution", "ConvolutionBackpropData", "Constant", "Parameter", "Result"}
 
 
 def openvino_model(onnx_proto: Any) -> Any:
     """The same network, read from its ONNX form."""
     openvino = optional("openvino", "openvino")
-    return openvino.Core().read_model(io.BytesIO(onnx_proto.SerializeToString()))
+    model = openvino.Core().read_model(io.BytesIO(onnx_proto.SerializeToString()))
+    _curve_into_xml(model)
+    return model
+
+
+def _curve_into_xml(model: Any) -> None:
+    """Threshold and steepness become the limits of a Clamp, whatever it is given.
+
+    Constants lie in NAME.bin; so the file can be calibrated anew by writing NAME.xml alone.
+    """
+    ops = optional("openvino.opset13", "openvino")
+    (score,) = [port for port in model.outputs if "score" in port.names]
+    for constant in [node for node in model.get_ops() if node.get_friendly_name() in _CURVE]:
+        name = constant.get_friendly_name()
+        value = float(constant.get_data())
+        constant.set_friendly_name(f"{name}_before")
+        scores = score.get_node().input_value(0)
+        constant.output(0).replace(ops.clamp(scores, value, value, name=name).output(0))
 
 
 def quantise(model: Any, images: Sequence[Pixels]) -> Any:
@@ -44,8 +63,6 @@ def quantise(model: Any, images: Sequence[Pixels]) -> Any:
         )
 
 
-def save(model: Any, path: Path, facts: dict[str, str], *, halved: bool) -> None:
-    openvino = optional("openvino", "openvino")
-    for key, value in facts.items():
-        model.set_rt_info(value, [key])
-    openvino.save_model(model, path, compress_to_fp16=halved)
+def save(model: Any, path: Path, *, halved: bool) -> None:
+    """Write NAME.xml and NAME.bin; `halved`: weights in float16."""
+    optional("openvino", "openvino").save_model(model, path, compress_to_fp16=halved)

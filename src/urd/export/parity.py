@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from urd.data import UnreadableImage, read_rgb, resize_rgb
 from urd.detector import Detector
 from urd.engines import Engine
-from urd.errors import UsageError
+from urd.errors import NotJudged, UrdError, UsageError
 from urd.files import printable
+from urd.prediction import Prediction
+from urd.progress import note
 
 _ROUNDS = 12
 Pixels = NDArray[np.uint8]
@@ -30,7 +32,7 @@ class Parity:
         images: how many.
         map_difference: the largest between two values of the maps.
         score_difference: the largest relative one between two scores.
-        verdicts_changed: paths of the images that are judged otherwise.
+        verdicts_changed: paths of the images that are judged otherwise, each by its own thresholds.
         torch_ms, exported_ms: median time of one image of the network's size, batch 1.
     """
 
@@ -46,7 +48,7 @@ class Parity:
 
 
 def compare(
-    detector: Detector, engine: Engine, paths: Sequence[Path], size: tuple[int, int] | None
+    detector: Detector, exported: Detector, paths: Sequence[Path], size: tuple[int, int] | None
 ) -> Parity:
     """Predict the images by torch, and by the exported file as another program would use it.
 
@@ -55,15 +57,16 @@ def compare(
 
     Raises:
         UsageError: none of the images can be read.
+        UrdError: torch or the file gives NaN or Inf for an image.
     """
-    thresholds = detector.thresholds()
+    thresholds = exported.thresholds() if detector.thresholds() else None
     differences, scores, changed = [], [], []
     for path, image in decoded(detector, paths, size):
         expected = detector.predict(image)
-        maps, (score,) = engine(image[None], None)
-        differences.append(float(np.abs(maps[0] - expected.anomaly_map).max()))
-        scores.append(abs(float(score) - expected.score) / max(abs(expected.score), 1e-12))
-        if thresholds is not None and thresholds.verdict(float(score)) != expected.verdict:
+        found = _found(exported.engine, image, path)
+        differences.append(float(np.abs(found.anomaly_map - expected.anomaly_map).max()))
+        scores.append(abs(found.score - expected.score) / max(abs(expected.score), 1e-12))
+        if thresholds is not None and thresholds.verdict(found.score) != expected.verdict:
             changed.append(printable(path))
     if not scores:
         raise UsageError("none of the images to compare on can be read")
@@ -74,8 +77,16 @@ def compare(
         max(scores),
         changed,
         _latency(detector.engine, np.zeros((1, *detector.config.image_size, 3), np.uint8)),
-        _latency(engine, pixels),
+        _latency(exported.engine, pixels),
     )
+
+
+def _found(engine: Engine, image: Pixels, path: Path) -> Prediction:
+    maps, (score,) = engine(image[None], None)
+    try:
+        return Prediction(float(score), maps[0], image.shape[:2], path)
+    except NotJudged as error:
+        raise UrdError(f"the exported file does not work: {error}") from error
 
 
 def decoded(
@@ -85,7 +96,8 @@ def decoded(
     for path in paths:
         try:
             image = read_rgb(path, reading=detector.reading)
-        except UnreadableImage:
+        except UnreadableImage as error:
+            note(f"left out {error}")
             continue
         yield path, np.asarray(image) if size is None else resize_rgb(image, size)
 

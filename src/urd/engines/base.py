@@ -1,0 +1,49 @@
+"""What every engine is to a detector."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from urd.errors import UsageError, how_to_install
+
+Maps = NDArray[np.float32]
+PRECISIONS = ("float32", "float16", "int8")  # of exported files
+EXPORTED = {".onnx": "onnx", ".xml": "openvino"}
+
+
+class Engine(Protocol):
+    """From uint8 RGB pixels (B, *input_size, 3) to maps (B, h, w) and scores (B,).
+
+    Maps have the network's size. `regions` (B, h, w) bool is what is inspected, `None`: all of it;
+    what lies outside is painted over. An exported file knows its region and takes no other.
+    """
+
+    @property
+    def input_size(self) -> tuple[int, int]: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+    ) -> tuple[Maps, Maps]: ...
+
+
+def optional(module: str, extra: str) -> Any:
+    """A module that an extra installs.
+
+    Raises:
+        UsageError: it is not there; the message names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(f"{module} is not installed: {how_to_install(extra)} brings it") from error

@@ -1,0 +1,189 @@
+"""A file of `urd export`: opened, checked, called, calibrated anew."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from urd.engines.base import Maps
+from urd.engines.checksum import fingerprint, sealed
+from urd.engines.facts import FORMAT, Facts
+from urd.errors import UrdError, UsageError, first_line
+from urd.files import write_atomically
+from urd.model_header import ModelHeader
+from urd.progress import note
+
+_MOST_BYTES = 2**31  # an ONNX file cannot be larger, and no network of ours is
+_FOREIGN = (KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error, UrdError)
+_COLOURS = 3
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a network: numpy's name of its type; of free sides the length is -1."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class ExportedEngine(ABC):
+    """A file of `urd export`, by its runtime on the CPU; may be called from several threads.
+
+    Args:
+        path: FILE.onnx, or FILE.xml with FILE.bin beside it.
+        expected: the digest that the file must have; `None`: any.
+
+    Pickled, it is the path and the digest: who unpickles it opens the same file or is told.
+
+    Raises:
+        UsageError: the extra that opens it is not installed.
+        UrdError: not a whole file of `urd export`, or not the expected one.
+    """
+
+    device = torch.device("cpu")
+    suffix: ClassVar[str]
+    runtime: ClassVar[str]
+
+    def __init__(self, path: Path, expected: str | None = None) -> None:
+        self.path = path.absolute()
+        self._import()
+        contents = self._contents()
+        try:
+            self.digest, is_sealed = fingerprint(contents)
+            if expected not in (None, self.digest):
+                raise ValueError("it has been replaced since this detector was pickled")
+            texts = self._opened(contents)
+            self.facts = Facts.of(texts, sealed=is_sealed)
+            self._check_ports()
+            self._compile()
+        except _FOREIGN as error:
+            raise UrdError(f"{path} is not a file of urd export: {first_line(error)}") from error
+        if not is_sealed:
+            note(f"{path} is of an older urd and has no checksum: export it anew")
+        self.header: ModelHeader = self.facts.header
+        self.precision = self.facts.precision
+        self.input_size = self.facts.size or self.header.config.image_size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.digest)
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+    ) -> tuple[Maps, Maps]:
+        try:
+            maps, scores = self._run(pixels)
+        except Exception as error:  # the runtimes raise types of their own
+            raise UrdError(f"{self.path} failed in {self.runtime}: {first_line(error)}") from error
+        wanted = (len(pixels), *self.header.config.image_size)
+        for name, found, shape in (("map", maps, wanted), ("score", scores, wanted[:1])):
+            if found.dtype != np.float32 or found.shape != shape:
+                raise UrdError(
+                    f"{self.path} gives a {name} of {found.dtype} {found.shape}, not of float32 "
+                    f"{shape}: it is not a file of urd export"
+                )
+        return maps, scores
+
+    def save(self, out: Path, header: ModelHeader) -> None:
+        """Write the file with the thresholds of `header`; the weights stay as they are.
+
+        Raises:
+            UsageError: `out` is no file of this kind, or this one is of an older urd.
+            UrdError: this file was changed meanwhile, or `out` cannot be written.
+        """
+        if out.suffix.lower() != self.suffix:
+            raise UsageError(
+                f"{self.path} stays a file for {self.runtime}: {out} must end in {self.suffix}; "
+                "for a model file use the run that it came from"
+            )
+        if self.facts.format != FORMAT:
+            raise UsageError(f"{self.path} is of an older urd: export it anew, then calibrate it")
+        contents = self._contents()
+        if fingerprint(contents)[0] != self.digest:
+            raise UrdError(f"{self.path} was changed meanwhile; nothing was written")
+        facts = self.facts.recalibrated(header)
+        first = with_facts(type(self), contents, facts)
+        for part, content in zip(self.parts(out)[1:], contents[1:], strict=True):
+            if not (part.is_file() and part.samefile(self.path.with_suffix(part.suffix))):
+                _write(part, content)
+        _write(out, first)
+        self.facts, self.header, self.path = facts, facts.header, out.absolute()
+        self.digest, _ = fingerprint([first, *contents[1:]])
+
+    def _contents(self) -> list[bytes]:
+        return [_read(part) for part in self.parts(self.path)]
+
+    def _check_ports(self) -> None:
+        """Inputs and outputs are those that `urd export` makes.
+
+        Raises:
+            ValueError: one is missing, or of another type or shape.
+        """
+        inputs, outputs = self._ports()
+        height, width = self.facts.size or (-1, -1)
+        images = Port("uint8", (-1, height, width, _COLOURS))
+        if inputs != {"images": images}:
+            raise ValueError("its input is not the one of its header")
+        for name, sides in (("map", 3), ("score", 1)):
+            port = outputs.get(name)
+            if port is None or port.dtype != "float32" or len(port.shape) != sides:
+                raise ValueError(f"it has no output '{name}' as it should be")
+
+    @classmethod
+    def parts(cls, path: Path) -> list[Path]:
+        """The files of which it consists; the first carries the facts."""
+        return [path]
+
+    @staticmethod
+    @abstractmethod
+    def rewritten(content: bytes, facts: Facts) -> bytes:
+        """The first file with these facts, and with their curve in the network."""
+
+    @abstractmethod
+    def _import(self) -> None: ...
+
+    @abstractmethod
+    def _opened(self, contents: Sequence[bytes]) -> dict[str, str]:
+        """Open the file; what it carries, by key.
+
+        Raises:
+            UrdError: the runtime cannot.
+        """
+
+    def _compile(self) -> None:  # noqa: B027 - ONNX Runtime has done it
+        """Make what is opened ready to run, now that the facts are known."""
+
+    @abstractmethod
+    def _ports(self) -> tuple[dict[str, Port], dict[str, Port]]:
+        """Inputs and outputs."""
+
+    @abstractmethod
+    def _run(self, pixels: NDArray[np.uint8]) -> tuple[Maps, Maps]:
+        """Maps and scores, unchecked; raises what the runtime raises."""
+
+
+def with_facts(kind: type[ExportedEngine], contents: Sequence[bytes], facts: Facts) -> bytes:
+    """The first file of an export with these facts and a checksum over all."""
+    return sealed([kind.rewritten(contents[0], facts), *contents[1:]])
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would be waited for
+        raise UrdError(f"no file at {path}")
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UrdError(f"{path} is larger than 2 GiB: it is not a file of urd export")
+        return path.read_bytes()
+    except OSError as error:
+        raise UrdError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))

@@ -1,0 +1,184 @@
+"""What an exported file knows beside its network: plain text under plain keys.
+
+`docs/export.md` lists the keys. No path of the machine that made the file is among the values.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from urd.calibration import Calibration, Thresholds
+from urd.config import FitConfig
+from urd.engines.base import PRECISIONS
+from urd.engines.checksum import BLANK, CHECKSUM_KEY
+from urd.model_header import ModelHeader
+
+FORMAT = "2"  # the first one had the keys of `_OLD_KEYS` only
+TORCH, THIS_FILE = "torch", "this file"
+MOST_PIXELS = 100_000_000  # of the images that a file takes
+_HEADER, _PRECISION, _REGION, _SIZE = "urd_model", "urd_precision", "urd_region", "urd_size"
+_OLD_KEYS = {_HEADER, _PRECISION, _REGION, _SIZE}
+_THRESHOLDS = ("urd_review_threshold", "urd_reject_threshold", "urd_pixel_threshold")
+_ANY = "any"
+_PATHS = ("weights", "textures", "foreground", "roi", "ignore")  # settings that may be paths
+KEYS = (
+    "urd_format",
+    "urd_version",
+    _PRECISION,
+    _SIZE,
+    "urd_map_size",
+    "urd_normalisation",
+    "urd_mean",
+    "urd_std",
+    "urd_thresholds_of",
+    "urd_good_images",
+    *_THRESHOLDS,
+    "urd_steepness",
+    _REGION,
+    _HEADER,
+    CHECKSUM_KEY,
+)
+_COMPUTED = {"urd_steepness", _REGION, _HEADER, CHECKSUM_KEY}  # other machines may round otherwise
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file of `urd export` knows.
+
+    Attributes:
+        precision: one of `PRECISIONS`. size: (H, W) of the images that it takes, `None`: any.
+        thresholds_of: whose scores the thresholds are of, `TORCH` or `THIS_FILE`.
+        format: "1" for files without checksum, whose `calibrated` cannot be set anew.
+    """
+
+    header: ModelHeader
+    precision: str
+    size: tuple[int, int] | None = None
+    thresholds_of: str = TORCH
+    format: str = FORMAT
+
+    def recalibrated(self, header: ModelHeader) -> Facts:
+        """With the calibration of `header`; one that is new is by this file's own scores."""
+        header = without_paths(header)
+        own = header.calibration != self.header.calibration
+        return replace(self, header=header, thresholds_of=THIS_FILE if own else self.thresholds_of)
+
+    def curve(self) -> tuple[float, float]:
+        """Threshold and steepness of the calibrated score; any numbers where there is none."""
+        calibration = self.header.calibration
+        if calibration is None:
+            return 1.0, 1.0
+        threshold = max(calibration.thresholds().review.threshold, 1e-12)
+        return threshold, calibration.steepness(threshold)
+
+    def texts(self) -> dict[str, str]:
+        """The entries of the file; the checksum is blank."""
+        header = self.header
+        region = b"" if header.region is None else np.packbits(header.region).tobytes()
+        return {
+            "urd_format": self.format,
+            "urd_version": header.versions.get("urd", ""),
+            _PRECISION: self.precision,
+            _SIZE: _ANY if self.size is None else _sides(self.size),
+            "urd_map_size": _sides(header.config.image_size),
+            "urd_normalisation": "inside of the file: (value / 255 - urd_mean) / urd_std",
+            "urd_mean": " ".join(map(repr, header.mean)),
+            "urd_std": " ".join(map(repr, header.std)),
+            **self._of_calibration(header.calibration),
+            _REGION: base64.b64encode(zlib.compress(region)).decode(),
+            _HEADER: header.to_json(),
+            CHECKSUM_KEY: BLANK,
+        }
+
+    def _of_calibration(self, calibration: Calibration | None) -> dict[str, str]:
+        if calibration is None:
+            return {}
+        return {
+            "urd_thresholds_of": self.thresholds_of,
+            "urd_good_images": str(len(calibration.scores)),
+            **_plain(calibration.thresholds()),
+            "urd_steepness": repr(self.curve()[1]),
+        }
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str], *, sealed: bool) -> Facts:
+        """From the entries of a file; `sealed`: it has a checksum, which fits.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error: of what
+                `urd export` does not write.
+        """
+        if not sealed and set(texts) - _OLD_KEYS:
+            raise ValueError("it has no checksum: it has been damaged or changed")
+        if texts[_PRECISION] not in PRECISIONS:
+            raise ValueError("of an unknown precision")
+        header = ModelHeader.from_json(texts[_HEADER])
+        header = replace(header, region=_region(texts[_REGION], header.config.image_size))
+        size = _size(texts.get(_SIZE, _ANY))
+        if not sealed:
+            return cls(header, texts[_PRECISION], size, format="1")
+        facts = cls(header, texts[_PRECISION], size, texts.get("urd_thresholds_of", TORCH))
+        facts._must_be(texts)
+        return facts
+
+    def _must_be(self, texts: Mapping[str, str]) -> None:
+        """What the file says in plain is what its header says."""
+        expected = self.texts()
+        for key in sorted(set(KEYS) - _COMPUTED):
+            if texts.get(key) != expected.get(key):
+                raise ValueError(f"its {key} contradicts its header")
+
+
+def without_paths(header: ModelHeader) -> ModelHeader:
+    """The header with the names of files and folders, but not where they lay."""
+    config = {name: _name(getattr(header.config, name)) for name in _PATHS}
+    calibration = header.calibration
+    if calibration is not None:
+        calibration = replace(calibration, source=_name(calibration.source))
+    data = {k: _name(v) if isinstance(v, str) else v for k, v in header.data.items()}
+    settings = FitConfig.from_mapping({**header.config.to_dict(), **config})
+    return replace(header, config=settings, calibration=calibration, data=data)
+
+
+def _name(text: str) -> str:
+    """What the path ends in; words without a slash stay as they are."""
+    return Path(text).name or Path(text).absolute().name if text else text
+
+
+def _plain(thresholds: Thresholds) -> dict[str, str]:
+    limits = (thresholds.review, thresholds.reject, thresholds.pixel)
+    return {key: repr(limit.threshold) for key, limit in zip(_THRESHOLDS, limits, strict=True)}
+
+
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if text == _ANY:
+        return None
+    sides = re.fullmatch(r"([1-9]\d{0,7})x([1-9]\d{0,7})", text, re.ASCII)
+    if sides is None or int(sides[1]) * int(sides[2]) > MOST_PIXELS:
+        raise ValueError(f"the size of its images is {text[:40]!r}")
+    return int(sides[1]), int(sides[2])
+
+
+def _region(text: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    count = size[0] * size[1]
+    length = -(-count // 8)
+    stream = zlib.decompressobj()
+    packed = stream.decompress(base64.b64decode(text, validate=True), length + 1)
+    whole = stream.eof and not stream.unused_data
+    if whole and not packed:
+        return None
+    if not whole or len(packed) != length:
+        raise ValueError("its region of interest is of another size")
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).reshape(size).astype(bool)

@@ -1,0 +1,73 @@
+"""On the package index `urd` is another project: every hint names our distribution."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from urd.engines import optional
+from urd.errors import DISTRIBUTION, UsageError, how_to_install
+
+ROOT = Path(__file__).resolve().parents[1]
+OTHER = re.compile(r"pip3? +install[^\n]*[\s'\"`]urd(?![\w./-])|['\"`]urd\[|\burd\[[a-z]+\]")
+
+
+def tracked_texts():
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, text=True
+    ).stdout.split("\0")
+    names = [name for name in listed if name] or [str(p) for p in ROOT.rglob("*.py")]
+    for name in names:
+        if Path(name).suffix in (
+            ".py",
+            ".md",
+            ".toml",
+            ".html",
+            ".yaml",
+            ".yml",
+            "",
+            ".sh",
+            ".txt",
+        ):
+            yield name, (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_no_hint_leads_to_the_other_project():
+    this = Path(__file__).name
+    found = [
+        (name, line)
+        for name, text in tracked_texts()
+        if Path(name).name != this
+        for line in text.splitlines()
+        if OTHER.search(line)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        "pip install urd",
+        "pip install 'urd[onnx]'",
+        "pip install -U urd",
+        "`urd[openvino]`",
+        "or urd[onnx]",
+    ],
+)
+def test_the_pattern_sees_such_hints(hint):
+    assert OTHER.search(hint)
+
+
+@pytest.mark.parametrize("hint", ["pip install urd-inspect", "pip install 'urd-inspect[onnx]'"])
+def test_the_pattern_passes_ours(hint):
+    assert not OTHER.search(hint)
+
+
+def test_a_missing_extra_names_our_distribution():
+    assert f'name = "{DISTRIBUTION}"' in (ROOT / "pyproject.toml").read_text()
+    with pytest.raises(UsageError, match=re.escape("pip install 'urd-inspect[onnx]'")):
+        optional("no_such_runtime", "onnx")
+    assert how_to_install("openvino") == "pip install 'urd-inspect[openvino]'"
