@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from urd.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
-from urd.config import FitConfig, resolve_config
+from urd.config import FitConfig, given_settings, resolve_config
 from urd.data import (
     PER_IMAGE,
     Failure,
@@ -109,8 +109,8 @@ class Detector:
             raise UsageError("resume needs the run folder, out")
         if config is not None and (preset is not None or options):
             raise UsageError("give config, or preset and options, not both")
-        if config is None and resume and folder is not None and preset is None:
-            config = FitConfig.from_mapping({**fitting.settings_of_run(folder), **options})
+        if config is None and resume and folder is not None:
+            config = fitting.settings_to_resume(folder, given_settings(preset, None, options))
         settings = config or resolve_config(preset=preset, options=options)
         model, header, failures = fitting.fit(
             data, folder, settings, resume=resume, overwrite=overwrite
