@@ -60,7 +60,8 @@ class Curve:
         return f"{text} {rate:.1f} img/s"
 
     def write_validation(self, iteration: int, scores: dict[str, float]) -> None:
-        self._append({"iteration": iteration, "validation": scores})
+        defined = {name: s if math.isfinite(s) else None for name, s in scores.items()}
+        self._append({"iteration": iteration, "validation": defined})
         self.began = time.monotonic()
 
     def _append(self, line: dict[str, Any]) -> None:
