@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,7 @@ from urd.pictures import reduced
 from urd.prediction import Prediction
 from urd.progress import track
 from urd.scoring import pixel_quantile
-from urd.threads import ahead
+from urd.threads import ahead, workers
 
 if TYPE_CHECKING:
     from urd.networks import TeacherStudent
@@ -283,7 +282,7 @@ class Detector:
             except UnreadableImage as error:
                 return Failure(error.path, error.reason)
 
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        with workers(min(4, os.cpu_count() or 1)) as pool:
             prepared = ahead(pool, prepare, images, 2 * batch_size)
             while batch := list(itertools.islice(prepared, batch_size)):
                 readable = [item for item in batch if not isinstance(item, Failure)]
