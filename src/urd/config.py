@@ -157,15 +157,18 @@ def resolve_config(
     options: Mapping[str, Any] | None = None,
 ) -> FitConfig:
     """Settings in rising order of precedence: defaults, preset, configuration file, options."""
-    settings: dict[str, Any] = {}
-    preset = preset or "paper"
-    if preset not in PRESETS:
+    return FitConfig.from_mapping(given_settings(preset or "paper", config_file, options))
+
+
+def given_settings(
+    preset: str | None, config_file: Path | None, options: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What a preset, a configuration file and options say, the last of them first."""
+    if preset is not None and preset not in PRESETS:
         raise UsageError(f"unknown preset {quoted(preset)}; known are {', '.join(PRESETS)}")
-    settings |= PRESETS[preset]
-    if config_file is not None:
-        settings |= read_config_file(config_file)
-    settings |= options or {}
-    return FitConfig.from_mapping(settings)
+    of_preset = PRESETS[preset] if preset is not None else {}
+    of_file = read_config_file(config_file) if config_file is not None else {}
+    return {**of_preset, **of_file, **(options or {})}
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 from urd.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
-from urd.config import FitConfig, resolve_config
+from urd.config import FitConfig, given_settings, resolve_config
 from urd.data import (
     PER_IMAGE,
     Failure,
@@ -38,7 +37,7 @@ from urd.pictures import reduced
 from urd.prediction import Prediction
 from urd.progress import track
 from urd.scoring import pixel_quantile
-from urd.threads import ahead
+from urd.threads import ahead, workers
 
 if TYPE_CHECKING:
     from urd.networks import TeacherStudent
@@ -110,8 +109,8 @@ class Detector:
             raise UsageError("resume needs the run folder, out")
         if config is not None and (preset is not None or options):
             raise UsageError("give config, or preset and options, not both")
-        if config is None and resume and folder is not None and preset is None:
-            config = FitConfig.from_mapping({**fitting.settings_of_run(folder), **options})
+        if config is None and resume and folder is not None:
+            config = fitting.settings_to_resume(folder, given_settings(preset, None, options))
         settings = config or resolve_config(preset=preset, options=options)
         model, header, failures = fitting.fit(
             data, folder, settings, resume=resume, overwrite=overwrite
@@ -316,7 +315,7 @@ class Detector:
             except UnreadableImage as error:
                 return Failure(error.path, error.reason)
 
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        with workers(min(4, os.cpu_count() or 1)) as pool:
             prepared = ahead(pool, prepare, images, 2 * batch_size)
             while batch := list(itertools.islice(prepared, batch_size)):
                 readable = [item for item in batch if not isinstance(item, Failure)]

@@ -75,6 +75,10 @@ class NotJudged(UrdError):
         self.reason = reason
 
 
+class NotWritten(UrdError):
+    """A file or folder cannot be written: a full disk, no permission, another call at work."""
+
+
 class UsageError(UrdError, ValueError):
     """A request that cannot be carried out as given: an unknown option, name or folder."""
 

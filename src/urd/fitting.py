@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import torch
 import yaml
 
 from urd.calibration import Calibration
-from urd.config import FitConfig, read_config_file
-from urd.data import Failure, read_layout
+from urd.config import FitConfig, read_config_file, resolve_config
+from urd.data import Failure, Sample, read_layout
 from urd.errors import UsageError
 from urd.evaluation import DETAILS_NAME, EVALUATION_NAME
-from urd.files import make_folder, refuse_existing, remove_parts, write_text
+from urd.files import is_empty, make_folder, refuse_existing, write_text, writing
 from urd.machine import pick_device, precision_on
 from urd.material import HELD_OUT, Material, load_material
 from urd.model_file import MODEL_NAME, current_versions, load_model, save_model
@@ -74,14 +75,22 @@ def fit(
 
     Raises:
         UsageError: the request cannot be carried out; nothing was written.
-        UrdError: the work failed; checkpoints and older files are intact.
+        UrdError: the work failed, or another call writes into `out`; checkpoints and older files
+            are intact.
     """
     samples = read_layout(data).train
     config = with_one_backbone(config)
-    if out is not None:
-        _check_out(out, config, resume, overwrite)
-        if resume and is_finished(out):
-            return _finished(out, config)
+    with nullcontext() if out is None else writing(out):
+        if out is not None:
+            _check_out(out, config, resume, overwrite)
+            if resume and is_finished(out):
+                return _finished(out, samples, config)
+        return _fit(samples, out, config, resume=resume)
+
+
+def _fit(
+    samples: list[Sample], out: Path | None, config: FitConfig, *, resume: bool
+) -> tuple[TeacherStudent, ModelHeader, list[Failure]]:
     device = pick_device(config.device)
     saved = read_facts(out / "checkpoint") if resume and out is not None else None
     expert = _expert(config, out / "checkpoint" if saved and out else None)
@@ -129,9 +138,9 @@ def fit(
         calibration = calibrate_on(final, material.holdout, HELD_OUT)
     header = _header(config, material, expert, scores, calibration)
     if out is not None:
-        save_model(out / MODEL_NAME, networks.model, header)
-        for name in _OF_AN_OLDER_MODEL:
+        for name in _OF_AN_OLDER_MODEL:  # before: none of it may be seen beside the new one
             (out / name).unlink(missing_ok=True)
+        save_model(out / MODEL_NAME, networks.model, header)
         _remove_checkpoint(out / "checkpoint")
     return networks.model.eval(), header, material.failures
 
@@ -157,7 +166,7 @@ def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> N
     known = (out / CONFIG_NAME).exists() or (out / MODEL_NAME).exists()
     if overwrite and out.is_dir() and any(out.iterdir()) and not known:
         raise UsageError(f"{out} holds files but no run of urd: --overwrite leaves it alone")
-    if resume:
+    if resume and has_begun(out):
         before = FitConfig.from_mapping(settings_of_run(out))
         _same_settings(_fixed_settings(before), _fixed_settings(config))
         _same_weights(before.weights, config.weights)
@@ -171,15 +180,20 @@ def _same_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
             )
 
 
-def _finished(out: Path, config: FitConfig) -> tuple[TeacherStudent, ModelHeader, list[Failure]]:
-    """The model of a run that needs no more training."""
+def _finished(
+    out: Path, samples: list[Sample], config: FitConfig
+) -> tuple[TeacherStudent, ModelHeader, list[Failure]]:
+    """The model of a run that needs no more training; it must be of these images."""
     model, header = load_model(out)
     if header.config.iterations != config.iterations:
         raise UsageError(
             f"{out} has finished its {header.config.iterations} iterations and kept no checkpoint "
             "to go on from; pass --overwrite to train anew"
         )
-    return model, header, []
+    material = load_material(samples, config, torch.device("cpu"))
+    _same_material(header.data, material.facts)
+    _same_encoder(header.encoder.get("sha256"), config)
+    return model, header, material.failures
 
 
 def _fixed_settings(config: FitConfig) -> dict[str, Any]:
@@ -192,14 +206,19 @@ def _agree(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> N
     """A checkpoint is continued with its settings, on its images, and not beyond its end."""
     before = FitConfig.from_mapping(saved["settings"])  # an option that is new has its default
     _same_settings(_fixed_settings(before), facts["settings"])
-    for name, what in (("fingerprint", "images"), ("synthesis_fingerprint", "textures or masks")):
-        if saved[name] != facts[name]:
-            raise UsageError(f"--resume on other {what} than the run was started with")
+    _same_material(saved, facts)
     if saved["iteration"] > config.iterations:
         raise UsageError(
             f"the run has already done {saved['iteration']} iterations, more than "
             f"{config.iterations}"
         )
+
+
+def _same_material(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """What is read must be what the run was started with; only its place may have changed."""
+    for name, what in (("fingerprint", "images"), ("synthesis_fingerprint", "textures or masks")):
+        if before.get(name) != now[name]:
+            raise UsageError(f"--resume on other {what} than the run was started with")
 
 
 def _same_weights(before: str, now: str) -> None:
@@ -216,11 +235,16 @@ def _expert(config: FitConfig, checkpoint: Path | None) -> Encoder:
         return load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
     encoder = build_encoder(config.backbone)
     load_expert(checkpoint, encoder)
+    _same_encoder(fingerprint(encoder), config)
+    return encoder
+
+
+def _same_encoder(before: str | None, config: FitConfig) -> None:
+    """A weight file that is named now must hold what the run was started with."""
     if Path(config.weights).is_file():
         now = load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
-        if fingerprint(now) != fingerprint(encoder):
+        if fingerprint(now) != before:
             raise UsageError("--resume with other weights than the run was started with")
-    return encoder
 
 
 def _fitted_to(
@@ -237,13 +261,15 @@ def _fitted_to(
 
 
 def _start_run(out: Path, config: FitConfig, expert: Encoder, *, fresh: bool) -> None:
-    make_folder(out)
+    settings = yaml.safe_dump(config.to_dict(), sort_keys=False)
+    if not has_begun(out):  # the first write makes the folder one of a run
+        write_text(out / CONFIG_NAME, settings)
     if fresh:
         # The expert stands for an unfinished run, also while an older model still lies beside it.
         make_folder(out / "checkpoint")
         (out / "checkpoint" / STATE_NAME).unlink(missing_ok=True)
         save_expert(out / "checkpoint", expert)
-    write_text(out / CONFIG_NAME, yaml.safe_dump(config.to_dict(), sort_keys=False))
+    write_text(out / CONFIG_NAME, settings)
 
 
 def is_finished(out: Path) -> bool:
@@ -256,7 +282,6 @@ def _remove_checkpoint(folder: Path) -> None:
     """Delete what training keeps there, and the folder unless somebody else put something in."""
     for name in (STATE_NAME, EXPERT_NAME):
         (folder / name).unlink(missing_ok=True)
-    remove_parts(folder)
     with suppress(OSError):
         folder.rmdir()
 
@@ -289,12 +314,35 @@ def _header(
     )
 
 
+def has_begun(out: Path) -> bool:
+    """The folder holds a run, be it one that was killed right after its first write."""
+    return (out / CONFIG_NAME).exists()
+
+
+def settings_to_resume(out: Path, given: Mapping[str, Any]) -> FitConfig:
+    """The settings of the run in `out`, with those that are given now: `fit` compares them.
+
+    A run that was killed before its first write begins, with what is given and the defaults.
+
+    Raises:
+        UsageError: the folder holds no run.
+    """
+    if not has_begun(out) and out.is_dir() and is_empty(out):
+        note(f"No training has begun in {out}: it begins now.")
+        return resolve_config(options=given)
+    before = settings_of_run(out)
+    given = dict(given)
+    if before["backbone"] in str(given.get("backbone", "")).split(","):
+        del given["backbone"]  # of several, the run took this one
+    return FitConfig.from_mapping({**before, **given})
+
+
 def settings_of_run(out: Path) -> dict[str, Any]:
     """The settings that a run folder was started with.
 
     Raises:
         UsageError: the folder holds no run.
     """
-    if not (out / CONFIG_NAME).exists():
+    if not has_begun(out):
         raise UsageError(f"nothing to resume in {out}: it has no {CONFIG_NAME}")
     return read_config_file(out / CONFIG_NAME)

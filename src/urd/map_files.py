@@ -38,7 +38,7 @@ def write_map(path: Path, anomaly_map: np.ndarray, size: tuple[int, int]) -> Non
     height, width = size
     resized = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
     _, encoded = cv2.imencode(".tiff", resized)
-    write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+    write_atomically(path, lambda new: new.write_bytes(encoded.tobytes()), one_of_many=True)
 
 
 def read_map(path: Path, reading: Reading = DEFAULT_READING) -> np.ndarray:

@@ -110,7 +110,7 @@ def save_picture(path: Path, picture: Image.Image) -> None:
     bgr = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     _, content = cv2.imencode(".png", bgr, fast)
-    write_atomically(path, lambda temporary: temporary.write_bytes(content.tobytes()))
+    write_atomically(path, lambda new: new.write_bytes(content.tobytes()), one_of_many=True)
 
 
 def _outline(

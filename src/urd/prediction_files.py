@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -27,7 +26,7 @@ from urd.map_files import write_map
 from urd.pictures import MAX_SIDE, overlay, save_picture
 from urd.prediction import Prediction
 from urd.progress import track
-from urd.threads import ahead
+from urd.threads import ahead, workers
 
 # Which verdicts get a picture; an image has none without calibration.
 OVERLAYS: dict[str, tuple[Verdict | None, ...]] = {
@@ -102,7 +101,7 @@ def predict_to(
     )
     with (
         (out / "predictions.jsonl").open("w", encoding="utf-8") as lines,
-        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool,
+        workers(min(4, os.cpu_count() or 1)) as pool,
     ):
         written = ahead(pool, lambda job: _row(out, heat_range, drawn, *job), judged, 8)
         for row in track(written, "Predicting", len(paths)):

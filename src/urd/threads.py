@@ -15,6 +15,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@contextmanager
+def workers(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads whose work ends with the body; where that fails, what has not begun is left out.
+
+    By default Ctrl-C would be answered when all that was handed in is done.
+    """
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        # After a good end nothing is left to cancel, and who reads no further needs no more.
+        pool.shutdown(cancel_futures=True)
+
+
 def ahead(
     pool: ThreadPoolExecutor,
     function: Callable[[Item], Result],

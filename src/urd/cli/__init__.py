@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
-from typing import NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -40,6 +42,12 @@ class _Verbs(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # click would print an empty line first
+            raise click.exceptions.Abort from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
@@ -60,7 +68,12 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # file names may hold any bytes
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(cli.main(prog_name="urd", standalone_mode=False) or 0)
+        try:
+            code = cli.main(prog_name="urd", standalone_mode=False) or 0
+        except SystemExit as error:  # of a verb that has said what it had to
+            code = error.code
+        sys.stdout.flush()  # here, where a full disk can be reported
+        sys.exit(code)
     except click.exceptions.Abort as error:  # click's name for KeyboardInterrupt
         _fail(str(error.__cause__ or "") or "interrupted", 130)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -70,10 +83,11 @@ def main() -> NoReturn:
         _fail(error.format_message(), error.exit_code)
     except UrdError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of our output has gone
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output has gone, and needs no message
+        _drop(sys.stdout)
         sys.exit(1)
     except OSError as error:  # a full disk or a folder that may not be written, mostly
+        _drop(sys.stdout)
         _fail(f"{error.strerror or error}: {error.filename or 'output'}", 1)
     except (MemoryError, RuntimeError) as error:
         words = ("out of memory", "allocate memory", "not enough memory")
@@ -83,5 +97,20 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"urd: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        print(f"urd: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    except OSError:
+        _drop(sys.stderr)
     sys.exit(code)
+
+
+def _drop(stream: TextIO) -> None:
+    """Write no more to a stream that cannot be written to: Python would try as it ends.
+
+    What it still holds goes to nowhere, if it can be written to no more.
+    """
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

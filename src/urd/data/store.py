@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from urd.data.image_files import DEFAULT_READING, Reading
 from urd.data.picture import UnreadableImage
 from urd.errors import UsageError
 from urd.progress import track
+from urd.threads import workers
 
 Size = tuple[int, int]
 
@@ -68,7 +68,7 @@ def decode_all(
         except UnreadableImage as error:
             return Failure(path, error.reason)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with workers(min(8, os.cpu_count() or 1)) as pool:
         results = list(track(pool.map(decode, paths), label, len(paths)))
     failures = [result for result in results if isinstance(result, Failure)]
     kept = [index for index, result in enumerate(results) if not isinstance(result, Failure)]

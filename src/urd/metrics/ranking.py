@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from urd.threads import workers
 
 Scores = NDArray[np.floating]
 Floats = NDArray[np.float64]
@@ -82,12 +83,12 @@ def rank(positives: Scores, negatives: Iterable[Callable[[], Scores]]) -> Ranks:
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map` with one item per core in work at a time, in order; nothing is computed far ahead."""
-    workers = max(1, min(8, os.cpu_count() or 1))
-    with ThreadPoolExecutor(workers) as pool:
+    threads = max(1, min(8, os.cpu_count() or 1))
+    with workers(threads) as pool:
         waiting = []
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > workers:
+            if len(waiting) > threads:
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()

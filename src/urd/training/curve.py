@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from urd.files import refuse_special
+from urd.files import append_line, refuse_special, write_text
 from urd.training.checkpoint import NotFinite
 
 
@@ -24,9 +24,9 @@ class Curve:
         self.path = path
         if path is not None:
             refuse_special(path)
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
             kept = [line for line in lines if _iteration_of(line) <= first]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_text(path, "".join(f"{line}\n" for line in kept))
         self._reset()
 
     def _reset(self) -> None:
@@ -60,13 +60,13 @@ class Curve:
         return f"{text} {rate:.1f} img/s"
 
     def write_validation(self, iteration: int, scores: dict[str, float]) -> None:
-        self._append({"iteration": iteration, "validation": scores})
+        defined = {name: s if math.isfinite(s) else None for name, s in scores.items()}
+        self._append({"iteration": iteration, "validation": defined})
         self.began = time.monotonic()
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(self.path, json.dumps(line, allow_nan=False))
 
 
 def _iteration_of(line: str) -> float:

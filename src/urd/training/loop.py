@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -270,9 +270,11 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         if requested.is_set():
             raise KeyboardInterrupt
         requested.set()
-        print("Stopping after this iteration; once more to stop at once.", file=sys.stderr)
+        with suppress(OSError, RuntimeError):  # the signal may have come while a line was printed
+            print("Stopping after this iteration; once more to stop at once.", file=sys.stderr)
 
-    previous = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
+    previous = {s: signal.signal(s, request) for s in heeded}
     try:
         yield requested.is_set
     finally:
