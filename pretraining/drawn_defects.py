@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import fromarray
 
-from urd.data import DataSet, decode_or_refuse
-from urd.data.decoding import WHITE_LEVEL
+from urd.data import DEFAULT_READING, DataSet, decode_or_refuse
 from urd.errors import UsageError
 from urd.synthesis.foreground import otsu
 
@@ -49,7 +48,7 @@ class DrawnSet:
         images, _, _ = decode_or_refuse(
             [data.train[index].path for index in order],
             size,
-            WHITE_LEVEL,
+            DEFAULT_READING,
             at_least=len(order),
             what="good images",
             label="Reading",

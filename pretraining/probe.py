@@ -28,8 +28,15 @@ from torch.nn import functional
 
 import urd.progress
 from pretraining.drawn_defects import DrawnSet
-from urd.data import DataSet, Sample, decode_or_refuse, read_layout, read_rgb, resize_rgb
-from urd.data.decoding import WHITE_LEVEL
+from urd.data import (
+    DEFAULT_READING,
+    DataSet,
+    Sample,
+    decode_or_refuse,
+    read_layout,
+    read_rgb,
+    resize_rgb,
+)
 from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation import mask_of, refuse_unusable
 from urd.material import normalisation
@@ -75,7 +82,7 @@ def probe(
     memory, _, _ = decode_or_refuse(
         [sample.path for sample in data.train],
         SIZE,
-        WHITE_LEVEL,
+        DEFAULT_READING,
         at_least=max(1, len(data.train)),
         what="good images",
         label="Reading",

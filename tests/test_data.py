@@ -134,7 +134,7 @@ def broken_files(folder):
         "dot.png": "1x1 is under",
         "huge.png": "megapixels",
         "float.tif": "floating-point",
-        "loop.png": "decoded",
+        "loop.png": "cannot be read",
         "absent.png": "no such file",
     }
 
@@ -219,6 +219,7 @@ def test_check_names_every_kind_of_problem(data):
         "mask_without_image": 1,
         "defective_without_mask": 1,
         "mask_size": 1,
+        "mask_over_half": 1,
         "empty_mask": 1,
     }
     assert "999_mask.png" in problems["mask_without_image"][0]

@@ -56,13 +56,13 @@ def odd(tmp_path_factory):
         "alpha.png": encoded(rgb.convert("RGBA"), "PNG"),
         "palette.png": encoded(rgb.quantize(16), "PNG"),
         "one_bit.png": encoded(grey.convert("1"), "PNG"),
-        "animated.webp": encoded(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(90)]),
-        "pages.tiff": encoded(rgb, "TIFF", save_all=True, append_images=[rgb]),
         "wide.png": encoded(rgb.resize((30_000, 40)), "PNG"),
         "wrong_ending.png": encoded(rgb, "BMP"),
         "a name, with; \"all\" 'signs' \n.png": png,
     }
     bad = {
+        "animated.webp": encoded(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(90)]),
+        "pages.tiff": encoded(rgb, "TIFF", save_all=True, append_images=[rgb]),
         "truncated.png": png[: len(png) // 2],
         "truncated.jpg": encoded(rgb, "JPEG")[:300],
         "empty.png": b"",

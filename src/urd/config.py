@@ -82,6 +82,14 @@ class FitConfig:
     white_level: int = _option(
         65535, "16-bit value that is shown as white; 4095 for 12-bit cameras."
     )
+    max_megapixels: int = _option(
+        100, "Size of the largest image that is read, in millions of pixels."
+    )
+    page: int = _option(
+        0,
+        "Which page or frame of files with several is read, counted from 1; 0: such files are "
+        "errors.",
+    )
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -126,6 +134,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "teacher_lr": (0.0, 1.0),
     "checkpoint_seconds": (0.0, 1e9),
     "white_level": (1, 65535),
+    "max_megapixels": (1, 10_000),
+    "page": (0, 1_000_000),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

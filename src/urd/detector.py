@@ -19,15 +19,15 @@ from urd.config import FitConfig, resolve_config
 from urd.data import (
     PER_IMAGE,
     Failure,
+    Reading,
     Region,
     RegionsOfInterest,
     UnreadableImage,
     read_layout,
     read_regions,
-    read_rgb,
     resize_rgb,
 )
-from urd.data.decoding import to_rgb
+from urd.data.images_in_memory import Channels, ImageLike, rgb_of
 from urd.engines import EXPORTED, Engine, TorchEngine, open_exported
 from urd.errors import NotJudged, UsageError
 from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
@@ -42,8 +42,6 @@ from urd.threads import ahead
 
 if TYPE_CHECKING:
     from urd.networks import TeacherStudent
-
-ImageLike = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,14 @@ class Detector:
     Example:
         detector = Detector.fit("data/screw", out="runs/screw")
         detector.predict("part.png").score
+
+    How image files are read stands in `reading`; `detector.reading.changed(page=2)` overrides it.
     """
 
     def __init__(self, engine: Engine, header: ModelHeader) -> None:
         self.engine = engine
         self.header = header
+        self.reading = Reading.of(header.config)
         self.failures: list[Failure] = []
         self._regions: RegionsOfInterest | None = None
         if header.region is not None and not self.region_per_image:
@@ -165,6 +166,7 @@ class Detector:
         engine = TorchEngine(self.model, self.header, self.device, precision)
         detector = Detector(engine, self.header)
         detector.failures, detector._regions = self.failures, self._regions
+        detector.reading = self.reading
         return detector
 
     def save(self, path: str | Path) -> None:
@@ -188,7 +190,7 @@ class Detector:
             raise UsageError(
                 f"this detector was trained {trained} images; --roi belongs to urd fit"
             )
-        regions = read_regions(roi, ignore, self.config.image_size)
+        regions = read_regions(roi, ignore, self.config.image_size, self.reading)
         if regions is None or not regions.folders:
             raise UsageError(
                 "this detector was trained with a region for each image: give the folder of theirs"
@@ -200,13 +202,27 @@ class Detector:
         """It was trained with a region of interest for each image and needs theirs."""
         return self.header.data.get("region_of_interest") == PER_IMAGE
 
-    def predict(self, image: ImageLike, inspection: Inspection | None = None) -> Prediction:
-        """Judge one image: a file, a Pillow image, or an (H, W) or (H, W, 3) uint8 RGB array.
+    def predict(
+        self,
+        image: ImageLike,
+        inspection: Inspection | None = None,
+        *,
+        channels: Channels = "rgb",
+    ) -> Prediction:
+        """Judge one image: a file, the bytes of one, a Pillow image, or an array.
+
+        Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16, and read as the
+        same picture in a file is.
+
+        Args:
+            channels: the order of an array's colours: rgb, or bgr as OpenCV gives them.
 
         Raises:
             NotJudged: the file cannot be decoded, or the image gets no finite score.
+            UsageError: what is given is no image, or an array or Pillow image that cannot be used.
         """
-        result = self._score([self._prepare(image)], inspection or Inspection())[0]
+        prepared = self._prepare(image, channels=channels)
+        result = self._score([prepared], inspection or Inspection())[0]
         if isinstance(result, Failure):
             raise NotJudged(result.path, result.reason)
         return result
@@ -219,19 +235,21 @@ class Detector:
         false_reject: float = FALSE_REJECT,
         review: float = REVIEW,
         batch_size: int = 8,
+        channels: Channels = "rgb",
     ) -> None:
         """Take thresholds from good images that training did not see; `save` keeps them.
 
         Args:
             source: where the images come from, for the record.
             false_reject, review: wanted shares of good images above the two thresholds.
+            channels: as `predict`.
 
         Raises:
             UsageError: shares that mean nothing, or no image that can be read.
         """
         scores, pixels = [], []
         self.failures = []
-        for result in self.predict_many(good, batch_size):
+        for result in self.predict_many(good, batch_size, channels=channels):
             if isinstance(result, Failure):
                 self.failures.append(result)
                 continue
@@ -269,18 +287,21 @@ class Detector:
         batch_size: int = 8,
         inspection: Inspection | None = None,
         picture_side: int = 0,
+        *,
+        channels: Channels = "rgb",
     ) -> Iterator[Prediction | Failure]:
         """Judge images in order, decoding ahead of the network; memory does not grow with them.
 
-        An image that cannot be read, or gets no finite score, gives a `Failure` in its place.
+        What cannot be read, is no image, or gets no finite score gives a `Failure` in its place.
 
         Args:
             picture_side: keep the images beside what is said of them, reduced to so many pixels.
+            channels: as `predict`.
         """
 
         def prepare(image: ImageLike) -> _Prepared | Failure:
             try:
-                return self._prepare(image, picture_side)
+                return self._prepare(image, picture_side, channels)
             except UnreadableImage as error:
                 return Failure(error.path, error.reason)
 
@@ -315,25 +336,27 @@ class Detector:
         paths = [sample.path for sample in data_set.test]
         judged = track(self.predict_many(paths, batch_size), "Evaluating", len(paths))
         found = evaluate_predictions(
-            data_set, judged, self.config, in_regions=self._regions is not None, resamples=resamples
+            data_set,
+            judged,
+            self.config,
+            in_regions=self._regions is not None,
+            resamples=resamples,
+            reading=self.reading,
         )
         self.failures = found.failures
         facts = {"data": str(data), "inference_precision": self.engine.precision}
         return replace(found, metrics={**found.metrics, **facts})
 
-    def _prepare(self, image: ImageLike, picture_side: int = 0) -> _Prepared:
+    def _prepare(
+        self, image: ImageLike, picture_side: int = 0, channels: Channels = "rgb"
+    ) -> _Prepared:
         if self.region_per_image and self._regions is None:
             raise UsageError(
                 "this detector was trained with a region for each image: give theirs (--roi, "
                 "--ignore, or inspect_in in Python)"
             )
-        path = None
-        if isinstance(image, str | Path):
-            path = Path(image)
-            rgb = read_rgb(path, self.config.white_level)
-        else:
-            pillow = image if isinstance(image, Image.Image) else _from_array(image)
-            rgb = to_rgb(pillow, Path("image"), self.config.white_level)
+        path = Path(image) if isinstance(image, str | Path) else None
+        rgb = rgb_of(image, self.reading, channels)
         region = self._regions.of(path) if self._regions else None
         pixels = resize_rgb(rgb, self.engine.input_size)
         picture = reduced(rgb, picture_side) if picture_side else None
@@ -374,12 +397,3 @@ class Detector:
             calibrated=judgement.calibrated,
             defects=judgement.defects,
         )
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    grey, rgb = array.ndim == 2, array.ndim == 3 and array.shape[-1] == 3
-    if array.dtype != np.uint8 or not (grey or rgb) or array.size == 0:
-        raise UsageError(
-            f"an image array must be uint8, (H, W) or (H, W, 3), not {array.dtype} {array.shape}"
-        )
-    return Image.fromarray(array)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from urd.config import FitConfig
-from urd.data import DataSet, Failure, Sample, read_masks, resize_mask
+from urd.data import DEFAULT_READING, DataSet, Failure, Reading, Sample, read_masks, resize_mask
 from urd.errors import UrdError, UsageError
 from urd.files import printable, write_json
 from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
@@ -73,11 +73,13 @@ def evaluate_predictions(
     *,
     in_regions: bool,
     resamples: int,
+    reading: Reading = DEFAULT_READING,
 ) -> Evaluation:
     """Compare what was judged of `data_set.test`, in its order, with the labels.
 
     Args:
         in_regions: pixels count in their image's region of interest only.
+        reading: how masks are read.
 
     Images that could not be judged are no part of the metrics; `n_not_judged` counts them.
 
@@ -97,7 +99,7 @@ def evaluate_predictions(
             continue
         samples.append(sample)
         results.append(result)
-        masks.append(mask_of(sample, result.size, config.image_size))
+        masks.append(mask_of(sample, result.size, config.image_size, reading))
     if not samples:
         first = failures[0]
         raise UrdError(f"no test image can be judged; {first.path}: {first.reason}")
@@ -157,11 +159,16 @@ def _row(sample: Sample, result: Prediction | Failure) -> dict[str, Any]:
     return {**row, "score": result.score, "verdict": result.verdict}
 
 
-def mask_of(sample: Sample, image_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def mask_of(
+    sample: Sample,
+    image_size: tuple[int, int],
+    size: tuple[int, int],
+    reading: Reading = DEFAULT_READING,
+) -> np.ndarray:
     """The sample's mask at the network's `size`: bilinear, threshold one half."""
     if not sample.masks:
         return np.zeros(size, bool)
-    mask = read_masks(sample.masks)
+    mask = read_masks(sample.masks, reading)
     if mask.shape != image_size:
         raise UsageError(
             f"mask {sample.masks[0]} is {mask.shape[1]}x{mask.shape[0]}, its image "

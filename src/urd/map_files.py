@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,23 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from urd.data import GOOD, list_images, list_masks, masks_by_name, read_masks
-from urd.data.decoding import MAX_PIXELS
+from urd.data import (
+    DEFAULT_READING,
+    GOOD,
+    Reading,
+    list_images,
+    list_masks,
+    masks_by_name,
+    read_masks,
+)
+from urd.data.image_files import limited
+from urd.data.whole_files import refuse_partial
 from urd.errors import UrdError, UsageError, first_line
 from urd.files import refuse_special, write_atomically
 from urd.metrics import TestImage
-from urd.threads import without_warnings
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
 _GOOD_FOLDERS = (GOOD, "ok", "Normal")  # of MVTec's data sets, BTAD and VisA
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we report it ourselves
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ def write_map(path: Path, anomaly_map: np.ndarray, size: tuple[int, int]) -> Non
     write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
 
 
-def read_map(path: Path) -> np.ndarray:
+def read_map(path: Path, reading: Reading = DEFAULT_READING) -> np.ndarray:
     """(H, W) scores, float32 or float64: the smaller one that holds the file's values.
 
     Raises:
@@ -47,7 +55,8 @@ def read_map(path: Path) -> np.ndarray:
     """
     refuse_special(path)
     try:
-        array = _read_npy(path) if path.suffix.lower() == ".npy" else _read_image(path)
+        read = _read_npy if path.suffix.lower() == ".npy" else _read_image
+        array = read(path, reading)
     except Exception as error:  # a damaged file raises errors of many types in both libraries
         raise UrdError(f"{path}: cannot be read as an anomaly map ({first_line(error)})") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
@@ -61,7 +70,7 @@ def read_map(path: Path) -> np.ndarray:
     return array.astype(np.float32 if small else np.float64, copy=False)
 
 
-def find_maps(maps: Path, masks: Path) -> list[MapFile]:
+def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> list[MapFile]:
     """Pair maps with masks in MVTec's layout.
 
     Maps are `<type>/<name>.tiff` below `maps` or `maps/test`, masks below `masks` or
@@ -76,7 +85,7 @@ def find_maps(maps: Path, masks: Path) -> list[MapFile]:
             raise UsageError(f"no folder of {what} at {folder}")
     maps = maps / "test" if (maps / "test").is_dir() else maps
     masks = masks / "ground_truth" if (masks / "ground_truth").is_dir() else masks
-    found = _by_type(maps, masks) or _flat(maps, masks)
+    found = _by_type(maps, masks) or _flat(maps, masks, reading)
     if not found:
         raise UsageError(
             f"no maps in {maps}: expected <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
@@ -85,26 +94,28 @@ def find_maps(maps: Path, masks: Path) -> list[MapFile]:
     return found
 
 
-def as_test_images(files: Sequence[MapFile], *, resize: bool) -> list[TestImage]:
+def as_test_images(
+    files: Sequence[MapFile], *, resize: bool, reading: Reading = DEFAULT_READING
+) -> list[TestImage]:
     """What the metrics read; with `resize`, maps of another size are brought to their masks'.
 
     Raises:
         UsageError: maps of good images to be resized, but the masks of the others differ in size.
     """
-    size = _common_size(files) if resize else None
-    return [TestImage(str(file.path), file.defect, _loader(file, size)) for file in files]
+    size = _common_size(files, reading) if resize else None
+    return [TestImage(str(file.path), file.defect, _loader(file, size, reading)) for file in files]
 
 
 def _loader(
-    file: MapFile, size: tuple[int, int] | None
+    file: MapFile, size: tuple[int, int] | None, reading: Reading
 ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
     """`size` (height, width): of good images' maps; `None`: no map is resized."""
 
     def load() -> tuple[np.ndarray, np.ndarray]:
-        anomaly_map = read_map(file.path)
+        anomaly_map = read_map(file.path, reading)
         mask: np.ndarray = np.zeros(size or anomaly_map.shape, bool)
         if file.masks:
-            mask = read_masks(file.masks)
+            mask = read_masks(file.masks, reading)
         if anomaly_map.shape == mask.shape:
             return anomaly_map, mask
         height, width = mask.shape
@@ -118,11 +129,11 @@ def _loader(
     return load
 
 
-def _common_size(files: Sequence[MapFile]) -> tuple[int, int]:
+def _common_size(files: Sequence[MapFile], reading: Reading) -> tuple[int, int]:
     sizes = set()
     for file in files:
         if file.masks:
-            height, width = read_masks(file.masks).shape
+            height, width = read_masks(file.masks, reading).shape
             sizes.add((height, width))
     if not sizes:
         raise UsageError("--resize: there are no masks whose size the maps could be given")
@@ -151,14 +162,14 @@ def _by_type(maps: Path, masks: Path) -> list[MapFile]:
     return found
 
 
-def _flat(maps: Path, masks: Path) -> list[MapFile]:
+def _flat(maps: Path, masks: Path, reading: Reading) -> list[MapFile]:
     known = masks_by_name(masks)
     found = []
     for name, path in _by_name(maps).items():
         if name not in known:
             raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
         of_image = known.pop(name)
-        defect = "defective" if read_masks(of_image).any() else GOOD
+        defect = "defective" if read_masks(of_image, reading).any() else GOOD
         found.append(MapFile(path, defect, of_image))
     if found and known:
         first = next(iter(known.values()))[0]
@@ -175,26 +186,32 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_npy(path: Path) -> np.ndarray:
+def _read_npy(path: Path, reading: Reading) -> np.ndarray:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise ValueError("not an array")
-    _refuse_huge(array.size)
+    _refuse_huge(array.size, reading)
     return np.array(array)
 
 
-def _read_image(path: Path) -> np.ndarray:
+def _read_image(path: Path, reading: Reading) -> np.ndarray:
+    data = path.read_bytes()
     try:
-        with without_warnings(), Image.open(path, formats=("PNG", "TIFF")) as image:
-            _refuse_huge(image.width * image.height)
+        with limited(reading), Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as image:
+            _refuse_huge(image.width * image.height, reading)
+            if getattr(image, "n_frames", 1) > 1:
+                raise ValueError("it has several pages")
+            refuse_partial(image, data)
     except UnidentifiedImageError:
         pass  # Pillow knows no float64 TIFF; OpenCV does, and has a limit of its own
-    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ValueError("not a whole PNG or TIFF")
     return array
 
 
-def _refuse_huge(pixels: int) -> None:
-    if pixels > MAX_PIXELS:
-        raise ValueError(f"over {MAX_PIXELS // 10**6} megapixels")
+def _refuse_huge(pixels: int, reading: Reading) -> None:
+    if pixels > reading.max_pixels:
+        raise ValueError(
+            f"over {reading.max_megapixels} megapixels; allow more by --max-megapixels"
+        )

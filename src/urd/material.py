@@ -17,6 +17,7 @@ from urd.config import FitConfig
 from urd.data import (
     PER_IMAGE,
     Failure,
+    Reading,
     Region,
     RegionsOfInterest,
     Sample,
@@ -62,7 +63,7 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     images, kept, failures = decode_or_refuse(
         paths,
         config.image_size,
-        config.white_level,
+        Reading.of(config),
         at_least=2,
         what="good images to train on",
         label="Reading",
@@ -70,7 +71,7 @@ def load_material(samples: list[Sample], config: FitConfig, device: torch.device
     paths = [paths[index] for index in kept]
     foreground, method = _foreground(images, paths, config)
     mean, std = normalisation(config.backbone)
-    regions = read_regions(config.roi, config.ignore, config.image_size)
+    regions = read_regions(config.roi, config.ignore, config.image_size, Reading.of(config))
     region = None
     if regions is not None:
         images, region = _inspected(images, paths, regions, mean)
@@ -179,7 +180,7 @@ def _foreground(
         if mask is None:
             raise UsageError(f"no foreground mask for {path.name} in {folder}")
         height, width = config.image_size
-        full = torch.from_numpy(read_mask(mask))[None, None].float()
+        full = torch.from_numpy(read_mask(mask, Reading.of(config)))[None, None].float()
         resized = functional.interpolate(full, (height, width), mode="area")
         found.append(resized[0, 0] >= 0.5)
     if not any(mask.any() for mask in found):
@@ -202,7 +203,7 @@ def read_textures(config: FitConfig) -> Tensor:
     images, _, _ = decode_or_refuse(
         paths,
         config.image_size,
-        config.white_level,
+        Reading.of(config),
         at_least=2,
         what=f"textures of {folder}",
         label="Textures",

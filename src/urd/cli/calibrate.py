@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import inference_options, region_options
+from urd.cli.options import inference_options, reading_options, region_options
 
 if TYPE_CHECKING:
     from urd.calibration import Thresholds
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @inference_options
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write thresholds here.")
 @region_options
+@reading_options
 def calibrate(
     run: Path,
     good: Path,
@@ -48,6 +49,8 @@ def calibrate(
     precision: str | None,
     roi: str,
     ignore: str,
+    max_megapixels: int | None,
+    page: int | None,
     json_file: Path | None,
 ) -> None:
     """Take the thresholds of RUN (a run folder or a model file) from the images in GOOD.
@@ -74,6 +77,7 @@ def calibrate(
             "images that training did not see"
         )
     detector = Detector.load(run, device, precision)
+    detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     detector.calibrate(

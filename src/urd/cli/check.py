@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from urd.cli.options import reading_option
+
 if TYPE_CHECKING:
     from urd.data.check import Report
 
@@ -15,8 +17,11 @@ _TITLES = {
     "mask_size": "masks of another size than their image",
     "empty_mask": "masks that mark nothing",
     "marked_good_image": "masks of good images that mark something",
+    "mask_over_half": "masks that mark over half of their image; white marks, black does not",
+    "mask_transparency": "masks of which transparency, not colour, decides what they mark",
     "mask_without_image": "masks without image",
     "defective_without_mask": "defective images without mask",
+    "white_level": "hints that another --white-level is meant",
     "duplicate": "images that are there more than once",
     "train_test_leak": "images of the training (or validation) set that are in another set too",
 }
@@ -26,17 +31,21 @@ _SHOWN = 10
 @click.command()
 @click.argument("data")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
-def check(data: str, json_file: Path | None) -> None:
+@reading_option("white_level", default="65535")
+@reading_option("max_megapixels", default="100")
+@reading_option("page", default="0")
+def check(data: str, json_file: Path | None, **reading: int | None) -> None:
     """Report layout, counts, sizes and modes of DATA, and what is wrong with it.
 
     Exit code 1 if something is.
     """
     import urd.progress
+    from urd.data import Reading
     from urd.data.check import check as check_data
     from urd.files import write_json
 
     urd.progress.show()
-    report = check_data(data)
+    report = check_data(data, Reading().changed(**reading))
     if json_file is not None:
         write_json(json_file, report.to_dict())
     _print(report)

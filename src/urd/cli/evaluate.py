@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, region_options
+from urd.cli.options import inference_options, reading_options, region_options
 from urd.cli.tables import metrics_table, resamples_option
 
 
@@ -20,6 +20,7 @@ from urd.cli.tables import metrics_table, resamples_option
 @inference_options
 @resamples_option
 @region_options
+@reading_options
 def evaluate(
     run: Path,
     data: str,
@@ -29,6 +30,8 @@ def evaluate(
     precision: str | None,
     roi: str,
     ignore: str,
+    max_megapixels: int | None,
+    page: int | None,
     resamples: int,
 ) -> None:
     """Metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
@@ -44,6 +47,7 @@ def evaluate(
 
     urd.progress.show()
     detector = Detector.load(run, device, precision)
+    detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     evaluation = detector.evaluation(data, batch_size, resamples)

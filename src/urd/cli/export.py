@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from urd.cli.options import reading_options
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
@@ -29,6 +31,7 @@ import click
 )
 @click.option("--allow-changes", is_flag=True, help="Write it also if verdicts differ from torch.")
 @click.option("--overwrite", is_flag=True, help="Replace --out.")
+@reading_options
 def export(
     run: Path,
     data: str | None,
@@ -38,6 +41,8 @@ def export(
     size: str,
     allow_changes: bool,
     overwrite: bool,
+    max_megapixels: int | None,
+    page: int | None,
 ) -> None:
     """Write RUN (a run folder or a model file) for ONNX Runtime or OpenVINO, all steps inside.
 
@@ -58,6 +63,7 @@ def export(
         if file.exists() and not overwrite:
             raise UsageError(f"{file} exists; pass --overwrite to replace it")
     detector = Detector.load(run, "cpu", "float32")
+    detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     images, good = _images(run, data)
     parity = write(detector, out, wanted, images, good)
     faster = parity.torch_ms / parity.exported_ms

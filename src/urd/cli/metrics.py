@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from urd.cli.options import reading_option
 from urd.cli.tables import metrics_table, resamples_option
 
 
@@ -17,7 +18,15 @@ from urd.cli.tables import metrics_table, resamples_option
 )
 @click.option("--resize", is_flag=True, help="Bring maps to the size of their masks, bilinearly.")
 @resamples_option
-def metrics(maps: Path, masks: Path, json_file: Path | None, resize: bool, resamples: int) -> None:
+@reading_option("max_megapixels", default="100")
+def metrics(
+    maps: Path,
+    masks: Path,
+    json_file: Path | None,
+    resize: bool,
+    resamples: int,
+    max_megapixels: int | None,
+) -> None:
     """Exact metrics of anomaly maps that any method has written.
 
     Maps (TIFF, NPY or PNG, one number per pixel) lie in one folder per type of defect, those of
@@ -26,12 +35,14 @@ def metrics(maps: Path, masks: Path, json_file: Path | None, resize: bool, resam
     good image. The score of an image is the maximum of its map.
     """
     import urd.progress
+    from urd.data import Reading
     from urd.files import write_json
     from urd.map_files import as_test_images, find_maps
     from urd.metrics import PIXEL_PROTOCOL, evaluate
 
     urd.progress.show()
-    images = as_test_images(find_maps(maps, masks), resize=resize)
+    reading = Reading().changed(max_megapixels=max_megapixels)
+    images = as_test_images(find_maps(maps, masks, reading), resize=resize, reading=reading)
     result = evaluate(images, resamples=resamples)
     size = "maps resized bilinearly to their masks" if resize else "maps as they are"
     result["protocol"] = (

@@ -60,6 +60,18 @@ def region_options(function: Function) -> Function:
 _ROI = "Folder of a region for each image, where the detector was trained with such."
 
 
+def reading_options(function: Function) -> Function:
+    """How images are read, of the verbs that use a detector; for `Reading.changed`."""
+    return reading_option("max_megapixels")(reading_option("page")(function))
+
+
+def reading_option(name: str, default: str = "as in training") -> Callable[[Function], Function]:
+    """A flag of one of the options of training that say how images are read."""
+    field = FitConfig.__dataclass_fields__[name]
+    text = f"{field.metadata['help']}  [default: {default}]"
+    return click.option(f"--{name.replace('_', '-')}", name, type=int, metavar="N", help=text)
+
+
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that were given, of all that a verb received."""
     return {name: value for name, value in options.items() if value is not None}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, region_options
+from urd.cli.options import inference_options, reading_options, region_options
 
 NG_FOUND = 3
 _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one cannot be judged)."
@@ -37,6 +37,7 @@ _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one can
 @click.option("--maps", is_flag=True, help="Write anomaly maps too, as float32 TIFF.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
 @region_options
+@reading_options
 def predict(
     run: Path,
     images: tuple[str, ...],
@@ -46,6 +47,8 @@ def predict(
     precision: str | None,
     roi: str,
     ignore: str,
+    max_megapixels: int | None,
+    page: int | None,
     false_reject: float | None,
     review: float | None,
     smallest_area: float,
@@ -76,6 +79,7 @@ def predict(
     paths = find_images(images, out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device, precision)
+    detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import region_options
+from urd.cli.options import reading_options, region_options
 
 
 @click.command()
@@ -16,7 +16,16 @@ from urd.cli.options import region_options
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @region_options
-def report(run: Path, out: Path | None, device: str, roi: str, ignore: str) -> None:
+@reading_options
+def report(
+    run: Path,
+    out: Path | None,
+    device: str,
+    roi: str,
+    ignore: str,
+    max_megapixels: int | None,
+    page: int | None,
+) -> None:
     """Write one HTML file about RUN (a run folder or a model file), without external resources.
 
     Verdict counts, score histogram with the thresholds, promised and observed false rejects, ROC
@@ -25,4 +34,5 @@ def report(run: Path, out: Path | None, device: str, roi: str, ignore: str) -> N
     """
     from urd.report import write_report
 
-    print(f"Report: {write_report(run, out, device, roi=roi, ignore=ignore)}")
+    reading = {"max_megapixels": max_megapixels, "page": page}
+    print(f"Report: {write_report(run, out, device, roi=roi, ignore=ignore, **reading)}")

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from urd.data.decoding import UnreadableImage, read_mask, read_rgb
+from urd.data.decoding import marked, open_mask
+from urd.data.image_files import DEFAULT_READING, Reading, open_picture, refuse_small
 from urd.data.layouts import DataSet, Sample, read_layout
+from urd.data.picture import WHITE_LEVEL, UnreadableImage
 from urd.progress import track
+
+_CAMERA_BITS = (8, 10, 12, 14)
 
 
 @dataclass
@@ -30,12 +32,14 @@ class Report:
         return {**self.__dict__, "ok": not self.problems}
 
 
-def check(data: str | Path) -> Report:
+def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
     """Read every file of DATA.
 
-    Problems are unreadable images and masks, masks of another size, empty masks, defective images
-    without and masks without image, files that are there twice, and training images that stand in
-    the test set too (a leak: it makes results look better than they are).
+    Problems are unreadable images and masks, masks of another size, empty masks, masks that mark
+    over half of an image or whose transparency decides what they mark (both may be meant
+    otherwise), defective images without and masks without image, files that are there twice,
+    training images that stand in the test set too (a leak: it makes results look better than they
+    are), and 16-bit images that look dark because they hold fewer bits.
     """
     data_set = read_layout(data)
     report = Report(str(data_set.root), data_set.layout, _counts(data_set))
@@ -43,22 +47,27 @@ def check(data: str | Path) -> Report:
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
     seen: defaultdict[str, list[tuple[str, Sample]]] = defaultdict(list)
+    brightest: int | None = None
     samples = [("train", s) for s in data_set.train]
     samples += [("validation", s) for s in data_set.validation]
     samples += [("test", s) for s in data_set.test]
     for split, sample in track(samples, "Checking", len(samples)):
         try:
-            image = read_rgb(sample.path)
-            with Image.open(sample.path) as file:
-                modes[file.mode] += 1
+            picture = open_picture(sample.path, reading)
+            refuse_small(picture)
+            image = picture.rgb(reading.white_level)
         except UnreadableImage as error:
             problems["unreadable"].append(f"{error.path}: {error.reason}")
             continue
+        modes[picture.image.mode] += 1
+        if picture.brightest is not None:
+            brightest = max(brightest or 0, picture.brightest)
         sizes[f"{image.width}x{image.height}"] += 1
         # Of the pixels and not of the file, so that a copy in another format is found too.
         digest = hashlib.sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
         seen[digest].append((split, sample))
-        _check_masks(sample, (image.height, image.width), problems)
+        _check_masks(sample, (image.height, image.width), reading, problems)
+    problems["white_level"] += _white_level_hint(brightest, reading)
     _find_copies(seen, problems)
     problems["mask_without_image"] += map(str, data_set.orphan_masks)
     problems["defective_without_mask"] += map(str, data_set.missing_masks)
@@ -76,21 +85,44 @@ def _counts(data_set: DataSet) -> dict[str, int]:
 
 
 def _check_masks(
-    sample: Sample, size: tuple[int, int], problems: defaultdict[str, list[str]]
+    sample: Sample,
+    size: tuple[int, int],
+    reading: Reading,
+    problems: defaultdict[str, list[str]],
 ) -> None:
     for mask in sample.masks:
         try:
-            marked = read_mask(mask)
+            picture = open_mask(mask, reading)
+            marks = marked(picture)
         except UnreadableImage as error:
             problems["unreadable"].append(f"{error.path}: {error.reason}")
             continue
-        if marked.shape != size:
+        if marks.shape != size:
             problems["mask_size"].append(
-                f"{mask} is {marked.shape[1]}x{marked.shape[0]}, its image {size[1]}x{size[0]}"
+                f"{mask} is {marks.shape[1]}x{marks.shape[0]}, its image {size[1]}x{size[0]}"
             )
-        if marked.any() != sample.defective:
+        if marks.any() != sample.defective:
             kind = "empty_mask" if sample.defective else "marked_good_image"
             problems[kind].append(str(mask))
+        if marks.mean() > 0.5:
+            problems["mask_over_half"].append(f"{mask} marks {100 * marks.mean():.0f} %")
+        if picture.transparent:
+            problems["mask_transparency"].append(str(mask))
+
+
+def _white_level_hint(brightest: int | None, reading: Reading) -> list[str]:
+    """Of a data set whose brightest 16-bit value leaves the upper bits empty."""
+    if brightest is not None and brightest > reading.white_level:
+        return [f"values up to {brightest} are above --white-level, and all shown as white"]
+    if brightest is None or reading.white_level != WHITE_LEVEL:
+        return []
+    bits = next((bits for bits in _CAMERA_BITS if brightest < 2**bits), None)
+    if bits is None:
+        return []
+    return [
+        f"no value is above {brightest}: if the camera gives {bits} bits, use "
+        f"--white-level {2**bits - 1}, else the images look dark"
+    ]
 
 
 def _find_copies(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from urd.data.decoding import IMAGE_SUFFIXES
+from urd.data.image_files import IMAGE_SUFFIXES
 from urd.data.sources import SOURCES, Source
 from urd.errors import UsageError
 

@@ -21,7 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.data.decoding import IMAGE_SUFFIXES, UnreadableImage, read_mask
+from urd.data.decoding import read_mask
+from urd.data.image_files import DEFAULT_READING, IMAGE_SUFFIXES, Reading
+from urd.data.picture import UnreadableImage
 from urd.data.store import resize_mask
 from urd.errors import UsageError, first_line
 
@@ -41,11 +43,13 @@ class RegionsOfInterest:
         everywhere: (H, W) bool, the part that is the same for all images; `None`: all of it.
         folders: of masks per image, as (folder, whether they mark what is inside).
         size: (H, W).
+        reading: how the masks are read.
     """
 
     everywhere: Region | None
     folders: tuple[tuple[Path, bool], ...]
     size: tuple[int, int]
+    reading: Reading = DEFAULT_READING
 
     def of(self, path: Path | None) -> Region:
         """(H, W) bool of one image, with something to inspect.
@@ -58,7 +62,7 @@ class RegionsOfInterest:
         for folder, inside in self.folders:
             if path is None:
                 raise UsageError(f"regions of interest lie in {folder} by name: predict files")
-            marked = _read(_file_of(path, folder), self.size)
+            marked = _read(_file_of(path, folder), self.size, self.reading)
             region = region & (marked if inside else ~marked)
         if not region.any():
             raise UnreadableImage(path or Path("image"), "its region of interest is empty")
@@ -72,7 +76,12 @@ class RegionsOfInterest:
         return replace(self, everywhere=both)
 
 
-def read_regions(roi: str, ignore: str, size: tuple[int, int]) -> RegionsOfInterest | None:
+def read_regions(
+    roi: str,
+    ignore: str,
+    size: tuple[int, int],
+    reading: Reading = DEFAULT_READING,
+) -> RegionsOfInterest | None:
     """Regions at the network's `size` (H, W) from two files or folders; `None` if both are empty.
 
     Args:
@@ -91,7 +100,7 @@ def read_regions(roi: str, ignore: str, size: tuple[int, int]) -> RegionsOfInter
             folders.append((path, inside))
         elif path.is_file():
             try:
-                marked = _read(path, size)
+                marked = _read(path, size, reading)
             except UnreadableImage as error:
                 raise UsageError(str(error)) from error
             inspected = marked if inside else ~marked
@@ -102,7 +111,7 @@ def read_regions(roi: str, ignore: str, size: tuple[int, int]) -> RegionsOfInter
         raise UsageError(
             f"nothing is left to inspect by {' and '.join(filter(None, (roi, ignore)))}"
         )
-    return RegionsOfInterest(everywhere, tuple(folders), size) if roi or ignore else None
+    return RegionsOfInterest(everywhere, tuple(folders), size, reading) if roi or ignore else None
 
 
 def paint_outside(
@@ -127,9 +136,9 @@ def _file_of(image: Path, folder: Path) -> Path:
     raise UnreadableImage(image, f"no region of interest of that name in {folder}")
 
 
-def _read(path: Path, size: tuple[int, int]) -> Region:
+def _read(path: Path, size: tuple[int, int], reading: Reading) -> Region:
     if path.suffix.lower() != ".json":
-        return resize_mask(read_mask(path), size)
+        return resize_mask(read_mask(path, reading), size)
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UnreadableImage(path, f"over {_MOST_BYTES // 2**20} MiB of polygons")

@@ -12,7 +12,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from urd.data.decoding import WHITE_LEVEL, UnreadableImage, read_rgb
+from urd.data.decoding import read_rgb
+from urd.data.image_files import DEFAULT_READING, Reading
+from urd.data.picture import UnreadableImage
 from urd.errors import UsageError
 from urd.progress import track
 
@@ -48,7 +50,11 @@ def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
 
 
 def decode_all(
-    paths: Sequence[Path], size: Size, white_level: int = WHITE_LEVEL, *, label: str = "Reading"
+    paths: Sequence[Path],
+    size: Size,
+    reading: Reading = DEFAULT_READING,
+    *,
+    label: str = "Reading",
 ) -> tuple[np.ndarray, list[int], list[Failure]]:
     """Decode and resize many images in threads.
 
@@ -58,7 +64,7 @@ def decode_all(
 
     def decode(path: Path) -> np.ndarray | Failure:
         try:
-            return resize_rgb(read_rgb(path, white_level), size)
+            return resize_rgb(read_rgb(path, reading=reading), size)
         except UnreadableImage as error:
             return Failure(path, error.reason)
 
@@ -72,14 +78,14 @@ def decode_all(
 
 
 def decode_or_refuse(
-    paths: Sequence[Path], size: Size, white_level: int, *, at_least: int, what: str, label: str
+    paths: Sequence[Path], size: Size, reading: Reading, *, at_least: int, what: str, label: str
 ) -> tuple[np.ndarray, list[int], list[Failure]]:
     """`decode_all`, refusing a set of which fewer than `at_least` images can be read.
 
     Raises:
         UsageError: it names the first unreadable image and its reason.
     """
-    images, kept, failures = decode_all(paths, size, white_level, label=label)
+    images, kept, failures = decode_all(paths, size, reading, label=label)
     if len(kept) < at_least:
         first = f"; {failures[0].path}: {failures[0].reason}" if failures else ""
         raise UsageError(

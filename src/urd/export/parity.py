@@ -84,7 +84,7 @@ def decoded(
     """(H, W, 3) of every image that can be read, at `size` or, if that is `None`, at its own."""
     for path in paths:
         try:
-            image = read_rgb(path, detector.config.white_level)
+            image = read_rgb(path, reading=detector.reading)
         except UnreadableImage:
             continue
         yield path, np.asarray(image) if size is None else resize_rgb(image, size)

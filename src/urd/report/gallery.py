@@ -78,7 +78,7 @@ def _picture(detector: Detector, image: dict[str, Any]) -> Picture:
         prediction = next(detector.predict_many([path]))
         if isinstance(prediction, Failure):
             return Picture(**about, missing=f"The image cannot be shown: {prediction.reason}.")
-        original = read_rgb(path, detector.config.white_level)
+        original = read_rgb(path, reading=detector.reading)
     except UrdError as error:
         return Picture(**about, missing=f"The image cannot be shown: {error}.")
     outlines = [defect.contour for defect in prediction.defects]

@@ -28,7 +28,13 @@ _WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresh
 
 
 def write_report(
-    run: Path, out: Path | None = None, device: str = "auto", *, roi: str = "", ignore: str = ""
+    run: Path,
+    out: Path | None = None,
+    device: str = "auto",
+    *,
+    roi: str = "",
+    ignore: str = "",
+    **reading: int | None,
 ) -> Path:
     """Write the report of a run folder or a model file; where it was written.
 
@@ -38,6 +44,7 @@ def write_report(
     Args:
         out: the HTML file; `None`: report.html in the run folder.
         roi, ignore: as `Detector.inspect_in`.
+        reading: as `Reading.changed`.
 
     Raises:
         UsageError: no run, or a model file without `out`.
@@ -46,6 +53,7 @@ def write_report(
     if out is None and not run.is_dir():
         raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
     detector = Detector.load(run, device)
+    detector.reading = detector.reading.changed(**reading)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     metrics = read_written(run / EVALUATION_NAME) if run.is_dir() else None

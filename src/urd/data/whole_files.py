@@ -1,0 +1,195 @@
+"""Whether an image file is whole.
+
+Decoders fill what a broken copy lacks with grey or black and say nothing, so its end is looked at
+here: checksums where the format has some, the mark of the end where it has one, the lengths that
+it states, and zeros where compressed data cannot end in zeros (a copy that stopped half-way, of
+which the file had its full length from the beginning). Uncompressed BMP, TIFF and PPM have none of
+these but lengths: zeros at their end are black pixels.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, ImageFile
+
+_NO_END = "its end is missing"
+_ZEROS = "its data end in zeros, as of a copy that stopped half-way"
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # not within compressed data
+_JPEG_WITHOUT_LENGTH = (0x01, 0xD8)
+_STRIPS, _TILES = (273, 279), (324, 325)  # TIFF tags: where they begin, how long they are
+_COMPRESSION, _NONE, _WEBP = 259, 1, 50001
+
+
+def refuse_partial(image: ImageFile.ImageFile, data: bytes) -> None:
+    """Look at the bytes of a file that Pillow has opened, at the page that is to be read.
+
+    Raises:
+        ValueError: it is not whole, and why.
+    """
+    looked_at = _CHECKS.get(image.format or "")
+    try:
+        if looked_at is not None:
+            looked_at(image, data)
+    except (struct.error, IndexError) as error:  # it states lengths that lead behind its end
+        raise ValueError(_NO_END) from error
+
+
+def codestreams(data: bytes) -> list[bytes]:
+    """The pictures in a JPEG 2000 file, each with its whole compressed data."""
+    if not data.startswith(b"\0\0\0\x0c"):
+        return [data]
+    return [body for kind, body in _boxes(data) if kind == b"jp2c"]
+
+
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The parts of a WebP, by kind.
+
+    Raises:
+        ValueError: they do not reach its end.
+    """
+    at, end = 12, 8 + struct.unpack_from("<I", data, 4)[0]
+    while at + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", data, at)
+        at += 8 + length
+        if kind == bytes(4) or at > min(end, len(data)):
+            raise ValueError(_NO_END)
+        yield kind, data[at - length : at]
+        at += length % 2
+
+
+@dataclass(frozen=True)
+class Raster:
+    """Where the samples of a binary PPM, PGM or PBM lie, in bytes, and the largest value."""
+
+    begin: int
+    length: int
+    largest: int
+
+
+def netpbm_raster(image: Image.Image, tile: Any) -> Raster | None:
+    """`tile` is the first of `image.tile` before it was loaded; `None`: the samples are text."""
+    if tile.codec_name == "ppm_plain":
+        return None
+    mode, largest = tile.args if isinstance(tile.args, tuple) else (tile.args, 255)
+    if mode == "1;I":
+        return Raster(tile.offset, -(-image.width // 8) * image.height, 1)
+    largest = 65535 if mode == "I;16B" else largest
+    samples = image.width * image.height * (3 if mode == "RGB" else 1)
+    return Raster(tile.offset, samples * (1 if largest < 256 else 2), largest)
+
+
+def _png(_: ImageFile.ImageFile, data: bytes) -> None:
+    at, kind, view = 8, b"", memoryview(data)
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        (stated,) = struct.unpack_from(">I", data, at + 8 + length)
+        if zlib.crc32(view[at + 4 : at + 8 + length]) != stated:
+            raise ValueError("a checksum in it is wrong")
+        at += 12 + length
+
+
+def _jpeg(image: ImageFile.ImageFile, data: bytes) -> None:
+    at = getattr(image, "offset", 0) + 2  # of this picture of an MPO
+    while found := _JPEG_MARKER.search(data, at):
+        at, marker = found.end(), data[found.end() - 1]
+        if marker == 0xD9:
+            return
+        if marker not in _JPEG_WITHOUT_LENGTH:
+            at += struct.unpack_from(">H", data, at)[0]
+    raise ValueError(_NO_END)
+
+
+def _webp(image: ImageFile.ImageFile, data: bytes) -> None:
+    # Flat areas end in zeros too: a fifth of a bit for 16x16 pixels in lossy files.
+    blocks = -(-image.width // 16) * -(-image.height // 16)
+    most = {b"VP8 ": max(16, blocks // 16), b"VP8L": 64, b"ANMF": 64}
+    for kind, body in webp_chunks(data):
+        if kind in most and body.endswith(bytes(most[kind])):
+            raise ValueError(_ZEROS)
+
+
+def _tiff(image: ImageFile.ImageFile, data: bytes) -> None:
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    compressed = tags.get(_COMPRESSION, _NONE) not in (_NONE, _WEBP)
+    for of_offsets, of_lengths in (_STRIPS, _TILES):
+        for offset, length in zip(tags.get(of_offsets, ()), tags.get(of_lengths, ()), strict=False):
+            if offset + length > len(data):
+                raise ValueError(_NO_END)
+            if compressed and length and not any(data[offset : offset + length][-16:]):
+                raise ValueError(_ZEROS)
+
+
+def _bmp(image: ImageFile.ImageFile, data: bytes) -> None:
+    (tile,) = image.tile
+    if tile.codec_name == "raw" and isinstance(tile.args, tuple):
+        stride = int(tile.args[1])
+        if tile.offset + stride * image.height > len(data):
+            raise ValueError(_NO_END)
+    elif data.endswith(bytes(16)):
+        raise ValueError(_ZEROS)
+
+
+def _ppm(image: ImageFile.ImageFile, data: bytes) -> None:
+    raster = netpbm_raster(image, image.tile[0])
+    if raster is not None and raster.begin + raster.length > len(data):
+        raise ValueError(_NO_END)
+
+
+def _gif(_: ImageFile.ImageFile, data: bytes) -> None:
+    """From block to block to the trailer."""
+    at = 13 + _colour_table(data[10])
+    while data[at] != 0x3B:
+        if data[at] == 0x21:
+            at += 2
+        elif data[at] == 0x2C:
+            at += 11 + _colour_table(data[at + 9])
+        else:
+            raise ValueError(_NO_END)
+        while data[at]:
+            at += 1 + data[at]
+        at += 1
+
+
+def _colour_table(flags: int) -> int:
+    """How many bytes it takes."""
+    return 3 * 2 ** (1 + flags % 8) if flags & 0x80 else 0
+
+
+def _jpeg_2000(_: ImageFile.ImageFile, data: bytes) -> None:
+    found = codestreams(data)
+    if not found or not all(stream.endswith(b"\xff\xd9") for stream in found):
+        raise ValueError(_NO_END)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if length == 1:
+            (length,) = struct.unpack_from(">Q", data, at + 8)
+            head = 16
+        end = at + length if length else len(data)
+        if end > len(data) or end < at + head:
+            return
+        yield kind, data[at + head : end]
+        at = end
+
+
+_CHECKS: dict[str, Callable[[ImageFile.ImageFile, bytes], None]] = {
+    "PNG": _png,
+    "JPEG": _jpeg,
+    "MPO": _jpeg,
+    "WEBP": _webp,
+    "TIFF": _tiff,
+    "BMP": _bmp,
+    "PPM": _ppm,
+    "GIF": _gif,
+    "JPEG2000": _jpeg_2000,
+}
