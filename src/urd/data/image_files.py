@@ -7,7 +7,6 @@ be chosen. `decoding` makes an image or a mask of the picture.
 from __future__ import annotations
 
 import io
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -33,6 +32,7 @@ from urd.data.formats import HEAD_BYTES, format_of
 from urd.data.picture import WHITE_LEVEL, Picture, UnreadableImage
 from urd.data.whole_files import codestreams, netpbm_raster, refuse_partial, webp_chunks
 from urd.errors import UsageError, first_line
+from urd.files import special
 from urd.threads import without_warnings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -146,6 +146,8 @@ def _decode(kind: str, data: bytes, path: Path, reading: Reading) -> Picture:
         if image.width * image.height > reading.max_pixels:
             raise Image.DecompressionBombError
         reason = _no_page(image, data, reading.page)
+        if image.format == "TIFF":
+            image.getexif()  # is kept; when it is damaged, the warnings are over
     if reason:
         raise UnreadableImage(path, reason)
     refuse_partial(image, data)
@@ -161,9 +163,10 @@ def _decode(kind: str, data: bytes, path: Path, reading: Reading) -> Picture:
 def _content(path: Path, reading: Reading) -> bytes:
     """All bytes at once: decoders see what was checked, even if the file is being written."""
     most = max(_BYTES_PER_PIXEL * reading.max_pixels, _LEAST_BYTES)
+    kind = special(path)
+    if kind is not None:
+        raise UnreadableImage(path, f"not a regular file but {kind}")
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UnreadableImage(path, "no regular file")
         with path.open("rb") as file:
             data = file.read(most + 1)
     except FileNotFoundError as error:

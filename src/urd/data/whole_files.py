@@ -24,6 +24,7 @@ _JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # not within compresse
 _JPEG_WITHOUT_LENGTH = (0x01, 0xD8)
 _STRIPS, _TILES = (273, 279), (324, 325)  # TIFF tags: where they begin, how long they are
 _COMPRESSION, _NONE, _WEBP = 259, 1, 50001
+_JPEG_TABLES = 347
 
 
 def refuse_partial(image: ImageFile.ImageFile, data: bytes) -> None:
@@ -108,7 +109,7 @@ def _jpeg(image: ImageFile.ImageFile, data: bytes) -> None:
 def _webp(image: ImageFile.ImageFile, data: bytes) -> None:
     # Flat areas end in zeros too: a fifth of a bit for 16x16 pixels in lossy files.
     blocks = -(-image.width // 16) * -(-image.height // 16)
-    most = {b"VP8 ": max(16, blocks // 16), b"VP8L": 64, b"ANMF": 64}
+    most = {b"VP8 ": max(16, blocks // 16), b"VP8L": 16, b"ANMF": 64}
     for kind, body in webp_chunks(data):
         if kind in most and body.endswith(bytes(most[kind])):
             raise ValueError(_ZEROS)
@@ -116,6 +117,9 @@ def _webp(image: ImageFile.ImageFile, data: bytes) -> None:
 
 def _tiff(image: ImageFile.ImageFile, data: bytes) -> None:
     tags = image.tag_v2  # type: ignore[attr-defined]
+    tables = tags.get(_JPEG_TABLES)
+    if tables is not None and not tables.endswith(b"\xff\xd9"):
+        raise ValueError(_ZEROS)
     compressed = tags.get(_COMPRESSION, _NONE) not in (_NONE, _WEBP)
     for of_offsets, of_lengths in (_STRIPS, _TILES):
         for offset, length in zip(tags.get(of_offsets, ()), tags.get(of_lengths, ()), strict=False):
