@@ -10,7 +10,7 @@ import torch
 from conftest import SHARED
 
 from urd.config import FitConfig
-from urd.data import decode_all, list_images
+from urd.data import decode_all, search
 from urd.synthesis import (
     corrupt,
     draw_corruption,
@@ -173,6 +173,6 @@ def test_auto_paints_everywhere_on_a_texture():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared with real images")
 @pytest.mark.parametrize(("name", "expected"), [("screw", "otsu"), ("bsd_pitting", "none")])
 def test_auto_on_real_photographs(name, expected):
-    paths = list_images(SHARED / "data" / name / "train" / "good")[::40]
+    paths = search(SHARED / "data" / name / "train" / "good").images[::40]
     images, _, _ = decode_all(paths, (256, 256))
     assert foreground_masks(list(images), "auto")[1] == expected

@@ -11,20 +11,14 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from urd.data import (
-    DEFAULT_READING,
-    GOOD,
-    Reading,
-    list_images,
-    list_masks,
-    masks_by_name,
-    read_masks,
-)
+from urd.data import DEFAULT_READING, GOOD, Reading, name_below, pair, read_masks, search
+from urd.data.finding import some
 from urd.data.image_files import limited
 from urd.data.whole_files import refuse_partial
 from urd.errors import UrdError, UsageError, first_line
 from urd.files import refuse_special, write_atomically
 from urd.metrics import TestImage
+from urd.progress import note
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
 _GOOD_FOLDERS = (GOOD, "ok", "Normal")  # of MVTec's data sets, BTAD and VisA
@@ -74,7 +68,7 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
     """Pair maps with masks in MVTec's layout.
 
     Maps are `<type>/<name>.tiff` below `maps` or `maps/test`, masks below `masks` or
-    `masks/ground_truth` as `urd.data.list_masks` reads them. The maps in `good` have no mask. Where
+    `masks/ground_truth`, paired by `urd.data.pair`. The maps in `good` have no mask. Where
     maps lie in `maps` directly, so do the masks, one for each, black for good images.
 
     Raises:
@@ -85,13 +79,34 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
             raise UsageError(f"no folder of {what} at {folder}")
     maps = maps / "test" if (maps / "test").is_dir() else maps
     masks = masks / "ground_truth" if (masks / "ground_truth").is_dir() else masks
-    found = _by_type(maps, masks) or _flat(maps, masks, reading)
-    if not found:
+    found = search(maps, wanted=_is_map)
+    paths = found.images
+    if not paths:
         raise UsageError(
             f"no maps in {maps}: expected <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
             "with the type good for good images"
         )
-    return found
+    for line in found.passed_over():
+        note(line)
+    _refuse_doubles(paths, maps)
+    typed = [path for path in paths if path.parent != maps]
+    if typed and len(typed) < len(paths):
+        note(f"skipped {len(paths) - len(typed)} files beside the folders of maps in {maps}")
+    paths = typed or paths
+    pairs = pair(paths, maps, search(masks).images, masks)
+    if pairs.disputed:
+        raise UsageError(f"a mask for one map only: {some(pairs.disputed)}")
+    files = []
+    for path in paths:
+        of_image = pairs.masks.get(path, ())
+        defect = _type_of(path, maps) if typed else _type_by_mask(path, masks, of_image, reading)
+        if defect != GOOD and not of_image:
+            raise UsageError(f"no mask of {path} in {masks}")
+        files.append(MapFile(path, defect, of_image))
+    if pairs.orphans:
+        left = pairs.orphans
+        raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
+    return files
 
 
 def as_test_images(
@@ -145,45 +160,26 @@ def _common_size(files: Sequence[MapFile], reading: Reading) -> tuple[int, int]:
     return sizes.pop()
 
 
-def _by_type(maps: Path, masks: Path) -> list[MapFile]:
-    known = list_masks(masks)
-    found = []
-    for folder in sorted(d for d in maps.iterdir() if d.is_dir()):
-        of_type = known.get(folder.name, {})
-        for name, path in _by_name(folder).items():
-            mask = of_type.pop(name, ())
-            defect = GOOD if folder.name in _GOOD_FOLDERS else folder.name
-            if defect != GOOD and not mask:
-                raise UsageError(f"no mask of {path} in {masks / folder.name}")
-            found.append(MapFile(path, defect, mask))
-    left = [paths[0] for of_type in known.values() for paths in of_type.values() if paths]
-    if found and left:
-        raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
-    return found
+def _type_of(path: Path, maps: Path) -> str:
+    folder = path.relative_to(maps).parts[0]
+    return GOOD if folder in _GOOD_FOLDERS else folder
 
 
-def _flat(maps: Path, masks: Path, reading: Reading) -> list[MapFile]:
-    known = masks_by_name(masks)
-    found = []
-    for name, path in _by_name(maps).items():
-        if name not in known:
-            raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
-        of_image = known.pop(name)
-        defect = "defective" if read_masks(of_image, reading).any() else GOOD
-        found.append(MapFile(path, defect, of_image))
-    if found and known:
-        first = next(iter(known.values()))[0]
-        raise UsageError(f"{len(known)} masks have no map in {maps}, first: {first}")
-    return found
+def _type_by_mask(path: Path, masks: Path, of_image: tuple[Path, ...], reading: Reading) -> str:
+    if not of_image:
+        raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
+    return "defective" if read_masks(of_image, reading).any() else GOOD
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _refuse_doubles(paths: Sequence[Path], maps: Path) -> None:
     found: dict[str, Path] = {}
-    for path in list_images(folder, MAP_SUFFIXES):
-        other = found.setdefault(path.stem, path)
-        if other is not path:
+    for path in paths:
+        if (other := found.setdefault(name_below(path, maps), path)) != path:
             raise UsageError(f"two maps of one image: {other} and {path}")
-    return found
+
+
+def _is_map(path: Path) -> bool:
+    return path.suffix.lower() in MAP_SUFFIXES
 
 
 def _read_npy(path: Path, reading: Reading) -> np.ndarray:

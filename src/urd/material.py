@@ -23,13 +23,16 @@ from urd.data import (
     Sample,
     UnreadableImage,
     decode_or_refuse,
-    list_images,
+    name_below,
+    name_of,
     paint_outside,
     read_mask,
     read_regions,
+    search,
 )
 from urd.errors import UsageError
 from urd.networks.builtin import BUILTIN, MEAN, STD
+from urd.progress import note
 from urd.seeding import generator
 from urd.synthesis import foreground_masks, procedural_textures, split_textures
 from urd.training.loop import TrainingImages
@@ -168,17 +171,19 @@ def _foreground(
     if config.foreground in ("auto", "none", "otsu", "grabcut"):
         return foreground_masks(list(images), config.foreground)
     folder = Path(config.foreground)
-    masks = {path.stem: path for path in list_images(folder)}
+    masks = _masks_by_name(folder) if folder.is_dir() else {}
     if not masks:
         raise UsageError(
             f"foreground is '{config.foreground}': choose auto, none, otsu or grabcut, or give a "
             "folder of mask images"
         )
-    found = []
+    found, taken = [], dict[Path, Path]()
     for path in paths:
-        mask = masks.get(path.stem) or masks.get(f"{path.stem}_mask")
+        mask = _mask_of(path, masks)
         if mask is None:
             raise UsageError(f"no foreground mask for {path.name} in {folder}")
+        if (other := taken.setdefault(mask, path)) != path:
+            raise UsageError(f"{mask} would be the foreground of {other} and of {path}")
         height, width = config.image_size
         full = torch.from_numpy(read_mask(mask, Reading.of(config)))[None, None].float()
         resized = functional.interpolate(full, (height, width), mode="area")
@@ -186,6 +191,22 @@ def _foreground(
     if not any(mask.any() for mask in found):
         raise UsageError(f"the foreground masks in {folder} mark nothing")
     return torch.stack(found), str(folder)
+
+
+def _masks_by_name(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in search(folder).images:
+        name = name_below(path, folder).removesuffix("_mask")
+        if (other := found.setdefault(name, path)) != path:
+            raise UsageError(f"two foreground masks of one image: {other} and {path}")
+    return found
+
+
+def _mask_of(image: Path, masks: dict[str, Path]) -> Path | None:
+    """By its name and the folders that it lies in, as many of them as the masks have."""
+    parts = (*image.absolute().parts[1:-1], name_of(image))
+    names = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((masks[name] for name in names if name in masks), None)
 
 
 def read_textures(config: FitConfig) -> Tensor:
@@ -199,7 +220,11 @@ def read_textures(config: FitConfig) -> Tensor:
     folder = Path(config.textures)
     if not folder.is_dir():
         raise UsageError(f"no texture folder at {folder}; give a folder or 'procedural'")
-    paths = [path for d in sorted({folder, *folder.rglob("*/")}) for path in list_images(d)]
+    found = search(folder)
+    for line in found.passed_over():
+        note(f"textures: {line}")
+    # A folder after the other: which texture is drawn depends on the order.
+    paths = sorted(found.images, key=lambda path: (path.parent, path))
     images, _, _ = decode_or_refuse(
         paths,
         config.image_size,

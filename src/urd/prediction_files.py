@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from urd.calibration import Verdict
-from urd.data import Failure
+from urd.data import FOLDERS, Failure, name_of
 from urd.detector import Detector
 from urd.errors import UrdError
 from urd.files import printable, refuse_special, write_text
@@ -172,11 +173,27 @@ def overlay_names(paths: Sequence[Path]) -> list[str]:
 
 
 def map_names(paths: Sequence[Path]) -> list[str]:
-    """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect."""
-    folders = [_short(path.parent.resolve().name, _MAP_NAME_BYTES) for path in paths]
-    names = [_short(path.stem, _MAP_NAME_BYTES) for path in paths]
-    candidates = ((f"{folder}/{name}",) for folder, name in zip(folders, names, strict=True))
+    """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect.
+
+    Of images in folders below that of a defect, FOLDER is all folders from there.
+    """
+    candidates = []
+    for path in paths:
+        folders = [_short(folder, _MAP_NAME_BYTES) for folder in _folders_of(path.parent)]
+        candidates.append(("/".join([*folders, _short(name_of(path), _MAP_NAME_BYTES)]),))
     return [f"maps/{name}.tiff" for name in _unique(candidates)]
+
+
+@cache
+def _folders_of(folder: Path) -> tuple[str, ...]:
+    """The folders from the test set of a data set down to this one; else its own name."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link keeps its own name
+    for above in folder.parents:
+        for of_layout in FOLDERS.values():
+            truth = above.parent / of_layout.ground_truth
+            if above.name == of_layout.test and truth.is_dir():
+                return folder.relative_to(above).parts
+    return (folder.name,)
 
 
 def _unique(candidates: Iterable[tuple[str, ...]]) -> list[str]:

@@ -23,7 +23,7 @@ from urd.benchmark.job import JOB_NAME, RESULT_NAME, RUN_NAME
 from urd.benchmark.suite import PLAIN, Job, Suite
 from urd.benchmark.tables import write_tables
 from urd.config import WARM_UP_ITERATIONS
-from urd.data import SOURCES, read_layout
+from urd.data import SOURCES, read_layout, search
 from urd.errors import UrdError, UsageError
 from urd.files import make_folder, refuse_special, special, write_json
 from urd.networks import VARIANTS, builtin
@@ -247,7 +247,8 @@ def _of_path(name: str) -> str:
     """Of a file's content, of a folder's files, or of a word such as `auto`."""
     path = Path(name)
     if path.is_dir():
-        return _of_files([p for p in path.rglob("*") if p.is_file()], path)
+        linked = search(path).images  # of which rglob knows nothing
+        return _of_files([*(p for p in path.rglob("*") if p.is_file()), *linked], path)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else name
 
 

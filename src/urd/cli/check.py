@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from urd.data.check import Report
 
 _TITLES = {
+    "not_used": "folders with images that are not used",
+    "empty_folder": "folders of test images without any",
     "unreadable": "cannot be used",
     "mask_size": "masks of another size than their image",
     "empty_mask": "masks that mark nothing",
     "marked_good_image": "masks of good images that mark something",
     "mask_over_half": "masks that mark over half of their image; white marks, black does not",
     "mask_transparency": "masks of which transparency, not colour, decides what they mark",
+    "disputed_mask": "masks that belong to two images",
     "mask_without_image": "masks without image",
     "defective_without_mask": "defective images without mask",
     "white_level": "hints that another --white-level is meant",
@@ -57,10 +60,13 @@ def _print(report: Report) -> None:
     print(f"{report.root}: layout {report.layout}")
     for title, counts in (
         ("images", report.counts),
+        ("in folders", report.folders),
         ("sizes", report.sizes),
         ("modes", report.modes),
     ):
         print(f"  {title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    for line in (*(f"linked folder {link}" for link in report.links), *report.passed_over):
+        print(f"  {line}")
     for kind, entries in report.problems.items():
         print(f"  {len(entries)} {_TITLES[kind]}:")
         for entry in entries[:_SHOWN]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import sys
 from collections import Counter
@@ -61,6 +60,9 @@ def predict(
     """Judge IMAGES (files, folders, globs, or - for a list on standard input, a path per line) with
     RUN (a run folder or a model file).
 
+    Folders are searched with all folders below them, also linked ones; masks in ground_truth and
+    folders of earlier results are left out.
+
     Writes predictions.jsonl, predictions.csv and a heat-map overlay per image to --out: verdict,
     raw and calibrated score (0.5 where OK ends), and the defects in pixels of the image. An image
     that cannot be judged gets the verdict ERROR and the reason, and the exit code is 1. With
@@ -68,6 +70,7 @@ def predict(
     test folder lie as `urd metrics` reads them.
     """
     import urd.progress
+    from urd.data import find_named
     from urd.detector import Detector
     from urd.errors import UsageError
     from urd.files import make_folder, refuse_existing
@@ -76,7 +79,10 @@ def predict(
     from urd.tally import VERDICTS
 
     urd.progress.show()
-    paths = find_images(images, out)
+    found = find_named(_with_listed(images), out)
+    for line in found.passed_over():
+        urd.progress.note(line)
+    paths = found.images
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device, precision)
     detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
@@ -105,44 +111,16 @@ def predict(
         raise SystemExit(NG_FOUND)
 
 
-def find_images(names: Sequence[str], out: Path) -> list[Path]:
-    """Files as they are, folders as the images below them, globs as what they match; - as a list.
-
-    Hidden files are passed over, and so are masks in `ground_truth` and what an earlier call has
-    left in `out`.
-
-    Raises:
-        UsageError: a folder or glob without images.
-    """
-    from urd.data import IMAGE_SUFFIXES
+def _with_listed(names: Sequence[str]) -> list[str]:
+    """Names, with those on standard input in the place of `-`."""
     from urd.errors import UsageError
 
-    if "-" in names:
-        if isinstance(sys.stdin, io.TextIOWrapper):  # names need not be UTF-8
-            sys.stdin.reconfigure(errors="surrogateescape")
-        listed = [line.rstrip("\r\n") for line in sys.stdin]
-        names = [*(name for name in names if name != "-"), *filter(None, listed)]
-        if not names:
-            raise UsageError("no paths on standard input")
-    found: list[Path] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            below = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-            matches = [p for p in below if not _passed_over(p.relative_to(path), path, out)]
-        elif glob.has_magic(name) and not path.exists():
-            matches = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207 - absolute globs too
-        else:
-            matches = [path]  # a missing file becomes a row of its own
-        matches = [match for match in matches if not match.is_dir()]
-        if not matches:
-            raise UsageError(f"no images in {name}")
-        found += matches
-    return list(dict.fromkeys(found))
-
-
-def _passed_over(image: Path, folder: Path, out: Path) -> bool:
-    """Hidden; a mask (MVTec AD 2 keeps them among the test images); or an earlier call's."""
-    where = (folder.resolve() / image).parents
-    hidden = any(part.startswith(".") for part in image.parts)
-    return hidden or "ground_truth" in image.parts[:-1] or out.resolve() in where
+    if "-" not in names:
+        return list(names)
+    if isinstance(sys.stdin, io.TextIOWrapper):  # names need not be UTF-8
+        sys.stdin.reconfigure(errors="surrogateescape")
+    listed = [line.rstrip("\r\n") for line in sys.stdin]
+    wanted = [*(name for name in names if name != "-"), *filter(None, listed)]
+    if not wanted:
+        raise UsageError("no paths on standard input")
+    return wanted

@@ -1,6 +1,7 @@
 """From folders to images: layouts of the data sets, safe decoding, the in-memory store."""
 
 from urd.data.decoding import read_mask, read_masks, read_rgb
+from urd.data.finding import Found, find_named, name_of, search
 from urd.data.formats import HEAD_BYTES, format_of
 from urd.data.image_files import (
     DEFAULT_READING,
@@ -9,15 +10,8 @@ from urd.data.image_files import (
     Reading,
     open_picture,
 )
-from urd.data.layouts import (
-    GOOD,
-    DataSet,
-    Sample,
-    list_images,
-    list_masks,
-    masks_by_name,
-    read_layout,
-)
+from urd.data.layouts import FOLDERS, GOOD, DataSet, Sample, read_layout
+from urd.data.pairing import Pairs, name_below, pair
 from urd.data.picture import UnreadableImage
 from urd.data.regions_of_interest import (
     PER_IMAGE,
@@ -31,6 +25,7 @@ from urd.data.store import Failure, decode_all, decode_or_refuse, resize_mask, r
 
 __all__ = [
     "DEFAULT_READING",
+    "FOLDERS",
     "FORMATS",
     "GOOD",
     "HEAD_BYTES",
@@ -39,6 +34,8 @@ __all__ = [
     "SOURCES",
     "DataSet",
     "Failure",
+    "Found",
+    "Pairs",
     "Reading",
     "Region",
     "RegionsOfInterest",
@@ -47,12 +44,13 @@ __all__ = [
     "UnreadableImage",
     "decode_all",
     "decode_or_refuse",
+    "find_named",
     "format_of",
-    "list_images",
-    "list_masks",
-    "masks_by_name",
+    "name_below",
+    "name_of",
     "open_picture",
     "paint_outside",
+    "pair",
     "read_layout",
     "read_mask",
     "read_masks",
@@ -60,4 +58,5 @@ __all__ = [
     "read_rgb",
     "resize_mask",
     "resize_rgb",
+    "search",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from urd.data.decoding import marked, open_mask
 from urd.data.image_files import DEFAULT_READING, Reading, open_picture, refuse_small
-from urd.data.layouts import DataSet, Sample, read_layout
+from urd.data.layouts import DataSet, Sample, survey
 from urd.data.picture import WHITE_LEVEL, UnreadableImage
 from urd.progress import track
 
@@ -19,13 +19,22 @@ _CAMERA_BITS = (8, 10, 12, 14)
 
 @dataclass
 class Report:
-    """Counts, and problems by kind; an empty `problems` means that nothing is wrong."""
+    """Counts, and problems by kind; an empty `problems` means that nothing is wrong.
+
+    Attributes:
+        folders: of the images that are used, how many lie in which folder.
+        links: linked folders that are followed, with what they lead to.
+        passed_over: a line for each kind of thing that is not used.
+    """
 
     root: str
     layout: str
     counts: dict[str, int]
     sizes: dict[str, int] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
+    folders: dict[str, int] = field(default_factory=dict)
+    links: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -39,9 +48,10 @@ def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
     over half of an image or whose transparency decides what they mark (both may be meant
     otherwise), defective images without and masks without image, files that are there twice,
     training images that stand in the test set too (a leak: it makes results look better than they
-    are), and 16-bit images that look dark because they hold fewer bits.
+    are), 16-bit images that look dark because they hold fewer bits, images that are not used, and
+    masks that belong to two images.
     """
-    data_set = read_layout(data)
+    data_set = survey(data)
     report = Report(str(data_set.root), data_set.layout, _counts(data_set))
     problems: defaultdict[str, list[str]] = defaultdict(list)
     sizes: Counter[str] = Counter()
@@ -69,8 +79,16 @@ def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
         _check_masks(sample, (image.height, image.width), reading, problems)
     problems["white_level"] += _white_level_hint(brightest, reading)
     _find_copies(seen, problems)
+    problems["not_used"] += [
+        f"{count} in {folder}" for folder, count in data_set.in_folders(data_set.unused).items()
+    ]
+    problems["empty_folder"] += map(str, data_set.empty)
+    problems["disputed_mask"] += data_set.disputed_masks
     problems["mask_without_image"] += map(str, data_set.orphan_masks)
     problems["defective_without_mask"] += map(str, data_set.missing_masks)
+    report.folders = data_set.in_folders([sample.path for _, sample in samples])
+    report.links = [f"{link} -> {link.resolve()}" for link in data_set.found.links]
+    report.passed_over = data_set.found.passed_over()
     report.sizes, report.modes = dict(sizes.most_common()), dict(modes.most_common())
     report.problems = {kind: entries for kind, entries in problems.items() if entries}
     return report

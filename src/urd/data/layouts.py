@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import csv
+import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from urd.data.finding import Found, holds_results, refuse_results, search, some
 from urd.data.image_files import IMAGE_SUFFIXES
+from urd.data.pairing import pair
 from urd.data.sources import SOURCES, Source
 from urd.errors import UsageError
+from urd.progress import note
 
 GOOD = "good"
 
@@ -38,7 +43,10 @@ class DataSet:
         layout: `folder`, or a key of `FOLDERS`, or `visa`.
         validation: good images that a benchmark sets apart; not trained on, not tested on.
         has_masks: there are ground-truth masks.
-        orphan_masks: masks to which no image belongs.
+        orphan_masks: masks to which no image belongs; `disputed_masks` says to which two one does.
+        unused: images that are in none of the lists, `empty` the folders without the images that
+            they are for.
+        found: all files that were looked at.
     """
 
     root: Path
@@ -48,11 +56,30 @@ class DataSet:
     validation: list[Sample] = field(default_factory=list)
     has_masks: bool = False
     orphan_masks: list[Path] = field(default_factory=list)
+    disputed_masks: list[str] = field(default_factory=list)
+    unused: list[Path] = field(default_factory=list)
+    empty: list[Path] = field(default_factory=list)
+    found: Found = field(default_factory=Found)
 
     @property
     def missing_masks(self) -> list[Path]:
         """Defective test images without a mask, where masks exist at all."""
         return [s.path for s in self.test if self.has_masks and s.defective and not s.masks]
+
+    def in_folders(self, images: Sequence[Path]) -> dict[str, int]:
+        """How many images lie in which folder below the root."""
+        folders = Counter(os.path.relpath(path.parent, self.root) for path in images)
+        return dict(sorted(folders.items()))
+
+    def passed_over(self) -> list[str]:
+        """A line for each kind of thing that is not used."""
+        lines = self.found.passed_over()
+        if self.unused:
+            folders = [f"{count} in {name}" for name, count in self.in_folders(self.unused).items()]
+            lines.append(f"skipped images that are no part of the layout: {some(folders)}")
+        if self.empty:
+            lines.append(f"no images in {some(self.empty)}")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -64,6 +91,7 @@ class Folders:
     ground_truth: str = "ground_truth"
     good: str = "good"
     validation: str | None = None
+    unlabelled: tuple[str, ...] = ()  # of the benchmark's owners, who keep the labels
 
 
 FOLDERS = {
@@ -74,22 +102,45 @@ FOLDERS = {
         test="test_public",
         ground_truth="test_public/ground_truth",
         validation="validation/good",
+        unlabelled=("test_private", "test_private_mixed"),
     ),
 }
 _VISA_SPLIT = Path("split_csv", "1cls.csv")
 
 
 def read_layout(data: str | Path) -> DataSet:
-    """Recognise the layout of DATA, which is one category.
+    """All images of DATA, which is one category.
 
     Either a plain folder of good images, or MVTec's layout (`train/good`, `test/<defect>`,
     `ground_truth/<defect>/<name>_mask.png`; `train` or `test` may be absent), or that of BTAD,
     MVTec LOCO, MVTec AD 2 (its public test set) or VisA as downloaded. `PREFIX:ROOT/CATEGORY` names
     the benchmark, which is then checked, and says where to get it if it is not there.
 
+    `train/good`, `test/<defect>` and the like are read with all folders below them, masks lie
+    alike; a plain folder is not, for one of those below may be called "bad". What is not used is
+    said by `note`.
+
     Raises:
-        UsageError: no such folder, or no images where they are looked for.
+        UsageError: no such folder, no images where they are looked for, images below a plain
+            folder, or a mask that belongs to two images.
     """
+    data_set = survey(data)
+    if data_set.disputed_masks:
+        raise UsageError(f"a mask for one image only: {some(data_set.disputed_masks)}")
+    if data_set.layout == "folder" and data_set.unused:
+        folders = [f"{name} ({n})" for name, n in data_set.in_folders(data_set.unused).items()]
+        raise UsageError(
+            f"{data_set.root} is read as a folder of good images, but there are images in folders "
+            f"below it: {some(folders)}. Put the good ones into one folder, or into "
+            f"{data_set.root / FOLDERS['mvtec'].train}, below which all are read"
+        )
+    for line in data_set.passed_over():
+        note(line)
+    return data_set
+
+
+def survey(data: str | Path) -> DataSet:
+    """As `read_layout`, but also what is ambiguous: images below a plain folder are `unused`."""
     source, root = _split_prefix(str(data))
     if source is not None and not root.exists():
         raise UsageError(f"nothing at {root}. {source.how_to_get()}; give ROOT/CATEGORY")
@@ -106,50 +157,7 @@ def read_layout(data: str | Path) -> DataSet:
         return _read_visa(root)
     if layout in FOLDERS:
         return _read_folders(root, layout)
-    images = list_images(root)
-    if not images:
-        inner = ", ".join(d.name for d in _folders(root)[:5])
-        found = f"; it has the folders {inner}" if inner else ""
-        raise UsageError(
-            f"no images in {root}: expected train/good and test/<defect> (MVTec layout), or good "
-            f"images ({', '.join(IMAGE_SUFFIXES)}) directly in the folder{found}"
-        )
-    return DataSet(root, "folder", [Sample(path) for path in images])
-
-
-def list_images(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """Files with these suffixes directly in a folder, by name; hidden files are passed over."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir()
-    )
-
-
-def list_masks(ground_truth: Path) -> dict[str, dict[str, tuple[Path, ...]]]:
-    """Masks by type of defect and by the name of their image.
-
-    The masks of the image `000` are `<type>/000_mask.png`, or `<type>/000.png`, or all files in the
-    folder `<type>/000`.
-    """
-    found: dict[str, dict[str, tuple[Path, ...]]] = {}
-    for of_type in _folders(ground_truth):
-        found[of_type.name] = masks_by_name(of_type)
-        for of_image in _folders(of_type):
-            before = found[of_type.name].get(of_image.name, ())
-            found[of_type.name][of_image.name] = (*before, *list_images(of_image))
-    return found
-
-
-def masks_by_name(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Mask files directly in a folder, by the name of their image: `000_mask.png`, `000.png`."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for path in list_images(folder):
-        name = path.stem.removesuffix("_mask")
-        found[name] = (*found.get(name, ()), path)
-    return found
+    return _read_plain(root)
 
 
 def _split_prefix(text: str) -> tuple[Source | None, Path]:
@@ -174,35 +182,58 @@ def _recognise(root: Path) -> str:
     return "folder"
 
 
+def _read_plain(root: Path) -> DataSet:
+    refuse_results(root)
+    found = search(root)
+    images = [path for path in found.images if path.parent == root]
+    if not images:
+        inner = ", ".join(d.name for d in _folders(root)[:5])
+        hint = f"; it has the folders {inner}" if inner else ""
+        raise UsageError(
+            f"no images in {root}: expected train/good and test/<defect> (MVTec layout), or good "
+            f"images ({', '.join(IMAGE_SUFFIXES)}) directly in the folder{hint}"
+        )
+    below = [path for path in found.images if path.parent != root]
+    return DataSet(root, "folder", [Sample(path) for path in images], unused=below, found=found)
+
+
 def _read_folders(root: Path, layout: str) -> DataSet:
     folders = FOLDERS[layout]
-    masks = list_masks(root / folders.ground_truth)
-    test: list[Sample] = []
-    used: set[Path] = set()
-    for folder in _folders(root / folders.test):
-        if folder == root / folders.ground_truth:
-            continue
-        of_type = masks.get(folder.name, {})
-        defect = GOOD if folder.name == folders.good else folder.name
-        for path in list_images(folder):
-            found = of_type.get(path.stem, ())
-            used.update(found)
-            test.append(Sample(path, defect, found))
-    every = [path for of_type in masks.values() for found in of_type.values() for path in found]
-    every += list_images(root / folders.ground_truth)  # loose: masks lie in a folder per type
-    train = [Sample(path) for path in list_images(root / folders.train)]
+    found = search(root)
+    truth, in_test = root / folders.ground_truth, root / folders.test
+    masks = _below(found.images, truth)
+    are_masks = set(masks)
+    types = [d for d in _folders(in_test) if d != truth and not holds_results(d)]
+    images = {d: [p for p in _below(found.images, d) if p not in are_masks] for d in types}
+    pairs = pair([p for of_type in images.values() for p in of_type], in_test, masks, truth)
+    test = [
+        Sample(path, GOOD if d.name == folders.good else d.name, pairs.masks.get(path, ()))
+        for d, of_type in images.items()
+        for path in of_type
+    ]
+    train = [Sample(path) for path in _below(found.images, root / folders.train)]
     if not train and not test:
         raise UsageError(f"no images in {root}: {folders.train} and {folders.test} are empty")
+    validation = (
+        [Sample(path) for path in _below(found.images, root / folders.validation)]
+        if folders.validation
+        else []
+    )
+    used = are_masks.union(sample.path for sample in (*train, *test, *validation))
+    for name in folders.unlabelled:
+        used.update(_below(found.images, root / name))
     return DataSet(
         root,
         layout,
         train,
         test,
-        [Sample(path) for path in list_images(root / folders.validation)]
-        if folders.validation
-        else [],
-        has_masks=bool(every),
-        orphan_masks=[path for path in every if path not in used],
+        validation,
+        has_masks=bool(masks),
+        orphan_masks=pairs.orphans,
+        disputed_masks=pairs.disputed,
+        unused=[path for path in found.images if path not in used],
+        empty=[d for d, of_type in images.items() if not of_type],
+        found=found,
     )
 
 
@@ -225,8 +256,23 @@ def _read_visa(root: Path) -> DataSet:
         ) from error
     if not parts["train"] and not parts["test"]:
         raise UsageError(f"{split} has no rows of {root.name}")
-    has_masks = any(sample.masks for sample in parts["test"])
-    return DataSet(root, "visa", parts["train"], parts["test"], has_masks=has_masks)
+    samples = [*parts["train"], *parts["test"]]
+    used = {path for sample in samples for path in (sample.path, *sample.masks)}
+    found = search(root)
+    return DataSet(
+        root,
+        "visa",
+        parts["train"],
+        parts["test"],
+        has_masks=any(sample.masks for sample in parts["test"]),
+        unused=[path for path in found.images if path not in used],
+        found=found,
+    )
+
+
+def _below(paths: Sequence[Path], folder: Path) -> list[Path]:
+    start = f"{folder}{os.sep}"  # as text: of 100,000 paths, pathlib would take seconds
+    return [path for path in paths if str(path).startswith(start)]
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from urd.data.decoding import read_mask
+from urd.data.finding import name_of
 from urd.data.image_files import DEFAULT_READING, IMAGE_SUFFIXES, Reading
 from urd.data.picture import UnreadableImage
 from urd.data.store import resize_mask
@@ -128,7 +129,7 @@ def _file_of(image: Path, folder: Path) -> Path:
     """Of test/scratch/000.png: FOLDER/test/scratch/000.*, FOLDER/scratch/000.* or FOLDER/000.*."""
     around = image.absolute().parent.parts[1:]
     for inner in (around[-2:], around[-1:], ()):
-        for stem in (image.stem, f"{image.stem}_mask"):
+        for stem in (name_of(image), f"{name_of(image)}_mask"):
             for suffix in _SUFFIXES:
                 file = folder.joinpath(*inner, f"{stem}{suffix}")
                 if file.is_file():
