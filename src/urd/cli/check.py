@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,12 +61,11 @@ def _print(report: Report) -> None:
     print(f"{report.root}: layout {report.layout}")
     for title, counts in (
         ("images", report.counts),
-        ("in folders", report.folders),
         ("sizes", report.sizes),
         ("modes", report.modes),
     ):
         print(f"  {title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
-    for line in (*(f"linked folder {link}" for link in report.links), *report.passed_over):
+    for line in _of_folders(report):
         print(f"  {line}")
     for kind, entries in report.problems.items():
         print(f"  {len(entries)} {_TITLES[kind]}:")
@@ -75,3 +75,13 @@ def _print(report: Report) -> None:
             print(f"    and {len(entries) - _SHOWN} more (all of them by --json)")
     if not report.problems:
         print("  nothing wrong found")
+
+
+def _of_folders(report: Report) -> Iterator[str]:
+    from urd.data.finding import some
+
+    if len(report.folders) > len(report.counts):
+        yield f"in folders: {some([f'{name} {n}' for name, n in report.folders.items()])}"
+    if report.links:
+        yield f"linked folders: {some(report.links)}"
+    yield from report.passed_over
