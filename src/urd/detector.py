@@ -30,7 +30,7 @@ from urd.data.images_in_memory import Channels, ImageLike, rgb_of
 from urd.engines import EXPORTED, Engine, ExportedEngine, TorchEngine, open_exported
 from urd.errors import NotJudged, UsageError
 from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
-from urd.inspection import Inspection, judge, thresholds_of
+from urd.inspection import Inspection, thresholds_of
 from urd.machine import pick_device
 from urd.model_header import ModelHeader
 from urd.pictures import reduced
@@ -384,26 +384,7 @@ class Detector:
                 raw = Prediction(
                     score, anomaly, item.size, item.path, region=item.region, picture=item.picture
                 )
-                judged.append(self._judged(raw, inspection))
+                judged.append(raw.judged(self.header.calibration, inspection))
             except NotJudged as error:
                 judged.append(Failure(error.path, error.reason))
         return judged
-
-    def _judged(self, prediction: Prediction, inspection: Inspection) -> Prediction:
-        calibration = self.header.calibration
-        if calibration is None:
-            return prediction
-        judgement = judge(
-            prediction.anomaly_map,
-            prediction.score,
-            prediction.size,
-            calibration,
-            inspection,
-            prediction.region,
-        )
-        return replace(
-            prediction,
-            verdict=judgement.verdict,
-            calibrated=judgement.calibrated,
-            defects=judgement.defects,
-        )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from urd.calibration import Verdict
+from urd.calibration import Calibration, Verdict
 from urd.data import Region
 from urd.defects import Defect
 from urd.errors import NotJudged
+from urd.inspection import Inspection, judge
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,17 @@ class Prediction:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and np.isfinite(self.anomaly_map).all()):
             raise NotJudged(self.path or Path("image"), "its anomaly map holds NaN or Inf")
+
+    def judged(self, calibration: Calibration | None, inspection: Inspection) -> Prediction:
+        """With verdict, calibrated score and defects; the same prediction without calibration."""
+        if calibration is None:
+            return self
+        judgement = judge(
+            self.anomaly_map, self.score, self.size, calibration, inspection, self.region
+        )
+        return replace(
+            self,
+            verdict=judgement.verdict,
+            calibrated=judgement.calibrated,
+            defects=judgement.defects,
+        )
