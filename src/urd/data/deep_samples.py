@@ -14,7 +14,7 @@ from urd.data.whole_files import codestreams, netpbm_raster
 
 GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-_PLANAR_CONFIGURATION, _SEPARATE = 284, 2  # of TIFF
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _SEPARATE = 258, 284, 2  # of TIFF
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we report it ourselves
 
 
@@ -39,10 +39,11 @@ def deep_samples(
     stored = str(arguments[0] if isinstance(arguments, tuple) else arguments)
     if image.mode in GREY_MODES:
         return of_grey(image, stored)
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANAR_CONFIGURATION) == _SEPARATE and max(tags.get(_BITS_PER_SAMPLE, (1,))) > 8:
+        raise ValueError("16-bit colours in separate planes; save them interleaved")
     if ";16" not in stored or image.format == "BMP":  # there, 16 bits for all three channels
         return None
-    if getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == _SEPARATE:
-        raise ValueError("16-bit colours in separate planes; save them interleaved")
     if image.mode in ("RGB", "RGBA"):
         return DeepSamples(_colours(_by_opencv(data, page), stored))
     if exact:
