@@ -313,14 +313,6 @@ def test_files_have_the_permissions_of_any_new_file(detector, tmp_path):
     assert len(modes) == 1
 
 
-@pytest.mark.parametrize(
-    "array", [np.zeros((40, 40)), np.zeros((40, 40, 1), np.uint8), np.zeros((0, 5, 3), np.uint8)]
-)
-def test_other_arrays_are_refused(detector, array):
-    with pytest.raises(UsageError, match="must be uint8"):
-        detector.predict(array)
-
-
 def test_a_slim_student_is_kept_and_loaded(detector, data, tmp_path):
     config = dataclasses.replace(detector.config, student="slim", iterations=1)
     slim = Detector.fit(data, tmp_path / "run", config=config)

@@ -17,10 +17,6 @@ ImageLike = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarr
 Channels = Literal["rgb", "bgr"]
 IN_MEMORY = Path("image")  # what stands for the path of an image that has none
 _ENCODED = (bytes, bytearray, memoryview)
-_ACCEPTED = (
-    "an image is a path, the bytes of an image file, a Pillow image, or an array (H, W), "
-    "(H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16"
-)
 
 
 class UnusableImage(UnreadableImage, UsageError):
@@ -58,9 +54,12 @@ def _picture_of(image: Any, reading: Reading, channels: Channels) -> Picture:
         return _of_pillow(image, reading)
     if isinstance(image, np.ndarray):
         return _of_array(image, channels)
-    what = "None (OpenCV's answer to a file that it cannot read)" if image is None else type(image)
-    name = what if isinstance(what, str) else what.__name__
-    raise UnusableImage(IN_MEMORY, f"{_ACCEPTED}, not {name}")
+    none = "None (OpenCV's answer to a file that it cannot read)"
+    raise UnusableImage(
+        IN_MEMORY,
+        "an image must be a path, the bytes of an image file, a Pillow image or an array, not "
+        f"{none if image is None else type(image).__name__}",
+    )
 
 
 def _of_pillow(image: Image.Image, reading: Reading) -> Picture:
@@ -88,7 +87,11 @@ def _of_array(array: np.ndarray, channels: Channels) -> Picture:
     unsigned = array.dtype.kind == "u" and array.dtype.itemsize in (1, 2)
     shaped = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not unsigned or not shaped or array.size == 0:
-        raise UnusableImage(IN_MEMORY, f"{_ACCEPTED}, not {array.dtype} {array.shape}")
+        raise UnusableImage(
+            IN_MEMORY,
+            "an image array must be uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
+            f"not {array.dtype} {array.shape}",
+        )
     values = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if channels == "bgr" and values.ndim == 3:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]]
