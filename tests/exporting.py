@@ -5,10 +5,13 @@ The small network's map is the mean of the colours, from 0 to 1, its score the l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from conftest import TINY
 
@@ -31,6 +34,26 @@ def header(**changes) -> ModelHeader:
     of_urd = {"urd": "0.1.0"}
     whole = ModelHeader(config, (0.5,) * 3, (0.5,) * 3, (0.0, 1.0), calibration, versions=of_urd)
     return replace(whole, **changes)
+
+
+@contextmanager
+def one_torch_export() -> Iterator[None]:
+    """torch takes ten seconds for each export: the same networks of one size go through it once."""
+    from urd.export import onnx_file
+
+    real, kept = onnx_file.onnx_model, {}
+
+    def once(graph, size):
+        key = (graph.model, size, graph.calibrated)
+        if key not in kept:
+            kept[key] = real(graph, size)
+        copy = type(kept[key])()
+        copy.CopyFrom(kept[key])
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "onnx_model", once)
+        yield
 
 
 def tiny_detector(facts: ModelHeader) -> Detector:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import picture, save
+from exporting import one_torch_export
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,6 +28,12 @@ openvino = pytest.importorskip("openvino")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 FLOAT = onnx.TensorProto.FLOAT
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with one_torch_export():
+        yield
 
 
 @pytest.fixture(scope="module")

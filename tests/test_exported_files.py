@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exporting import grey, header, small_file, tiny_detector, with_texts
+from exporting import grey, header, one_torch_export, small_file, tiny_detector, with_texts
 from PIL import Image
 
 import urd.progress
@@ -115,7 +115,7 @@ def with_secret_paths(folder: Path):
 @pytest.fixture(scope="module")
 def whole_export(tmp_path_factory):
     """A true export in both formats, from a detector whose settings are full of paths."""
-    from urd.export import Export, export, onnx_file
+    from urd.export import Export, export
 
     folder = tmp_path_factory.mktemp("secret-folder")
     detector = tiny_detector(with_secret_paths(folder))
@@ -125,13 +125,7 @@ def whole_export(tmp_path_factory):
             np.random.default_rng(index).integers(0, 255, (40, 70, 3)).astype(np.uint8)
         ).save(path)
     made = {}
-    with pytest.MonkeyPatch.context() as patch:
-        real, kept = onnx_file.onnx_model, []
-        patch.setattr(
-            onnx_file,
-            "onnx_model",
-            lambda *args: kept[0] if kept else kept.append(real(*args)) or kept[0],
-        )
+    with one_torch_export():
         for form, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
             made[suffix] = folder / f"m{suffix}"
             export(detector, made[suffix], Export(form, allow_changes=True), images, images)

@@ -38,21 +38,17 @@ EXPORTS = f"""
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from exporting import grey, header, tiny_detector
+from exporting import grey, header, one_torch_export, tiny_detector
 from conftest import save
-from urd.export import Export, export, onnx_file
+from urd.export import Export, export
 folder = Path(sys.argv[4])
 images = [save(grey(value), folder / f"{{value}}.png") for value in (3, 200)]
-detector, real, kept = tiny_detector(header()), onnx_file.onnx_model, []
-def once(*args):
-    kept[:] = kept or [real(*args).SerializeToString()]
-    import onnx
-    return onnx.load_model_from_string(kept[0])
-onnx_file.onnx_model = once  # the networks are the same, and torch takes its time
-for form, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
-    for precision in ("float32", "float16", "int8"):
-        wanted = Export(form, precision, allow_changes=True)
-        export(detector, folder / f"{{precision}}{{suffix}}", wanted, images, images)
+detector = tiny_detector(header())
+with one_torch_export():
+    for form, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
+        for precision in ("float32", "float16", "int8"):
+            wanted = Export(form, precision, allow_changes=True)
+            export(detector, folder / f"{{precision}}{{suffix}}", wanted, images, images)
 time.sleep({PATIENCE})
 """
 

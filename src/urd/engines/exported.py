@@ -118,6 +118,9 @@ class ExportedEngine(ABC):
         self.digest, _ = fingerprint([first, *contents[1:]])
 
     def _contents(self) -> list[bytes]:
+        for part in self.parts(self.path):
+            if not part.is_file():  # a pipe would be waited for
+                raise UrdError(f"{self.path} cannot be opened: no file at {part}")
         return [_read(part) for part in self.parts(self.path)]
 
     def _check_ports(self) -> None:
@@ -175,8 +178,6 @@ def with_facts(kind: type[ExportedEngine], contents: Sequence[bytes], facts: Fac
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():  # a pipe would be waited for
-        raise UrdError(f"no file at {path}")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UrdError(f"{path} is larger than 2 GiB: it is not a file of urd export")
