@@ -105,14 +105,16 @@ def _resign(whole: Path, path: Path, rng: random.Random) -> str:
     """Write a model file with a hostile header or tensors, and a checksum that fits."""
     from safetensors import safe_open
 
+    from urd.schemas import CHECKSUM
     from urd.tensor_file import sign
 
     tensors = load_file(whole)
     with safe_open(whole, "np") as file:
         metadata = dict(file.metadata())
     if rng.random() < 0.6:
-        content = mutations.changed(json.loads(metadata[_HEADER]), rng)
-        metadata[_HEADER] = mutations.as_text(content)
+        content = json.loads(metadata[_HEADER])
+        first = {CHECKSUM: content.pop(CHECKSUM)}  # where its place is looked for
+        metadata[_HEADER] = mutations.as_text(first | mutations.changed(content, rng))
         what = "header"
     else:
         what = _hostile_tensor(tensors, rng)
