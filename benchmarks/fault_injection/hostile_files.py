@@ -140,7 +140,7 @@ def _hostile_tensor(tensors: dict[str, np.ndarray], rng: random.Random) -> str:
         tensors[name] = value.astype(rng.choice((np.float16, np.float64, np.int32, np.uint8)))
         return f"{name} of another type"
     if value.dtype.kind != "f" or not value.size:
-        tensors[name] = value + 1
+        tensors[name] = np.asarray(value + 1)
         return f"{name} of another count"
     hostile = rng.choice((math.nan, math.inf, -math.inf, 1e38, -1e38, 1e-44, 0.0, 1e20))
     flat = value.flatten()
