@@ -156,3 +156,11 @@ def test_check_names_masks_that_may_be_meant_otherwise(data):
     ]
     assert [entry.split("/")[-1] for entry in problems.pop("mask_transparency")] == ["001_mask.png"]
     assert problems == {}
+
+
+def test_two_regions_of_one_image_are_refused(tmp_path):
+    GREY.save(tmp_path / "a.png")
+    GREY.save(tmp_path / "a.bmp")
+    regions = read_regions(str(tmp_path), "", (64, 64))
+    with pytest.raises(UnreadableImage, match="two regions of interest"):
+        regions.of(tmp_path / "elsewhere" / "a.png")

@@ -53,6 +53,7 @@ _FREE_ON_RESUME = {
     "iterations",
     "device",
     "checkpoint_seconds",
+    "max_megapixels",
     "weights",
     "textures",
     "roi",

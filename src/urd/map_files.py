@@ -198,8 +198,11 @@ def _read_image(path: Path, reading: Reading) -> np.ndarray:
             if getattr(image, "n_frames", 1) > 1:
                 raise ValueError("it has several pages")
             refuse_partial(image, data)
-    except UnidentifiedImageError:
-        pass  # Pillow knows no float64 TIFF; OpenCV does, and has a limit of its own
+    except Image.DecompressionBombError:
+        _refuse_huge(reading.max_pixels + 1, reading)
+    except UnidentifiedImageError:  # Pillow knows no float64 TIFF; OpenCV does
+        if cv2.imcount(str(path)) > 1:
+            raise ValueError("it has several pages") from None
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise ValueError("not a whole PNG or TIFF")

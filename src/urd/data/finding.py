@@ -21,8 +21,8 @@ from urd.errors import UrdError, UsageError
 from urd.files import special
 
 _OTHER_SUFFIXES = (
-    *(".jpe", ".jfif", ".dib", ".gif", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".heic"),
-    *(".heif", ".avif", ".jxl", ".tga", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf"),
+    *(".heic", ".heif", ".avif", ".jxl", ".tga", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw"),
+    ".orf",
 )
 _SUFFIXES = frozenset((*IMAGE_SUFFIXES, *_OTHER_SUFFIXES))
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download")

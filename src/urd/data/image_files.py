@@ -35,7 +35,10 @@ from urd.errors import UsageError, first_line
 from urd.files import special
 from urd.threads import without_warnings
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (  # of the formats that are read
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".gif", ".jp2", ".j2k", ".jpc", ".jpx"),
+)
 MIN_SIDE = 16
 MAX_MEGAPIXELS = 100
 _BYTES_PER_PIXEL = 16  # four channels of 32 bits: a longer file holds something else

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from urd.data.finding import Found, holds_results, refuse_results, search, some
-from urd.data.image_files import IMAGE_SUFFIXES
 from urd.data.pairing import pair
 from urd.data.sources import SOURCES, Source
 from urd.errors import UsageError
@@ -191,7 +190,7 @@ def _read_plain(root: Path) -> DataSet:
         hint = f"; it has the folders {inner}" if inner else ""
         raise UsageError(
             f"no images in {root}: expected train/good and test/<defect> (MVTec layout), or good "
-            f"images ({', '.join(IMAGE_SUFFIXES)}) directly in the folder{hint}"
+            f"images directly in the folder{hint}"
         )
     below = [path for path in found.images if path.parent != root]
     return DataSet(root, "folder", [Sample(path) for path in images], unused=below, found=found)

@@ -130,10 +130,12 @@ def _file_of(image: Path, folder: Path) -> Path:
     around = image.absolute().parent.parts[1:]
     for inner in (around[-2:], around[-1:], ()):
         for stem in (name_of(image), f"{name_of(image)}_mask"):
-            for suffix in _SUFFIXES:
-                file = folder.joinpath(*inner, f"{stem}{suffix}")
-                if file.is_file():
-                    return file
+            places = (folder.joinpath(*inner, f"{stem}{suffix}") for suffix in _SUFFIXES)
+            files = [file for file in places if file.is_file()]
+            if len({file.stat().st_ino for file in files}) > 1:  # a disk may know no capitals
+                raise UnreadableImage(image, f"two regions of interest: {files[0]} and {files[1]}")
+            if files:
+                return files[0]
     raise UnreadableImage(image, f"no region of interest of that name in {folder}")
 
 
