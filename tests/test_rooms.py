@@ -26,6 +26,7 @@ ROWS = [
         "urd.config",
         "urd.machine",
         "urd.threads",
+        "urd.csv_text",
         "urd.telemetry",
     ),
     ("urd.networks",),

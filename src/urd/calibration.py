@@ -150,6 +150,20 @@ class Thresholds:
             return "NG"
         return "OK" if score <= self.review.threshold else "REVIEW"
 
+    def shortfall(self) -> str | None:
+        """What it means that the good images are too few for a wanted share; `None`: enough."""
+        named = ((self.reject, "NG"), (self.review, "REVIEW"))
+        short = [(x, name) for x, name in named if x.n < enough_images(x.wanted)]
+        if not short:
+            return None
+        shares = " and ".join(f"{100 * x.wanted:.2g} % ({name})" for x, name in short)
+        enough = max(enough_images(x.wanted) for x, _ in short)
+        return (
+            f"{self.reject.n} images are too few for {shares}: the threshold is the largest score "
+            "among them, and more good parts than wanted will lie above it. "
+            f"{enough} images are enough."
+        )
+
 
 @dataclass(frozen=True)
 class Calibration:

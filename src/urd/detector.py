@@ -354,7 +354,11 @@ class Detector:
             reading=self.reading,
         )
         self.failures = found.failures
-        facts = {"data": str(data), "inference_precision": self.engine.precision}
+        facts = {
+            "data": str(data),
+            "inference_precision": self.engine.precision,
+            "weights_sha256": self.engine.weights_sha256(),
+        }
         return replace(found, metrics={**found.metrics, **facts})
 
     def _prepare(

@@ -13,7 +13,7 @@ import numpy as np
 from urd.config import FitConfig
 from urd.data import DEFAULT_READING, DataSet, Failure, Reading, Sample, read_masks, resize_mask
 from urd.errors import UrdError, UsageError
-from urd.files import printable, write_json
+from urd.files import json_text, printable, write_texts
 from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
 from urd.prediction import Prediction
 from urd.tally import Tally
@@ -43,8 +43,27 @@ class Evaluation:
     def write(self, run: Path) -> None:
         """Keep it in a run folder: the figures, and what a report needs beside them."""
         details = {"images": self.images, "curves": self.curves}
-        write_json(run / EVALUATION_NAME, self.metrics)
-        write_json(run / DETAILS_NAME, details)
+        texts = {DETAILS_NAME: json_text(details), EVALUATION_NAME: json_text(self.metrics)}
+        write_texts({run / name: text for name, text in texts.items()})
+
+
+def read_evaluation(
+    run: Path, weights: str | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """What `Evaluation.write` has left in a run folder: the figures, and the details.
+
+    Args:
+        weights: fingerprint of the model of today, `Engine.weights_sha256`.
+
+    Raises:
+        UrdError: they cannot be read, or are of another model.
+    """
+    metrics = read_written(run / EVALUATION_NAME) if run.is_dir() else None
+    if metrics is None:  # details without figures are of a call that was killed
+        return None, None
+    if metrics.get("weights_sha256", weights) != weights:
+        raise UrdError(f"{run / EVALUATION_NAME} is of another model: run urd evaluate anew")
+    return metrics, read_written(run / DETAILS_NAME)
 
 
 def read_written(path: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from urd.errors import NotWritten, UsageError
 
@@ -199,17 +199,29 @@ def _fill(new: Path, write: Write) -> None:
         os.fsync(file.fileno())
 
 
-def append_line(path: Path, line: str) -> None:
-    """Add a line to a file that grows; one cut by a kill is the reader's to leave out.
+@contextmanager
+def growing(path: Path, *, mode: Literal["a", "w"] = "w") -> Iterator[Callable[[str], None]]:
+    """A file that lines are added to, each at once; readers drop one that a kill has cut.
 
     Raises:
         NotWritten: full disk, no permission.
     """
+
+    def add_line(line: str) -> None:
+        rest = f"{line}\n".encode()
+        try:
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            raise NotWritten(f"cannot write {path}: {_reason(error)}") from error
+
+    refuse_special(path)
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        file = path.open(f"{mode}b", buffering=0)
     except OSError as error:
         raise NotWritten(f"cannot write {path}: {_reason(error)}") from error
+    with file:
+        yield add_line
 
 
 def printable(path: Path) -> str:
@@ -240,7 +252,16 @@ def refuse_special(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda new: new.write_text(text, encoding="utf-8"))
+    write_atomically(path, _writer_of(text))
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """`write_together` of texts."""
+    write_together({path: _writer_of(text) for path, text in texts.items()})
+
+
+def _writer_of(text: str) -> Write:
+    return lambda new: new.write_text(text, encoding="utf-8")
 
 
 def json_text(content: Any) -> str:

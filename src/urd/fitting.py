@@ -164,13 +164,15 @@ def _check_out(out: Path, config: FitConfig, resume: bool, overwrite: bool) -> N
     refuse_existing(
         out, allowed=resume or overwrite, hint="--resume to go on or --overwrite to train anew"
     )
-    known = (out / CONFIG_NAME).exists() or (out / MODEL_NAME).exists()
-    if overwrite and out.is_dir() and any(out.iterdir()) and not known:
+    known = has_begun(out) or (out / MODEL_NAME).exists()
+    if overwrite and not known and not is_empty(out):
         raise UsageError(f"{out} holds files but no run of urd: --overwrite leaves it alone")
     if resume and has_begun(out):
         before = FitConfig.from_mapping(settings_of_run(out))
         _same_settings(_fixed_settings(before), _fixed_settings(config))
         _same_weights(before.weights, config.weights)
+    elif resume:
+        note(f"No training has begun in {out}: it begins now.")
 
 
 def _same_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -329,7 +331,6 @@ def settings_to_resume(out: Path, given: Mapping[str, Any]) -> FitConfig:
         UsageError: the folder holds no run.
     """
     if not has_begun(out) and out.is_dir() and is_empty(out):
-        note(f"No training has begun in {out}: it begins now.")
         return resolve_config(options=given)
     before = settings_of_run(out)
     given = dict(given)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -17,10 +16,11 @@ from typing import Any
 from PIL import Image
 
 from urd.calibration import Verdict
+from urd.csv_text import csv_text
 from urd.data import FOLDERS, Failure, name_of
 from urd.detector import Detector
 from urd.errors import UrdError
-from urd.files import printable, refuse_special, write_text
+from urd.files import growing, printable, refuse_special, write_together, writing
 from urd.inspection import Inspection
 from urd.map_files import write_map
 from urd.pictures import MAX_SIDE, overlay, save_picture
@@ -36,6 +36,9 @@ OVERLAYS: dict[str, tuple[Verdict | None, ...]] = {
 }
 _NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
 _MAP_NAME_BYTES = 240
+ROWS_NAME, TABLE_NAME = "predictions.jsonl", "predictions.csv"
+PARTIAL_NAME = "predictions.partial.jsonl"  # the rows until the last one is there
+_PLANNED = "planned"  # its first line: pictures and maps that a killed call may have written
 COLUMNS = (
     "path",
     "verdict",
@@ -51,18 +54,32 @@ COLUMNS = (
 
 
 def _forget(out: Path) -> None:
-    """Delete what an earlier call has left, pictures and maps by its list: all of other weights."""
-    (out / "predictions.csv").unlink(missing_ok=True)
-    listing = out / "predictions.jsonl"
+    """Delete what earlier calls have left, pictures and maps by their lists: all of other weights.
+
+    A list goes last, and under the name of unfinished ones: a call that is killed meanwhile leaves
+    it to the next one.
+    """
+    (out / TABLE_NAME).unlink(missing_ok=True)
+    rows, partial = out / ROWS_NAME, out / PARTIAL_NAME
+    refuse_special(rows)
+    _forget_listed(out, partial)
+    if rows.exists():
+        rows.replace(partial)
+        _forget_listed(out, partial)
+
+
+def _forget_listed(out: Path, listing: Path) -> None:
     refuse_special(listing)
     if not listing.exists():
         return
-    for line in listing.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            row = json.loads(line)
-            for name in filter(None, (row.get("overlay"), row.get("map"))):
-                if (out / name).resolve().is_relative_to(out.resolve()):
-                    (out / name).unlink(missing_ok=True)
+    with listing.open("rb") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, AttributeError, RecursionError):
+                row = json.loads(line)
+                for name in (row.get("overlay"), row.get("map"), *row.get(_PLANNED, ())):
+                    if name and (out / name).resolve().is_relative_to(out.resolve()):
+                        (out / name).unlink(missing_ok=True)
+    listing.unlink()
 
 
 def predict_to(
@@ -78,7 +95,8 @@ def predict_to(
     """Judge images and write rows, overlays and, if asked for, maps to the folder `out`.
 
     Decoding, the network and the writing of pictures go on at the same time, a few images ahead of
-    each other. Each row is in predictions.jsonl as soon as it is known; predictions.csv follows.
+    each other. Each row is in predictions.partial.jsonl as soon as it is known; predictions.jsonl
+    and predictions.csv are there when all are.
 
     Args:
         overlays: which images get a picture, one of `OVERLAYS`.
@@ -86,7 +104,20 @@ def predict_to(
     Returns:
         The rows in the order of `paths`, without the lists of defects.
     """
-    _forget(out)
+    with writing(out):
+        _forget(out)
+        return _judge_to(out, detector, paths, batch_size, inspection, maps, overlays)
+
+
+def _judge_to(
+    out: Path,
+    detector: Detector,
+    paths: list[Path],
+    batch_size: int,
+    inspection: Inspection | None,
+    maps: bool,
+    overlays: str,
+) -> list[dict[str, Any]]:
     drawn = OVERLAYS[overlays]
     pictures = overlay_names(paths)
     map_files = map_names(paths) if maps else [None] * len(paths)
@@ -100,21 +131,31 @@ def predict_to(
         strict=True,
     )
     with (
-        (out / "predictions.jsonl").open("w", encoding="utf-8") as lines,
+        growing(out / PARTIAL_NAME) as add_line,
         workers(min(4, os.cpu_count() or 1)) as pool,
     ):
+        planned = [*(pictures if drawn else ()), *filter(None, map_files)]
+        add_line(json.dumps({_PLANNED: planned}))
         written = ahead(pool, lambda job: _row(out, heat_range, drawn, *job), judged, 8)
         for row in track(written, "Predicting", len(paths)):
-            lines.write(json.dumps(row, allow_nan=False) + "\n")
-            lines.flush()
+            add_line(json.dumps(row, allow_nan=False))
             del row["defects"]  # many images have many points
             rows.append(row)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(out / "predictions.csv", table.getvalue())
+    table = csv_text(COLUMNS, rows)
+    write_together(
+        {
+            out / TABLE_NAME: lambda new: new.write_text(table, encoding="utf-8"),
+            out / ROWS_NAME: lambda new: _copy_rows(out / PARTIAL_NAME, new),
+        }
+    )
+    (out / PARTIAL_NAME).unlink()
     return rows
+
+
+def _copy_rows(partial: Path, rows: Path) -> None:
+    with partial.open("rb") as source, rows.open("wb") as target:
+        source.readline()  # what was planned
+        shutil.copyfileobj(source, target)
 
 
 def _row(

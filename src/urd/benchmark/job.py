@@ -17,11 +17,12 @@ from typing import Any
 
 import urd.progress
 from urd.detector import Detector
-from urd.errors import UrdError, first_line
+from urd.errors import NotWritten, UrdError, first_line
 from urd.files import write_json
 from urd.machine import machine, precision_on
 
 JOB_NAME, RESULT_NAME, RUN_NAME = "job.json", "result.json", "run"
+_OF_THE_RUN = ("data", "weights_sha256")  # what a result says otherwise, or not
 
 
 def run_job(folder: Path) -> dict[str, Any]:
@@ -32,8 +33,8 @@ def run_job(folder: Path) -> dict[str, Any]:
     began = time.monotonic()
     try:
         detector = Detector.fit(order["data_path"], run, resume=resume, **order["options"])
-    except UrdError:
-        if not resume:
+    except UrdError as error:
+        if not resume or isinstance(error, NotWritten):  # a full disk, or another process at work
             raise
         # Whatever a killed job has left, the job itself can always be done from its beginning.
         resume, began = False, time.monotonic()
@@ -51,7 +52,7 @@ def run_job(folder: Path) -> dict[str, Any]:
         )
     result = {
         **order["identity"],
-        **{key: value for key, value in measured.items() if key != "data"},
+        **{key: value for key, value in measured.items() if key not in _OF_THE_RUN},
         # A run that was continued has no wall time that would mean something.
         "fit_seconds": None if resume else round(fitted - began, 1),
         "evaluate_seconds": round(time.monotonic() - fitted, 1),

@@ -11,13 +11,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from urd.benchmark.job import JOB_NAME, RESULT_NAME, RUN_NAME
 from urd.benchmark.suite import PLAIN, Job, Suite
@@ -25,12 +22,13 @@ from urd.benchmark.tables import write_tables
 from urd.config import WARM_UP_ITERATIONS
 from urd.data import SOURCES, read_layout, search
 from urd.errors import UrdError, UsageError
-from urd.files import make_folder, refuse_special, special, write_json
+from urd.files import make_folder, refuse_special, special, write_json, writing
 from urd.networks import VARIANTS, builtin
 from urd.networks.builtin import BUILTIN
 from urd.networks.norms import NORMS
 from urd.networks.whitening import OFFSET, SHRINKAGE
 from urd.progress import Progress
+from urd.threads import workers
 
 RESULTS_NAME = "results.json"
 _NEEDED = ("digest", "data", "category", "settings", "protocol", "machine", "encoder", "textures")
@@ -87,21 +85,13 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
 
     Raises:
         UsageError: data that the suite needs is not where `places` says.
+        NotWritten: another suite is at work in OUT.
     """
     digests = _digests(suite, places)
     labels = {digest: job.label for digest, job in digests.items()}
-    make_folder(out)
-    lock_file = FileLock(out / ".lock")
-    try:
-        lock_file.acquire(timeout=0)
-    except Timeout as error:
-        raise UrdError(
-            f"another suite is at work in {out}; wait for it, or give another --out"
-        ) from error
-    try:
+    with writing(out):
+        (out / ".lock").unlink(missing_ok=True)  # of an earlier version
         return _run_missing(suite, out, places, digests, labels)
-    finally:
-        lock_file.release()
 
 
 def missing_jobs(suite: Suite, out: Path, places: Places) -> list[Job]:
@@ -139,6 +129,9 @@ def _run_missing(
         write_tables(suite, [known[d] for d in digests if d in known], labels, out)
 
     keep()
+    if not places.keep_models:  # of jobs whose suite was killed before it tidied up
+        for digest in digests.keys() & known.keys():
+            shutil.rmtree(out / "jobs" / _folder_name(digests[digest], digest), ignore_errors=True)
     progress = Progress(f"Suite {suite.name}", len(digests), len(outcome.kept))
 
     def do(digest: str, job: Job) -> None:
@@ -152,7 +145,7 @@ def _run_missing(
                 outcome.ran.append(job.name)
             if not places.keep_models:
                 shutil.rmtree(out / "jobs" / _folder_name(job, digest), ignore_errors=True)
-        except UrdError as error:
+        except (UrdError, OSError) as error:
             with lock:
                 outcome.failed[job.name] = str(error)
         finally:
@@ -160,7 +153,7 @@ def _run_missing(
             done = len(outcome.kept) + len(outcome.ran) + len(outcome.failed)
             progress.update(done, job.name)
 
-    with ThreadPoolExecutor(len(devices)) as pool:
+    with workers(len(devices)) as pool:
         futures = [pool.submit(do, digest, job) for digest, job in todo.items()]
         try:
             for future in futures:

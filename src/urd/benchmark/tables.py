@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from urd.benchmark.suite import Suite
+from urd.csv_text import csv_text
 from urd.files import write_text
 from urd.metrics import METRICS
 
@@ -123,13 +122,10 @@ def tidy_csv(results: Sequence[Result], labels: dict[str, str]) -> str:
         *settings,
     }
     others = list(dict.fromkeys(key for r in results for key in r if key not in skipped))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*first, *settings, *others, "protocol"])
-    writer.writeheader()
-    for result in results:
-        row = {key: value for key, value in result.items() if key in (*first, *others, "protocol")}
-        writer.writerow({**result["settings"], **row, "label": labels[result["digest"]]})
-    return text.getvalue()
+    columns = [*first, *settings, *others, "protocol"]
+    return csv_text(
+        columns, [{**r, **r["settings"], "label": labels[r["digest"]]} for r in results]
+    )
 
 
 def _grid(suite: Suite, data: str, results: Sequence[Result], labels: dict[str, str]) -> _Grid:

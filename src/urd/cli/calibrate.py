@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import inference_options, reading_options, region_options
+from urd.cli.options import inference_options, only_writer, reading_options, region_options
 
 if TYPE_CHECKING:
     from urd.calibration import Thresholds
@@ -67,6 +67,8 @@ def calibrate(
     from urd.model_file import MODEL_NAME
 
     urd.progress.show()
+    if out is None:
+        only_writer(run if run.is_dir() else run.parent)
     data = read_layout(good)
     if data.layout != "folder":
         raise UsageError(
@@ -102,8 +104,6 @@ def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -
     from rich.console import Console
     from rich.table import Table
 
-    from urd.calibration import enough_images
-
     table = Table("above it", *(["before"] if before else []), "threshold", "wanted", "expected")
     for heading in ("at most (95 %)", "images", "to halve that"):
         table.add_column(heading)
@@ -116,10 +116,5 @@ def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -
         table.add_row(name, *was, f"{limit.threshold:.4f}", *shares, str(limit.n), more)
     console = Console()
     console.print(table)
-    short = [limit for _, limit in rows[:2] if limit.expected > limit.wanted]
-    if short:
-        limit = short[-1]
-        console.print(
-            f"{limit.n} images are too few for {100 * limit.wanted:.2g} %: the threshold is the "
-            f"largest score among them. {enough_images(limit.wanted)} images are enough."
-        )
+    if short := thresholds.shortfall():
+        console.print(short)

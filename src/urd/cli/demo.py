@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from urd.cli.options import only_writer
+
 _TRAIN, _TEST_GOOD, _PER_DEFECT = 80, 15, 6
 _BATCH = 4
 _HOLDOUT = 0.25  # of few images: thresholds from 20 good ones, training on 60
@@ -48,6 +50,7 @@ def demo(
     from urd.report import REPORT_NAME
 
     urd.progress.show()
+    only_writer(out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to replace it, or another --out")
     config = FitConfig(
         backbone=backbone,

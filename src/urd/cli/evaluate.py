@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, reading_options, region_options
+from urd.cli.options import inference_options, only_writer, reading_options, region_options
 from urd.cli.tables import metrics_table, resamples_option
 
 
@@ -46,6 +46,8 @@ def evaluate(
     from urd.tally import Tally
 
     urd.progress.show()
+    if run.is_dir():
+        only_writer(run)
     detector = Detector.load(run, device, precision)
     detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     if roi or ignore:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import click
 
 from urd.cli.options import config_options, given
 from urd.config import PRESETS
+
+_FEW_TO_TRAIN_ON, _FEW_TO_VALIDATE_ON = 20, 8
 
 
 @click.command()
@@ -34,31 +37,28 @@ def fit(
     """Train on the good images of DATA and keep the run in --out.
 
     DATA is one category in MVTec layout (train/good) or a plain folder of good images. Test images
-    are never read. Flags go before --config, and --config before --preset.
+    are never read. Flags go before --config, and --config before --preset. With --resume, flags
+    that are left out are those of the run, and what is given must agree with it.
     """
     import urd.progress
-    from urd.config import FitConfig, read_config_file, resolve_config
+    from urd.config import given_settings, resolve_config
     from urd.detector import Detector
-    from urd.errors import UsageError
     from urd.fitting import is_finished
 
     urd.progress.show()
-    settings = given(options)
+    finished = resume and is_finished(out)
     if resume:
-        if preset is not None:
-            raise UsageError("--resume takes the settings of the run; leave --preset out")
-        if config_file is not None:
-            settings = {**read_config_file(config_file), **settings}
-        finished = is_finished(out)
+        settings = given_settings(preset, config_file, given(options))
         detector = Detector.fit(data, out, resume=True, overwrite=overwrite, **settings)
-        if finished:
-            print("This run was finished already: nothing was trained.")
     else:
-        config: FitConfig = resolve_config(preset=preset, config_file=config_file, options=settings)
+        config = resolve_config(preset=preset, config_file=config_file, options=given(options))
         detector = Detector.fit(data, out, config=config, overwrite=overwrite)
+    if finished:
+        print("This run was finished already: nothing was trained.")
     for failure in detector.failures:
         print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
     _summary(detector.header, out)
+    print(_what_next(data, out, detector.header))
 
 
 def _summary(header: Any, out: Path) -> None:
@@ -73,9 +73,42 @@ def _summary(header: Any, out: Path) -> None:
     if header.calibration is not None:
         from urd.cli.calibrate import print_thresholds
 
-        print_thresholds(header.calibration.thresholds())
+        print_thresholds(header.calibration.thresholds())  # and whether these images are enough
     else:
         print("Not calibrated, for no good images were held out: see urd calibrate.")
     for name, value in header.validation.items():
         print(f"On held-out images with synthetic anomalies: {name} {value:.4f}")
+    if few := _too_few(data):
+        print(few)
     print(f"Model: {out / 'model.safetensors'}")
+
+
+def _too_few(data: dict[str, Any]) -> str | None:
+    """What so few images mean; a figure of 1.0000 on three of them says next to nothing."""
+    if data["train_images"] < _FEW_TO_TRAIN_ON:
+        return (
+            f"{data['train_images']} images are very few to train on: expect good parts to be "
+            f"rejected. {_FEW_TO_TRAIN_ON} or more are usual."
+        )
+    if 0 < data["holdout_images"] < _FEW_TO_VALIDATE_ON:
+        return (
+            f"{data['holdout_images']} held-out images are too few for the figures on them to "
+            "say much."
+        )
+    return None
+
+
+def _what_next(data: str, out: Path, header: Any) -> str:
+    """Commands to copy."""
+    run, of_data = shlex.quote(str(out)), shlex.quote(data)
+    commands = [f"urd calibrate {run} GOOD", f"urd predict {run} IMAGES --out {run}-predictions"]
+    if _has_test_images(data):
+        commands.append(f"urd evaluate {run} {of_data}")
+        commands.append(f"urd report {run}")
+    return "\n  ".join(["Next, with good images that training did not see in GOOD:", *commands])
+
+
+def _has_test_images(data: str) -> bool:
+    from urd.data import read_layout
+
+    return bool(read_layout(data).test)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
@@ -70,6 +71,13 @@ def reading_option(name: str, default: str = "as in training") -> Callable[[Func
     field = FitConfig.__dataclass_fields__[name]
     text = f"{field.metadata['help']}  [default: {default}]"
     return click.option(f"--{name.replace('_', '-')}", name, type=int, metavar="N", help=text)
+
+
+def only_writer(folder: Path) -> None:
+    """Until the verb ends nobody else writes into `folder`; see `urd.files.writing`."""
+    from urd.files import writing
+
+    click.get_current_context().with_resource(writing(folder))
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

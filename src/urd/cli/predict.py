@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, reading_options, region_options
+from urd.cli.options import inference_options, only_writer, reading_options, region_options
 
 NG_FOUND = 3
 _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one cannot be judged)."
@@ -73,12 +73,13 @@ def predict(
     from urd.data import find_named
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.files import make_folder, refuse_existing
+    from urd.files import refuse_existing
     from urd.inspection import Inspection
     from urd.prediction_files import predict_to
     from urd.tally import VERDICTS
 
     urd.progress.show()
+    only_writer(out)
     found = find_named(_with_listed(images), out)
     for line in found.passed_over():
         urd.progress.note(line)
@@ -94,7 +95,6 @@ def predict(
         raise UsageError(f"{run} has no thresholds, so nothing is rejected: urd calibrate RUN GOOD")
     if thresholds is None and (fail_on_ng or false_reject is not None or review is not None):
         raise UsageError(f"{run} has no thresholds: calibrate it by urd calibrate RUN GOOD")
-    make_folder(out)
     rows = predict_to(out, detector, paths, batch_size, inspection, maps=maps, overlays=overlays)
     failed = [row for row in rows if row["error"]]
     for row in failed:
@@ -105,6 +105,8 @@ def predict(
         print(f"No thresholds, so no verdicts but ERROR: urd calibrate {run} GOOD")
     else:
         print(", ".join(f"{verdicts[name]} {name}" for name in VERDICTS))
+    if thresholds is not None and (short := thresholds.shortfall()):
+        print(short)
     if failed:
         raise SystemExit(1)
     if fail_on_ng and verdicts["NG"]:

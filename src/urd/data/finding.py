@@ -27,7 +27,8 @@ _OTHER_SUFFIXES = (
 _SUFFIXES = frozenset((*IMAGE_SUFFIXES, *_OTHER_SUFFIXES))
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download")
 GROUND_TRUTH = "ground_truth"
-_OF_RESULTS = ("predictions.jsonl", "model.safetensors")  # of `urd predict` and `urd fit`
+# Of `urd predict`, finished or not, and of `urd fit`.
+_OF_RESULTS = ("predictions.jsonl", "predictions.partial.jsonl", "model.safetensors")
 _PICTURES_OF_RESULTS = ("overlays", "maps")
 _SHOWN = 5
 _MOST_FOLDERS = 100_000

@@ -11,7 +11,7 @@ from PIL import Image
 
 from urd.demo import denim, flange_nut
 from urd.demo.surface import Map
-from urd.files import make_folder
+from urd.files import write_atomically
 from urd.progress import track
 from urd.seeding import derived_seed
 
@@ -83,5 +83,5 @@ def _halve(image: Map) -> Map:
 
 
 def _save(image: np.ndarray, path: Path) -> None:
-    make_folder(path.parent)
-    Image.fromarray(image).save(path)
+    picture = Image.fromarray(image)
+    write_atomically(path, lambda new: picture.save(new, "PNG"), one_of_many=True)

@@ -32,6 +32,9 @@ class Engine(Protocol):
     @property
     def precision(self) -> str: ...
 
+    def weights_sha256(self) -> str | None:
+        """What tells its weights from others; `None` where they are not seen."""
+
     def __call__(
         self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +49,13 @@ class TorchEngine:
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker process gets the networks and makes of them what it computes with."""
         return type(self), (self.model, self.header, self.device, self.precision)
+
+    def weights_sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name, value in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().numpy())
+        return digest.hexdigest()
 
     @torch.inference_mode()
     def __call__(

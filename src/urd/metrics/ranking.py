@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.threads import workers
+from urd.threads import ahead, workers
 
 Scores = NDArray[np.floating]
 Floats = NDArray[np.float64]
@@ -85,13 +85,7 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
     """`map` with one item per core in work at a time, in order; nothing is computed far ahead."""
     threads = max(1, min(8, os.cpu_count() or 1))
     with workers(threads) as pool:
-        waiting = []
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > threads:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+        yield from ahead(pool, function, items, threads + 1)
 
 
 def area_below(ranks: Ranks, weights: Floats, limit: float = 1.0) -> float:

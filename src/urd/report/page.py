@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from markupsafe import Markup
 from urd.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.detector import Detector
 from urd.errors import UrdError, UsageError
-from urd.evaluation import DETAILS_NAME, EVALUATION_NAME, read_written
-from urd.files import write_text
+from urd.evaluation import read_evaluation
+from urd.files import write_text, writing
+from urd.fitting import is_finished
 from urd.metrics import METRICS
 from urd.metrics.regions import FPR_LIMIT
 from urd.report import charts
@@ -52,21 +54,24 @@ def write_report(
     """
     if out is None and not run.is_dir():
         raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
+    path = out or run / REPORT_NAME
+    with nullcontext() if out else writing(run):
+        write_text(path, _page_of(run, device, roi, ignore, reading))
+    return path
+
+
+def _page_of(run: Path, device: str, roi: str, ignore: str, reading: dict[str, int | None]) -> str:
     detector = Detector.load(run, device)
     detector.reading = detector.reading.changed(**reading)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
-    metrics = read_written(run / EVALUATION_NAME) if run.is_dir() else None
-    details = read_written(run / DETAILS_NAME) if run.is_dir() else None
+    metrics, details = read_evaluation(run, detector.engine.weights_sha256())
     try:
-        page = _render(detector, metrics, details, _curve(run))
+        return _render(detector, metrics, details, _curve(run))
     except (KeyError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
         raise UrdError(
             f"the evaluation in {run} is damaged ({error!r}): run urd evaluate"
         ) from error
-    path = out or run / REPORT_NAME
-    write_text(path, page)
-    return path
 
 
 def _render(
@@ -277,9 +282,9 @@ def _percent(share: float) -> str:
 
 
 def _curve(run: Path) -> list[dict[str, Any]]:
-    """About a dozen lines of the training curve; none where it is not there."""
+    """About a dozen lines of the training curve; none where it is not there, or not the model's."""
     path = run / "metrics.jsonl"
-    if not path.is_file():
+    if not path.is_file() or not is_finished(run):
         return []
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():

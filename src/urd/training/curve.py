@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from urd.files import append_line, refuse_special, write_text
+from urd.files import growing, refuse_special, write_text
 from urd.training.checkpoint import NotFinite
 
 
@@ -66,7 +66,8 @@ class Curve:
 
     def _append(self, line: dict[str, Any]) -> None:
         if self.path is not None:
-            append_line(self.path, json.dumps(line, allow_nan=False))
+            with growing(self.path, mode="a") as add_line:
+                add_line(json.dumps(line, allow_nan=False))
 
 
 def _iteration_of(line: str) -> float:
