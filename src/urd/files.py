@@ -32,13 +32,14 @@ _SPECIAL = {
 
 
 @contextmanager
-def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+def writing(folder: Path, *, below: bool = True, wait: float = 0.0) -> Iterator[None]:
     """Be the only writer of `folder` while the body runs; a call inside of another one passes.
 
     The folder is made, and removed again if it stays empty. What killed calls have left in it is
     removed.
 
     Args:
+        below: look for what they have left in the folders below, too; these should be ours.
         wait: seconds to wait for another writer to end.
 
     Raises:
@@ -66,7 +67,7 @@ def writing(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
                 raise NotWritten(f"cannot write to {folder}: {_reason(error)}") from error
             held.add(name)
             stack.callback(held.remove, name)
-            remove_leftovers(folder, below=True)
+            remove_leftovers(folder, below=below)
             yield
     finally:
         with suppress(OSError):

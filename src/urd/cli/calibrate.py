@@ -68,7 +68,7 @@ def calibrate(
 
     urd.progress.show()
     if out is None:
-        only_writer(run if run.is_dir() else run.parent)
+        only_writer(run if run.is_dir() else run.parent, below=run.is_dir())
     data = read_layout(good)
     if data.layout != "folder":
         raise UsageError(

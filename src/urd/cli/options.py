@@ -73,11 +73,11 @@ def reading_option(name: str, default: str = "as in training") -> Callable[[Func
     return click.option(f"--{name.replace('_', '-')}", name, type=int, metavar="N", help=text)
 
 
-def only_writer(folder: Path) -> None:
+def only_writer(folder: Path, *, below: bool = True) -> None:
     """Until the verb ends nobody else writes into `folder`; see `urd.files.writing`."""
     from urd.files import writing
 
-    click.get_current_context().with_resource(writing(folder))
+    click.get_current_context().with_resource(writing(folder, below=below))
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ from urd.detector import Detector
 from urd.engines import EXPORTED, PRECISIONS, ExportedEngine, Facts, optional
 from urd.engines.facts import MOST_PIXELS, without_paths
 from urd.engines.registry import seal
-from urd.errors import UrdError, UsageError
+from urd.errors import NotWritten, UrdError, UsageError
 from urd.export import onnx_file, openvino_file
 from urd.export.graph import InspectionGraph
 from urd.export.own_thresholds import Unseen, calibrate_file, unseen_by_training
 from urd.export.parity import Parity, Pixels, compare, decoded
-from urd.files import write_atomically, write_json
+from urd.files import json_text, make_folder, temporary_folder, write_together, writing
 
 FORMATS = {name: suffix for suffix, name in EXPORTED.items()}
 _MOST_IMAGES = 64  # to quantise by, and to compare on
+_MOST_SECONDS_TO_WAIT = 60.0  # for another writer of the folder
 
 
 @dataclass(frozen=True)
@@ -100,35 +101,68 @@ def export(
         UsageError: a wrong suffix, no images, none that can be read, an extra that is missing.
         UrdError: verdicts differ from torch's, or the files cannot be written; nothing is kept.
     """
-    suffix, report_file = FORMATS[wanted.format], wanted.files(out)[-1]
     if not images:
         raise UsageError("no images to compare on: give DATA, a folder of images or a data set")
     if wanted.precision == "int8" and not good:
         raise UsageError("INT8 takes its ranges from good training images: give DATA that has some")
     unseen = unseen or unseen_by_training(detector, good)
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / f"model{suffix}"
-        kept_apart = set(unseen.paths) if unseen else set()
-        ranges = [path for path in good if path not in kept_apart] or good
-        calibrated = unseen is not None or detector.header.calibration is not None
-        _write(detector, written, wanted, ranges, calibrated=calibrated)
+    make_folder(out.parent)
+    try:
+        with temporary_folder(out.parent) as folder, _temporary_files_in(folder):
+            return _export_in(folder, detector, out, wanted, images, good, unseen)
+    except OSError as error:
+        raise NotWritten(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _export_in(
+    folder: Path,
+    detector: Detector,
+    out: Path,
+    wanted: Export,
+    images: Sequence[Path],
+    good: Sequence[Path],
+    unseen: Unseen | None,
+) -> Exported:
+    """Write it in `folder`, compare it, and put it in its place."""
+    written = folder / f"model{out.suffix}"
+    kept_apart = set(unseen.paths) if unseen else set()
+    ranges = [path for path in good if path not in kept_apart] or good
+    calibrated = unseen is not None or detector.header.calibration is not None
+    _write(detector, written, wanted, ranges, calibrated=calibrated)
+    opened = Detector.load(written)
+    if unseen:
+        calibrate_file(opened, written, unseen, detector.header.calibration)
         opened = Detector.load(written)
-        if unseen:
-            calibrate_file(opened, written, unseen, detector.header.calibration)
-            opened = Detector.load(written)
-        parity = compare(detector, opened, _spread(images), wanted.size)
-        if parity.verdicts_changed and not wanted.allow_changes:
-            raise UrdError(
-                f"{len(parity.verdicts_changed)} of {parity.images} verdicts differ from torch's, "
-                f"first: {parity.verdicts_changed[0]}; nothing was written "
-                "(--allow-changes writes it all the same)"
-            )
-        for part in sorted(Path(folder).glob("model.*"), key=lambda p: p.suffix == suffix):
-            _keep(part, out.with_suffix(part.suffix))
+    parity = compare(detector, opened, _spread(images), wanted.size)
+    if parity.verdicts_changed and not wanted.allow_changes:
+        raise UrdError(
+            f"{len(parity.verdicts_changed)} of {parity.images} verdicts differ from torch's, "
+            f"first: {parity.verdicts_changed[0]}; nothing was written "
+            "(--allow-changes writes it all the same)"
+        )
     assert isinstance(opened.engine, ExportedEngine)
     exported = Exported(parity, opened.engine.facts)
-    write_json(report_file, {**exported.to_dict(), "format": wanted.format})
+    report = json_text({**exported.to_dict(), "format": wanted.format})
+    file, *weights, report_file = wanted.files(out)
+    with writing(out.parent, below=False, wait=_MOST_SECONDS_TO_WAIT):
+        write_together(
+            {
+                report_file: lambda new: new.write_text(report, encoding="utf-8"),
+                **{path: written.with_suffix(path.suffix).replace for path in weights},
+                file: written.replace,
+            }
+        )
     return exported
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Where libraries put theirs, so that a killed export leaves nothing elsewhere."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _write(
@@ -161,7 +195,3 @@ def _write(
 def _spread(paths: Sequence[Path]) -> Sequence[Path]:
     step = max(1, len(paths) // _MOST_IMAGES)
     return paths[::step][:_MOST_IMAGES]
-
-
-def _keep(part: Path, out: Path) -> None:
-    write_atomically(out, lambda temporary: shutil.copyfile(part, temporary))
