@@ -71,3 +71,10 @@ def test_a_missing_extra_names_our_distribution():
     with pytest.raises(UsageError, match=re.escape("pip install 'urd-inspect[onnx]'")):
         optional("no_such_runtime", "onnx")
     assert how_to_install("openvino") == "pip install 'urd-inspect[openvino]'"
+
+
+def test_the_doctor_says_how_to_get_what_is_missing(monkeypatch):
+    from urd import doctor
+
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "nncf" else name)
+    assert doctor.doctor().missing_extras == ["pip install 'urd-inspect[openvino]'"]

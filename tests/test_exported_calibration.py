@@ -166,3 +166,17 @@ def test_training_images_are_never_taken_instead(tmp_path, monkeypatch, source):
 def test_a_data_set_is_no_folder_of_unseen_images(data):
     with pytest.raises(UsageError, match="training and test images"):
         Unseen.given(data)
+
+
+def test_an_export_says_in_one_line_whose_thresholds_it_has():
+    from urd.cli.export import _thresholds_said
+    from urd.engines import Facts
+
+    before, out = header().calibration.thresholds(), Path("m.onnx")
+    of_torch = Facts(header(), "int8")
+    assert "are torch's" in (said := _thresholds_said(of_torch, before, out))
+    assert "urd calibrate m.onnx GOOD" in said and "\n" not in said
+    own = of_torch.recalibrated(header(calibration=Calibration((0.5, 0.6), (0.5, 0.6), "a/good")))
+    said = _thresholds_said(own, before, out)
+    assert "2 good images (good)" in said and "NG above 0.6000 (torch's: 0.9900)" in said
+    assert "No thresholds" in _thresholds_said(Facts(header(calibration=None), "int8"), None, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from dataclasses import fields, replace
@@ -15,6 +16,7 @@ from PIL import Image
 import urd.progress
 from urd import Detector
 from urd.config import FitConfig
+from urd.engines.checksum import BLANK, sealed
 from urd.engines.facts import KEYS, Facts
 from urd.errors import UrdError
 
@@ -115,11 +117,12 @@ def with_secret_paths(folder: Path):
 @pytest.fixture(scope="module")
 def whole_export(tmp_path_factory):
     """A true export in both formats, from a detector whose settings are full of paths."""
-    from urd.export import Export, export
+    from urd.export import Export, Unseen, export
 
     folder = tmp_path_factory.mktemp("secret-folder")
     detector = tiny_detector(with_secret_paths(folder))
-    images = [folder / f"{index}.png" for index in range(2)]
+    (folder / "good").mkdir()
+    images = [folder / "good" / f"{index}.png" for index in range(2)]
     for index, path in enumerate(images):
         Image.fromarray(
             np.random.default_rng(index).integers(0, 255, (40, 70, 3)).astype(np.uint8)
@@ -128,7 +131,8 @@ def whole_export(tmp_path_factory):
     with one_torch_export():
         for form, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
             made[suffix] = folder / f"m{suffix}"
-            export(detector, made[suffix], Export(form, allow_changes=True), images, images)
+            unseen = Unseen(images, str(folder / "good")) if form == "openvino" else None
+            export(detector, made[suffix], Export(form, allow_changes=True), images, images, unseen)
     return detector, made
 
 
@@ -140,6 +144,20 @@ def test_no_path_of_this_machine_is_inside(whole_export, suffix):
     for path in (b"secret-folder", re.escape(ours.encode()), rb"/[\w./-]{4,}\.py\b", home):
         assert re.search(path, content) is None
     assert b"thing.png" in content  # names tell what it was
+
+
+def test_images_that_training_did_not_see_make_the_thresholds_the_files_own(whole_export):
+    """Without them they stay torch's: training images, though they are there, are not taken."""
+    detector, made = whole_export
+    of_torch, own = (Detector.load(made[suffix]) for suffix in SUFFIXES)
+    assert of_torch.engine.facts.thresholds_of == "torch"
+    assert of_torch.header.calibration.scores == detector.header.calibration.scores
+    assert own.engine.facts.thresholds_of == "this file"
+    images = sorted((made[".xml"].parent / "good").iterdir())
+    scores = sorted(own.predict(path).score for path in images)
+    assert own.header.calibration.scores == pytest.approx(scores)
+    report = json.loads(made[".xml"].with_suffix(".xml.parity.json").read_text())
+    assert report["urd_thresholds_of"] == "this file"
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -192,6 +210,11 @@ def test_a_file_of_the_older_format_opens_with_a_note(tmp_path, suffix, capsys, 
     assert "no checksum" in capsys.readouterr().err
     with pytest.raises(UrdError, match="export it anew"):
         Detector.load(path).save(path)
+
+
+def with_blank_checksum(content: bytes) -> bytes:
+    (digits,) = re.findall(rb"urd_sha256\x12\x40([0-9a-f]{64})", content)
+    return content.replace(digits, BLANK.encode())
 
 
 BOMB = "eJztwQEBAAAAgJD+r+4ICgAAAAAA"
@@ -250,6 +273,14 @@ TAILS = {
 def test_maps_and_scores_of_other_shapes_are_refused(tmp_path, suffix, change):
     path = small_file(tmp_path / f"m{suffix}", tail=TAILS[change])
     assert "not of float32" in refused(path, use=grey(3))
+
+
+def test_nothing_is_printed_where_a_file_is_refused(tmp_path, capfd):
+    path = small_file(tmp_path / "m.onnx")
+    content = path.read_bytes().replace(b"Identity", b"Identit\xe7")  # an operation that is none
+    path.write_bytes(sealed([with_blank_checksum(content)]))
+    refused(path)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

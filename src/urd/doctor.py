@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from urd.config import PRESETS
-from urd.errors import UrdError, UsageError
+from urd.errors import UrdError, UsageError, how_to_install
 from urd.machine import computes_in_bfloat16, machine
 from urd.model_file import current_versions
 from urd.networks import build_encoder
 from urd.networks.builtin import BUILTIN, builtin_weights
 from urd.networks.weights import cached_weights_available, how_to_get
+
+_EXTRAS = {  # what each brings; looked for, not imported
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "openvino": ("openvino", "nncf", "onnx", "onnxscript"),
+    "anomalib": ("anomalib",),
+}
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,13 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that `urd doctor` has looked at."""
+    """Everything that `urd doctor` has looked at; of missing extras how to install them."""
 
     versions: dict[str, str]
     machine: dict[str, Any]
     bfloat16: bool
     backbones: list[Backbone]
+    missing_extras: list[str]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -48,6 +56,11 @@ def doctor(tags: Sequence[str] = ()) -> Findings:
         machine(device),
         computes_in_bfloat16(device),
         [_examine(tag) for tag in dict.fromkeys([BUILTIN, *preferred, *tags])],
+        [
+            how_to_install(extra)
+            for extra, needs in _EXTRAS.items()
+            if not all(map(find_spec, needs))
+        ],
     )
 
 

@@ -11,7 +11,8 @@ import click
 @click.argument("tags", nargs=-1, metavar="[BACKBONE]...")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write findings here.")
 def doctor(tags: tuple[str, ...], json_file: Path | None) -> None:
-    """Tell what works on this machine: versions, processor, and which backbones are usable.
+    """Tell what works on this machine: versions, processor, which backbones are usable, and which
+    extras are not installed.
 
     Looks at the backbones of the presets and at those that are named. Asks no network. Exit code 1
     if one that was named is not usable.
@@ -29,5 +30,7 @@ def doctor(tags: tuple[str, ...], json_file: Path | None) -> None:
     for backbone in found.backbones:
         print(f"{'usable' if backbone.usable else 'NOT usable'}: {backbone.tag}")
         print(f"    {backbone.reason}")
+    for hint in found.missing_extras:
+        print(f"not installed: {hint}")
     if any(backbone.tag in tags and not backbone.usable for backbone in found.backbones):
         raise SystemExit(1)

@@ -46,7 +46,7 @@ class OnnxEngine(ExportedEngine):
         options.log_severity_level = _FATAL
         try:
             self._session = runtime.InferenceSession(
-                contents[0], options, providers=["CPUExecutionProvider"]
+                contents[0], options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             return self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # the runtime raises types of its own
