@@ -13,7 +13,7 @@ import numpy as np
 from urd.config import FitConfig
 from urd.data import DEFAULT_READING, DataSet, Failure, Reading, Sample, read_masks, resize_mask
 from urd.errors import UrdError, UsageError
-from urd.files import json_text, printable, write_texts
+from urd.files import json_text, printable, refuse_special, write_texts
 from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
 from urd.prediction import Prediction
 from urd.tally import Tally
@@ -72,6 +72,7 @@ def read_written(path: Path) -> dict[str, Any] | None:
     Raises:
         UrdError: it cannot be read, or was not written by it.
     """
+    refuse_special(path)
     if not path.is_file():
         return None
     try:

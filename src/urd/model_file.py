@@ -14,6 +14,7 @@ from torch import Tensor
 import urd
 from urd.config import FitConfig
 from urd.errors import UrdError, UsageError, first_line
+from urd.files import refuse_special
 from urd.model_header import ModelHeader
 from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder
 from urd.networks.memory import refuse_too_large
@@ -55,6 +56,7 @@ def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherSt
         UrdError: not a model file of urd, damaged, of another version, or too large to be used.
     """
     path = run / MODEL_NAME if run.is_dir() else run
+    refuse_special(path)
     if not path.is_file():
         unfinished = " (its training has not finished; see --resume)" if run.is_dir() else ""
         raise UsageError(f"no model file at {path}{unfinished}")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from urd.documents import MIB, parse_json
 from urd.errors import first_line, quoted
-from urd.files import write_atomically
+from urd.files import refuse_special, write_atomically
 from urd.schemas import CHECKSUM, TensorEntry, check
 
 _UNSIGNED = "0" * 64
@@ -134,6 +134,7 @@ def open_tensors(path: Path, name: str) -> TensorFile:
     Raises:
         ValueError: with the reason in one line; nothing is allocated for its tensors.
     """
+    refuse_special(path)
     try:
         with path.open("rb") as file:
             raw = _raw_header(file)

@@ -15,6 +15,7 @@ import yaml
 from urd.config import PRESETS, FitConfig
 from urd.data import SOURCES
 from urd.errors import UsageError, first_line
+from urd.files import refuse_special
 from urd.metrics import METRICS
 
 _SUITES = Path(__file__).parent / "suites"
@@ -94,6 +95,7 @@ def read_suite(name: str) -> Suite:
         UsageError: no such suite, or a file that does not say what a suite must.
     """
     path = shipped_suites().get(name, Path(name))
+    refuse_special(path)
     if not path.is_file():
         raise UsageError(
             f"no suite '{name}': give a YAML file or one of {', '.join(shipped_suites())}"

@@ -174,9 +174,9 @@ def find_named(names: Iterable[str], out: Path) -> Found:
     searches = []
     for name in names:
         path = Path(name)
-        if path.is_dir():
+        if os.path.isdir(name):  # noqa: PTH112 - pathlib raises errors about some names
             of_name = _named_folder(path, out)
-        elif glob.has_magic(name) and not path.exists():
+        elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110
             of_name = _matching(name, out)
         else:
             of_name = Found([path])  # a missing file becomes a row of its own

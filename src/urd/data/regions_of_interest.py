@@ -27,6 +27,7 @@ from urd.data.image_files import DEFAULT_READING, IMAGE_SUFFIXES, Reading
 from urd.data.picture import UnreadableImage
 from urd.data.store import resize_mask
 from urd.errors import UsageError, first_line
+from urd.files import refuse_special
 
 Region = NDArray[np.bool_]
 _SUFFIXES = [case for s in (*IMAGE_SUFFIXES, ".json") for case in (s, s.upper())]
@@ -97,6 +98,7 @@ def read_regions(
         if not name:
             continue
         path = Path(name)
+        refuse_special(path)
         if path.is_dir():
             folders.append((path, inside))
         elif path.is_file():

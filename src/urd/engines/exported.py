@@ -17,7 +17,7 @@ from urd.engines.base import Maps
 from urd.engines.checksum import fingerprint, sealed
 from urd.engines.facts import FORMAT, Facts
 from urd.errors import UrdError, UsageError, first_line
-from urd.files import write_atomically
+from urd.files import refuse_special, write_atomically
 from urd.model_header import ModelHeader
 from urd.progress import note
 
@@ -182,6 +182,7 @@ def with_facts(kind: type[ExportedEngine], contents: Sequence[bytes], facts: Fac
 
 
 def _read(path: Path) -> bytes:
+    refuse_special(path)
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UrdError(f"{path} is larger than 2 GiB: it is not a file of urd export")

@@ -10,6 +10,7 @@ from urd.engines.facts import Facts
 from urd.engines.onnx_engine import OnnxEngine
 from urd.engines.openvino_engine import OpenVinoEngine
 from urd.errors import UsageError
+from urd.files import refuse_special
 
 _KINDS: dict[str, type[ExportedEngine]] = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
 
@@ -21,6 +22,7 @@ def open_exported(path: Path) -> ExportedEngine:
         UsageError: no such file, or the extra that opens it is not installed.
         UrdError: not a whole file of `urd export`.
     """
+    refuse_special(path)
     if not path.is_file():
         raise UsageError(f"no exported file at {path}")
     return _KINDS[EXPORTED[path.suffix.lower()]](path)

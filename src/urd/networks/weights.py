@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from urd.errors import UrdError, UsageError, quoted
+from urd.files import refuse_special
 from urd.networks.builtin import BUILTIN, architecture, builtin_weights
 from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
 
@@ -87,6 +88,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UsageError: no such file, or not a file of weights.
     """
+    refuse_special(path)
     if not path.is_file():
         raise UsageError(f"no weight file at {path}")
     try:
