@@ -104,7 +104,8 @@ def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("above it", *(["before"] if before else []), "threshold", "wanted", "expected")
+    headings = ["before", "now"] if before else ["threshold"]
+    table = Table("above it", *headings, "wanted", "expected")
     for heading in ("at most (95 %)", "images", "to halve that"):
         table.add_column(heading)
     rows = (("REVIEW", thresholds.review), ("NG", thresholds.reject), ("pixels", thresholds.pixel))
