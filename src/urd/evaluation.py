@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,17 @@ import numpy as np
 
 from urd.config import FitConfig
 from urd.data import DEFAULT_READING, DataSet, Failure, Reading, Sample, read_masks, resize_mask
-from urd.errors import UrdError, UsageError
+from urd.documents import MIB, read_json
+from urd.errors import UrdError, UsageError, first_line
 from urd.files import json_text, printable, refuse_special, write_texts
 from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
 from urd.prediction import Prediction
+from urd.schemas import EvaluationDetails, EvaluationMetrics, check
 from urd.tally import Tally
 
 EVALUATION_NAME, DETAILS_NAME = "evaluation.json", "evaluation_details.json"
-_MOST_BYTES = 200 * 2**20
+_SCHEMAS = {EVALUATION_NAME: EvaluationMetrics, DETAILS_NAME: EvaluationDetails}
+_MOST_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,22 @@ def read_evaluation(
         weights: fingerprint of the model of today, `Engine.weights_sha256`.
 
     Raises:
-        UrdError: they cannot be read, or are of another model.
+        UrdError: one cannot be read or is missing, or they are of another model or of two calls.
     """
     metrics = read_written(run / EVALUATION_NAME) if run.is_dir() else None
     if metrics is None:  # details without figures are of a call that was killed
         return None, None
     if metrics.get("weights_sha256", weights) != weights:
         raise UrdError(f"{run / EVALUATION_NAME} is of another model: run urd evaluate anew")
-    return metrics, read_written(run / DETAILS_NAME)
+    details = read_written(run / DETAILS_NAME)
+    images = details["images"] if details is not None else []
+    judged = sum(image["verdict"] != "ERROR" for image in images)
+    if judged != metrics["n_good"] + metrics["n_defective"]:
+        raise UrdError(
+            f"{EVALUATION_NAME} and {DETAILS_NAME} in {run} do not belong together: run urd "
+            "evaluate anew"
+        )
+    return metrics, details
 
 
 def read_written(path: Path) -> dict[str, Any] | None:
@@ -73,17 +83,16 @@ def read_written(path: Path) -> dict[str, Any] | None:
         UrdError: it cannot be read, or was not written by it.
     """
     refuse_special(path)
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is too large")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or not content:
-            raise ValueError("it is no dictionary, or an empty one")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UrdError(f"{path} cannot be read ({error}): run urd evaluate anew") from error
-    return content
+        content = read_json(path, _MOST_BYTES)
+        check(_SCHEMAS[path.name], content)
+    except ValueError as error:
+        raise UrdError(
+            f"{path} cannot be read ({first_line(error)}): run urd evaluate anew"
+        ) from error
+    return dict(content)
 
 
 def evaluate_predictions(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -51,7 +52,8 @@ Name = Annotated[Any, AfterValidator(_text(1, 300))]
 Count = Annotated[int, Field(ge=0, le=_MOST_WHOLE)]
 Number = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False)]
 Score = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_ROUNDING = 1e-9  # of sums of shares
+Share = Annotated[float, Field(ge=-_ROUNDING, le=1 + _ROUNDING, allow_inf_nan=False)]
 OpenShare = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
@@ -247,7 +249,9 @@ def _refuse_no_shares(values: dict[str, Any]) -> None:
     for name, value in values.items():
         if not name.startswith(_OF_METRICS):
             continue
-        if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
+        if value is None:
+            continue
+        if type(value) not in (int, float) or not -_ROUNDING <= value <= 1 + _ROUNDING:
             raise ValueError(f"{quoted(name)} is {quoted(value)}, no share")
     ends = [name for name in values if name.startswith(_OF_METRICS) and ":" not in name]
     for end, other in (("_low", "_high"), ("_high", "_low")):
@@ -271,45 +275,58 @@ class CurveLine(_Open):
         return self
 
 
+class JobOrder(_Checked):
+    """What a suite tells a job to do; `options` are checked by `FitConfig`."""
+
+    data_path: Text
+    options: dict[Name, Any]
+    resamples: Annotated[int, Field(ge=0, le=1_000_000)]
+    identity: dict[Name, Any]
+
+
+class MachineFacts(_Open):
+    cpu: Text
+    gpu: Text | None
+
+
 class BenchmarkResult(BaseModel):
     """What a job of a suite leaves."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    __pydantic_extra__: dict[Name, Scalar | dict[str, Any]]
+    __pydantic_extra__: dict[Name, Any]
     digest: Name
     data: Name
     category: Name
     settings: dict[Name, Any]
     protocol: Text
-    machine: dict[Name, Scalar]
+    machine: MachineFacts
     encoder: EncoderFacts
     textures: Text
+    precision: Text = ""
 
     @model_validator(mode="after")
     def _tables_can_show_it(self) -> BenchmarkResult:
         _refuse_no_shares(self.__pydantic_extra__)
-        if not isinstance(self.settings.get("seed"), int):
+        if type(self.settings.get("seed")) is not int:
             raise ValueError("its settings have no seed")
-        if not isinstance(self.machine.get("gpu") or self.machine.get("cpu"), str):
-            raise ValueError("it names no machine")
         if self.encoder.pretrained is None:
-            raise ValueError("its encoder is trained or not")
+            raise ValueError("it does not say whether its encoder is pretrained")
         return self
 
 
-_Schema = TypeVar("_Schema")
-_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
 
 
-def check(schema: type[_Schema] | Any, content: Any) -> None:
+def check(schema: Any, content: Any) -> None:
     """Refuse content that is not what `schema` says.
 
     Raises:
         ValueError: with the first field that is wrong, in one line.
     """
-    adapter = _ADAPTERS.setdefault(schema, TypeAdapter(schema))
     try:
-        adapter.validate_python(content)
+        _adapter(schema).validate_python(content)
     except ValidationError as error:
         raise ValueError(_said(error)) from error
 

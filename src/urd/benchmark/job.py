@@ -6,7 +6,6 @@ standard input does: with whoever started it, however that one ended.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -16,18 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import urd.progress
+from urd.config import FitConfig
 from urd.detector import Detector
+from urd.documents import MIB, read_json
 from urd.errors import NotWritten, UrdError, first_line
 from urd.files import write_json
 from urd.machine import machine, precision_on
+from urd.schemas import JobOrder, check
 
 JOB_NAME, RESULT_NAME, RUN_NAME = "job.json", "result.json", "run"
 _OF_THE_RUN = ("data", "weights_sha256")  # what a result says otherwise, or not
 
 
 def run_job(folder: Path) -> dict[str, Any]:
-    """Train, or go on training, evaluate, and write the result."""
-    order = json.loads((folder / JOB_NAME).read_text(encoding="utf-8"))
+    """Train, or go on training, evaluate, and write the result.
+
+    Raises:
+        UrdError: the order is damaged, or the work failed.
+    """
+    order = _order(folder / JOB_NAME)
     run = folder / RUN_NAME
     resume = (run / "config.yaml").exists()
     began = time.monotonic()
@@ -65,6 +71,16 @@ def run_job(folder: Path) -> dict[str, Any]:
     return result
 
 
+def _order(path: Path) -> dict[str, Any]:
+    try:
+        order = read_json(path, MIB)
+        check(JobOrder, order)
+        FitConfig.from_mapping(order["options"], source="the order")
+    except ValueError as error:
+        raise UrdError(f"{path} is not an order of a suite: {first_line(error)}") from error
+    return dict(order)
+
+
 def _end_with_the_parent() -> None:
     while os.read(0, 1):  # not by sys.stdin, whose lock would be held when the process ends
         pass
@@ -77,5 +93,5 @@ def main() -> None:
     try:
         run_job(Path(sys.argv[1]))
     except UrdError as error:
-        print(f"urd: {first_line(error)}", file=sys.stderr)
+        print(f"urd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import queue
 import shutil
@@ -21,17 +20,19 @@ from urd.benchmark.suite import PLAIN, Job, Suite
 from urd.benchmark.tables import write_tables
 from urd.config import WARM_UP_ITERATIONS
 from urd.data import SOURCES, read_layout, search
-from urd.errors import UrdError, UsageError
-from urd.files import make_folder, refuse_special, special, write_json, writing
+from urd.documents import MIB, read_json
+from urd.errors import UrdError, UsageError, first_line
+from urd.files import make_folder, special, write_json, writing
 from urd.networks import VARIANTS, builtin
 from urd.networks.builtin import BUILTIN
 from urd.networks.norms import NORMS
 from urd.networks.whitening import OFFSET, SHRINKAGE
 from urd.progress import Progress
+from urd.schemas import BenchmarkResult, check
 from urd.threads import workers
 
 RESULTS_NAME = "results.json"
-_NEEDED = ("digest", "data", "category", "settings", "protocol", "machine", "encoder", "textures")
+_MOST_BYTES = 64 * MIB
 _CORES_PER_JOB = 8  # below, one job at a time uses all cores best
 
 
@@ -100,8 +101,9 @@ def missing_jobs(suite: Suite, out: Path, places: Places) -> list[Job]:
     Raises:
         UsageError: as `run_suite`.
     """
-    known = _known(out)
-    return [job for digest, job in _digests(suite, places).items() if digest not in known]
+    digests = _digests(suite, places)
+    known = _known(out, digests)
+    return [job for digest, job in digests.items() if digest not in known]
 
 
 def _digests(suite: Suite, places: Places) -> dict[str, Job]:
@@ -114,7 +116,7 @@ def _digests(suite: Suite, places: Places) -> dict[str, Job]:
 def _run_missing(
     suite: Suite, out: Path, places: Places, digests: dict[str, Job], labels: dict[str, str]
 ) -> Outcome:
-    known = _known(out)
+    known = _known(out, digests)
     outcome = Outcome(kept=[job.name for digest, job in digests.items() if digest in known])
     todo = {digest: job for digest, job in digests.items() if digest not in known}
     devices = _devices(places)
@@ -257,20 +259,27 @@ def _of_files(files: Iterable[Path], root: Path) -> str:
     return digest.hexdigest()
 
 
-def _known(out: Path) -> dict[str, dict[str, Any]]:
-    """Results by digest: of the results file, and of jobs that ended when nobody listened."""
+def _known(out: Path, digests: Mapping[str, Job]) -> dict[str, dict[str, Any]]:
+    """Results by digest: of the results file, and of jobs that ended when nobody listened.
+
+    Raises:
+        UrdError: a file is damaged.
+    """
     files = [out / RESULTS_NAME] if (out / RESULTS_NAME).exists() else []
     known: dict[str, dict[str, Any]] = {}
     for file in [*files, *sorted(out.glob(f"jobs/*/{RESULT_NAME}"))]:
-        refuse_special(file)
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(file, _MOST_BYTES)
             for result in content if isinstance(content, list) else [content]:
-                if not set(_NEEDED) <= set(result):
-                    raise ValueError("not a result")
+                check(BenchmarkResult, result)
+                job = digests.get(result["digest"])
+                if job and (job.data, job.category) != (result["data"], result["category"]):
+                    raise ValueError("a result names the digest of another job")
                 known[result["digest"]] = result
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UrdError(f"{file} is not a results file of a suite; move it away") from error
+        except ValueError as error:
+            raise UrdError(
+                f"{file} is not a results file of a suite ({first_line(error)}); move it away"
+            ) from error
     return known
 
 
@@ -354,4 +363,9 @@ def _run(
         reason = said[-1].removeprefix("urd: ") if said else "no output"
         raise UrdError(f"{reason} (exit code {code}; {folder / 'log.txt'})")
     shutil.rmtree(folder / RUN_NAME / "checkpoint", ignore_errors=True)
-    return dict(json.loads((folder / RESULT_NAME).read_text(encoding="utf-8")))
+    try:
+        result = read_json(folder / RESULT_NAME, _MOST_BYTES)
+        check(BenchmarkResult, result)
+    except ValueError as error:
+        raise UrdError(f"{folder / RESULT_NAME} is damaged: {first_line(error)}") from error
+    return dict(result)

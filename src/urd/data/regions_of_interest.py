@@ -12,7 +12,6 @@ colour before the network sees them, so that nothing there, not even close by, c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,12 +25,14 @@ from urd.data.finding import name_of
 from urd.data.image_files import DEFAULT_READING, IMAGE_SUFFIXES, Reading
 from urd.data.picture import UnreadableImage
 from urd.data.store import resize_mask
+from urd.documents import MIB, read_json
 from urd.errors import UsageError, first_line
 from urd.files import refuse_special
 
 Region = NDArray[np.bool_]
 _SUFFIXES = [case for s in (*IMAGE_SUFFIXES, ".json") for case in (s, s.upper())]
-_MOST_BYTES = 10 * 2**20
+_MOST_BYTES = MIB
+_MOST_POLYGONS, _MOST_CORNERS = 1000, 10_000  # drawing more may take minutes
 # OpenCV fills the pixels under the outline too: polygons are drawn finer, then averaged.
 _FINER, _FINEST_SIDE = 8, 4096
 PER_IMAGE = "one per image"  # how a model file says that each image has a region of its own
@@ -145,13 +146,13 @@ def _read(path: Path, size: tuple[int, int], reading: Reading) -> Region:
     if path.suffix.lower() != ".json":
         return resize_mask(read_mask(path, reading), size)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UnreadableImage(path, f"over {_MOST_BYTES // 2**20} MiB of polygons")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, _MOST_BYTES)
         width, height = (float(side) for side in content["size"])
         polygons = [np.array(polygon, np.float64) for polygon in content["polygons"]]
         if not (width > 0 and height > 0) or not polygons:
             raise ValueError("a positive size and at least one polygon are needed")
+        if len(polygons) > _MOST_POLYGONS or sum(map(len, polygons)) > _MOST_CORNERS:
+            raise ValueError(f"over {_MOST_POLYGONS} polygons or {_MOST_CORNERS} corners")
         if any(p.ndim != 2 or p.shape[1] != 2 or len(p) < 3 for p in polygons):
             raise ValueError("a polygon is a list of three or more [x, y]")
         finer = max(1, min(_FINER, _FINEST_SIDE // max(size)))

@@ -9,6 +9,7 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from urd.errors import UrdError, UsageError, quoted
+from urd.errors import UrdError, UsageError, first_line, quoted
 from urd.files import refuse_special
 from urd.networks.builtin import BUILTIN, architecture, builtin_weights
 from urd.networks.encoder import Encoder, build_encoder, pyramid_indices
@@ -94,9 +95,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        _refuse_packed(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise UsageError(f"{path} is not a readable safetensors file: {error}") from error
+        raise UsageError(
+            f"{path} is not a readable safetensors file: {first_line(error)}"
+        ) from error
     except Exception as error:  # torch.load raises many types on foreign bytes
         raise UsageError(
             f"{path} cannot be read as weights; a safetensors file, or a .pth file that holds "
@@ -108,13 +112,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping):
         raise UsageError(f"{path} holds a {type(loaded).__name__}, not named tensors")
     tensors = {
-        str(name).removeprefix("module."): value
+        name.removeprefix("module."): value
         for name, value in loaded.items()
-        if isinstance(value, Tensor)
+        if isinstance(name, str) and isinstance(value, Tensor)
     }
     if not tensors:
-        raise UsageError(f"{path} holds no tensors")
+        raise UsageError(f"{path} holds no named tensors")
+    odd = [quoted(name) for name, value in tensors.items() if not _is_plain(value)]
+    if odd:
+        raise UsageError(f"{path} holds tensors that are sparse, quantised or empty: {_some(odd)}")
     return tensors
+
+
+def _refuse_packed(path: Path) -> None:
+    """PyTorch never compresses: a file that unpacks to more than itself is made to fill memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it is compressed")
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Its values lie in memory as they are, one after the other or in strides."""
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def fingerprint(encoder: Encoder) -> str:
@@ -211,15 +231,25 @@ def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> N
     with torch.device("meta"):
         full = timm.create_model(architecture(encoder.tag), pretrained=False)
     shapes = {name: value.shape for name, value in full.state_dict().items()}
-    unknown = [n for n in state if n not in wanted and n not in shapes]
+    unknown = [quoted(n) for n in state if n not in wanted and n not in shapes]
     wrong = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
         for name, value in wanted.items()
         if name in state and state[name].shape != value.shape
     ]
+    kinds = [
+        f"{name} {state[name].dtype}"
+        for name, value in wanted.items()
+        if name in state and value.is_floating_point() and not state[name].is_floating_point()
+    ]
     problems = [
         f"{what}: {_some(names)}"
-        for what, names in (("missing", missing), ("wrong shape", wrong), ("unknown", unknown))
+        for what, names in (
+            ("missing", missing),
+            ("wrong shape", wrong),
+            ("wrong type", kinds),
+            ("unknown", unknown),
+        )
         if names
     ]
     if problems:
@@ -232,4 +262,4 @@ def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> N
 
 def _some(names: list[str], limit: int = 4) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(name if name.isprintable() else quoted(name) for name in names[:limit]) + more
+    return ", ".join(names[:limit]) + more

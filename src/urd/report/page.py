@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from markupsafe import Markup
 
 from urd.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.detector import Detector
-from urd.errors import UrdError, UsageError
+from urd.documents import MIB, parse_json, read_text
+from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation import read_evaluation
 from urd.files import write_text, writing
 from urd.fitting import is_finished
@@ -23,9 +23,11 @@ from urd.metrics import METRICS
 from urd.metrics.regions import FPR_LIMIT
 from urd.report import charts
 from urd.report.gallery import galleries
+from urd.schemas import CurveLine, check
 from urd.tally import VERDICTS, Tally
 
-REPORT_NAME = "report.html"
+REPORT_NAME, CURVE_NAME = "report.html", "metrics.jsonl"
+_MOST_CURVE_BYTES = 64 * MIB
 _WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresholds shows
 
 
@@ -66,12 +68,14 @@ def _page_of(run: Path, device: str, roi: str, ignore: str, reading: dict[str, i
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     metrics, details = read_evaluation(run, detector.engine.weights_sha256())
+    training = _curve(run)
     try:
-        return _render(detector, metrics, details, _curve(run))
-    except (KeyError, TypeError, ValueError, AttributeError, jinja2.TemplateError) as error:
+        page = _render(detector, metrics, details, training)
+    except (ValueError, ArithmeticError, jinja2.TemplateError) as error:  # of extreme figures
         raise UrdError(
-            f"the evaluation in {run} is damaged ({error!r}): run urd evaluate"
+            f"the evaluation in {run} cannot be shown ({first_line(error)}): run urd evaluate anew"
         ) from error
+    return page.encode("utf-8", "backslashreplace").decode()  # names may be odd bytes
 
 
 def _render(
@@ -282,16 +286,27 @@ def _percent(share: float) -> str:
 
 
 def _curve(run: Path) -> list[dict[str, Any]]:
-    """About a dozen lines of the training curve; none where it is not there, or not the model's."""
-    path = run / "metrics.jsonl"
-    if not path.is_file() or not is_finished(run):
+    """About a dozen lines of the training curve; none where it is not there, or not the model's.
+
+    Raises:
+        UrdError: a line is damaged. The last one may be cut off, as a kill leaves it.
+    """
+    path = run / CURVE_NAME
+    if not path.exists() or not is_finished(run):
         return []
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            content = json.loads(line)
-        except ValueError:
-            continue
-        if "loss" in content:
-            lines.append(content)
+    try:
+        *whole, _ = read_text(path, _MOST_CURVE_BYTES).split("\n")
+        for number, line in enumerate(whole, start=1):
+            content = parse_json(line)
+            check(CurveLine, content)
+            if content.get("loss"):
+                lines.append(content)
+            if lines and content.get("loss", lines[0]["loss"]).keys() != lines[0]["loss"].keys():
+                raise ValueError(f"line {number} has other losses than the first")
+    except ValueError as error:
+        raise UrdError(
+            f"the training curve {path} is damaged ({first_line(error)}): move it away, and the "
+            "report leaves it out"
+        ) from error
     return lines[:: max(1, len(lines) // 12)]

@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from urd.documents import parse_json
 from urd.files import growing, refuse_special, write_text
+from urd.schemas import CurveLine, check
 from urd.training.checkpoint import NotFinite
 
 
@@ -73,6 +75,8 @@ class Curve:
 def _iteration_of(line: str) -> float:
     """The iteration of a line of the curve; a line cut by a kill is dropped."""
     try:
-        return int(json.loads(line)["iteration"])
-    except (ValueError, KeyError, TypeError):
+        content = parse_json(line)
+        check(CurveLine, content)
+    except ValueError:
         return math.inf
+    return int(content["iteration"])
