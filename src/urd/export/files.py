@@ -130,6 +130,7 @@ def _export_in(
     calibrated = unseen is not None or detector.header.calibration is not None
     _write(detector, written, wanted, ranges, calibrated=calibrated)
     opened = Detector.load(written)
+    opened.reading = detector.reading
     if unseen:
         calibrate_file(opened, written, unseen, detector.header.calibration)
         opened = Detector.load(written)
