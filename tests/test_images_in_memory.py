@@ -101,6 +101,11 @@ def test_a_pillow_image_of_several_frames_is_refused():
         assert np.array_equal(np.asarray(rgb_of(image.copy(), Reading())), RGB)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LAB", "I", "I;16", "LA", "La", "PA"])
+def test_pillow_images_of_every_mode_are_read(mode):
+    assert rgb_of(Image.new(mode, (20, 20)), Reading()).mode == "RGB"
+
+
 def test_broken_bytes_are_an_unreadable_image():
     for content, reason in ((b"", "not an image"), (b"text", "not an image")):
         with pytest.raises(UnreadableImage, match=reason) as error:

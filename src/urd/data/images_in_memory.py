@@ -73,6 +73,8 @@ def _of_pillow(image: Image.Image, reading: Reading) -> Picture:
         image.load()
     except Exception as error:  # foreign bytes raise errors of many types
         raise UnusableImage(IN_MEMORY, f"cannot be decoded ({error})") from error
+    if image.mode == "La":  # Pillow makes RGB of all other modes
+        image = image.convert("LA")
     deep = of_grey(image) if image.mode in GREY_MODES else None
     return Picture(IN_MEMORY, image, deep)
 
