@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import picture, save
 
+from urd.cli import cli
 from urd.data import find_named, read_layout
 from urd.data.check import check
 from urd.errors import UsageError
@@ -210,3 +211,26 @@ def test_maps_of_folders_below_are_paired_with_their_masks(data, tmp_path):
     for file in files:
         if file.defect == "square":
             assert file.masks[0].parent.name == file.path.parent.name
+
+
+def test_images_without_labels_are_counted_and_said_not_to_be_used(tmp_path):
+    for name in ("train/good/0.png", "test_public/good/0.png", "test_private/0.png"):
+        image(tmp_path / name)
+    assert read_layout(tmp_path).passed_over() == [
+        "skipped images without labels: 1 in test_private"
+    ]
+    report = check(tmp_path)
+    assert report.problems == {}
+    assert report.counts["test_private (no labels, not used)"] == 1
+
+
+def test_the_command_names_what_it_skips(data, capsys):
+    image(data / "train/bad/000.png")
+    (data / "readme.txt").write_text("text")
+    with pytest.raises(SystemExit) as stop:
+        cli(["check", str(data)], standalone_mode=False)
+    assert stop.value.code == 1
+    printed = capsys.readouterr().out
+    assert "1 folders with images that are not used:\n    1 in train/bad" in printed
+    assert f"skipped 1 file that is no image: {data}/readme.txt" in printed
+    assert "nothing wrong found" not in printed

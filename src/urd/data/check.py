@@ -24,7 +24,7 @@ class Report:
     Attributes:
         folders: of the images that are used, how many lie in which folder.
         links: linked folders that are followed, with what they lead to.
-        passed_over: a line for each kind of thing that is not used.
+        passed_over: a line for each kind of thing that is skipped.
     """
 
     root: str
@@ -99,6 +99,8 @@ def _counts(data_set: DataSet) -> dict[str, int]:
     if data_set.validation:
         counts["validation/good"] = len(data_set.validation)
     counts.update(f"test/{sample.defect}" for sample in data_set.test)
+    for folder, count in data_set.in_folders(data_set.unlabelled).items():
+        counts[f"{folder} (no labels, not used)"] = count
     return dict(counts)
 
 

@@ -128,7 +128,7 @@ def search(
                     found.links.append(path)
                 waiting.append((path, (*above, identity)))
     for part in fields(found):
-        getattr(found, part.name).sort()
+        getattr(found, part.name).sort(key=lambda path: path.parts)  # faster than paths
     return found
 
 
@@ -253,7 +253,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    yield Path(entry.path), _is_folder(entry)
+                    yield folder / entry.name, _is_folder(entry)
     except OSError as error:
         raise UrdError(f"cannot read the folder {folder}: {error.strerror}") from error
 

@@ -43,6 +43,7 @@ class DataSet:
         validation: good images that a benchmark sets apart; not trained on, not tested on.
         has_masks: there are ground-truth masks.
         orphan_masks: masks to which no image belongs; `disputed_masks` says to which two one does.
+        unlabelled: test images whose labels the owners of a benchmark keep; they are not used.
         unused: images that are in none of the lists, `empty` the folders without the images that
             they are for.
         found: all files that were looked at.
@@ -56,6 +57,7 @@ class DataSet:
     has_masks: bool = False
     orphan_masks: list[Path] = field(default_factory=list)
     disputed_masks: list[str] = field(default_factory=list)
+    unlabelled: list[Path] = field(default_factory=list)
     unused: list[Path] = field(default_factory=list)
     empty: list[Path] = field(default_factory=list)
     found: Found = field(default_factory=Found)
@@ -73,9 +75,13 @@ class DataSet:
     def passed_over(self) -> list[str]:
         """A line for each kind of thing that is not used."""
         lines = self.found.passed_over()
-        if self.unused:
-            folders = [f"{count} in {name}" for name, count in self.in_folders(self.unused).items()]
-            lines.append(f"skipped images that are no part of the layout: {some(folders)}")
+        for images, what in (
+            (self.unlabelled, "images without labels"),
+            (self.unused, "images that are no part of the layout"),
+        ):
+            if images:
+                folders = [f"{count} in {name}" for name, count in self.in_folders(images).items()]
+                lines.append(f"skipped {what}: {some(folders)}")
         if self.empty:
             lines.append(f"no images in {some(self.empty)}")
         return lines
@@ -218,9 +224,8 @@ def _read_folders(root: Path, layout: str) -> DataSet:
         if folders.validation
         else []
     )
-    used = are_masks.union(sample.path for sample in (*train, *test, *validation))
-    for name in folders.unlabelled:
-        used.update(_below(found.images, root / name))
+    unlabelled = [p for name in folders.unlabelled for p in _below(found.images, root / name)]
+    used = are_masks.union(unlabelled, (sample.path for sample in (*train, *test, *validation)))
     return DataSet(
         root,
         layout,
@@ -230,6 +235,7 @@ def _read_folders(root: Path, layout: str) -> DataSet:
         has_masks=bool(masks),
         orphan_masks=pairs.orphans,
         disputed_masks=pairs.disputed,
+        unlabelled=unlabelled,
         unused=[path for path in found.images if path not in used],
         empty=[d for d, of_type in images.items() if not of_type],
         found=found,
