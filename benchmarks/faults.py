@@ -19,6 +19,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             result["files"][kind], found = hostile_files.run_cases(cases(world, counts[kind], rng))
             faults += found
             _say(kind, result["files"][kind], found)
-    tried: dict[str, dict[str, interruptions.Tried]] = {}
+    tried: dict[str, Iterator[tuple[str, interruptions.Tried]]] = {}
     if "kills" in options.parts:
         wanted = SHORT_KILLS if options.short else KILLS
         tried["kills"] = interruptions.kills(world, wanted, random.Random(f"{options.seed} kills"))
@@ -77,10 +78,11 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         disk = interruptions.FullDisk(Path(os.environ["FAULTS_STATE"]))
         tried["disk"] = interruptions.full_disks(world, disk, 2 if options.short else 200)
     for part, verbs in tried.items():
-        result[part] = {name: {"trials": v.trials, **v.ended} for name, v in verbs.items()}
-        found = [fault for v in verbs.values() for fault in v.faults]
-        faults += found
-        _say(part, result[part], found)
+        result[part] = {}
+        for name, of_verb in verbs:
+            result[part][name] = {"trials": of_verb.trials, **of_verb.ended}
+            faults += of_verb.faults
+            _say(f"{part} {name}", result[part][name], of_verb.faults)
     from urd.machine import machine
 
     return {

@@ -8,6 +8,7 @@ import random
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,14 +33,13 @@ class Tried:
         self.ended[kind] = self.ended.get(kind, 0) + 1
 
 
-def kills(stage: Stage, verbs: dict[str, int], rng: random.Random) -> dict[str, Tried]:
+def kills(stage: Stage, verbs: dict[str, int], rng: random.Random) -> Iterator[tuple[str, Tried]]:
     """SIGKILL at random moments of each verb, so many times."""
-    found = {}
     for trial in writing_verbs(stage):
         count = verbs.get(trial.name, 0)
         if not count:
             continue
-        tried = found[trial.name] = Tried()
+        tried = Tried()
         folder = stage.root / "killed"
         whole, expected, seconds = _reference(trial, folder)
         for number in range(count):
@@ -47,7 +47,7 @@ def kills(stage: Stage, verbs: dict[str, int], rng: random.Random) -> dict[str, 
             ended = trial.run(folder, kill_after=rng.uniform(0.0, 1.05 * seconds))
             tried.count(ended.kind)
             _judge(trial, folder, whole, expected, tried, f"kill {number} at {ended.seconds:.2f} s")
-    return found
+        yield trial.name, tried
 
 
 def _reference(trial: WritingVerb, folder: Path) -> tuple[dict[str, str], list[str], float]:
@@ -116,11 +116,10 @@ def preload(folder: Path) -> dict[str, str] | None:
     return {"LD_PRELOAD": str(library), "FAULTS_STATE": str(state)}
 
 
-def full_disks(stage: Stage, disk: FullDisk, most: int) -> dict[str, Tried]:
+def full_disks(stage: Stage, disk: FullDisk, most: int) -> Iterator[tuple[str, Tried]]:
     """The disk is full from each write of each verb on, at most `most` of them, evenly spread."""
-    found = {}
     for trial in writing_verbs(stage):
-        tried = found[trial.name] = Tried()
+        tried = Tried()
         folder = stage.root / "full"
         whole, expected, _ = _reference(trial, folder)
         trial.fresh(folder)
@@ -137,7 +136,7 @@ def full_disks(stage: Stage, disk: FullDisk, most: int) -> dict[str, Tried]:
             if complaint := _complaint(ended):
                 tried.faults.append(f"{trial.name}, {label}: {complaint}")
             _judge(trial, folder, whole, expected, tried, label)
-    return found
+        yield trial.name, tried
 
 
 def _complaint(ended: Ended) -> str:
