@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 LONG = {"models": 2000, "reports": 500, "exports": 200, "checkpoints": 100, "yamls": 100}
-SHORT = {"models": 40, "reports": 12, "exports": 8, "checkpoints": 4, "yamls": 12}
+SHORT = {"models": 24, "reports": 6, "exports": 4, "checkpoints": 3, "yamls": 8}
 KILLS = {"fit": 100, "calibrate": 20, "evaluate": 20, "predict": 20, "report": 20, "benchmark": 20}
 KILLS |= {"export onnx": 20, "export openvino": 20}
-SHORT_KILLS = {"fit": 2, "predict": 1, "calibrate": 1}
+SHORT_KILLS = {"fit": 1, "predict": 1}
 PARTS = ("files", "kills", "disk")
 
 
