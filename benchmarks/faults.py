@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="a few of each")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--kinds", nargs="+", choices=list(LONG), default=list(LONG))
+    parser.add_argument("--verbs", nargs="+", choices=list(KILLS), default=list(KILLS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/faults.json")
     options = parser.parse_args()
@@ -73,10 +74,13 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     tried: dict[str, Iterator[tuple[str, interruptions.Tried]]] = {}
     if "kills" in options.parts:
         wanted = SHORT_KILLS if options.short else KILLS
+        wanted = {verb: count for verb, count in wanted.items() if verb in options.verbs}
         tried["kills"] = interruptions.kills(world, wanted, random.Random(f"{options.seed} kills"))
     if "disk" in options.parts and "FAULTS_STATE" in os.environ:
         disk = interruptions.FullDisk(Path(os.environ["FAULTS_STATE"]))
-        tried["disk"] = interruptions.full_disks(world, disk, 2 if options.short else 200)
+        tried["disk"] = interruptions.full_disks(
+            world, options.verbs, disk, 2 if options.short else 200
+        )
     for part, verbs in tried.items():
         result[part] = {}
         for name, of_verb in verbs:

@@ -8,7 +8,7 @@ import random
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,9 +116,13 @@ def preload(folder: Path) -> dict[str, str] | None:
     return {"LD_PRELOAD": str(library), "FAULTS_STATE": str(state)}
 
 
-def full_disks(stage: Stage, disk: FullDisk, most: int) -> Iterator[tuple[str, Tried]]:
+def full_disks(
+    stage: Stage, verbs: Sequence[str], disk: FullDisk, most: int
+) -> Iterator[tuple[str, Tried]]:
     """The disk is full from each write of each verb on, at most `most` of them, evenly spread."""
     for trial in writing_verbs(stage):
+        if trial.name not in verbs:
+            continue
         tried = Tried()
         folder = stage.root / "full"
         whole, expected, _ = _reference(trial, folder)
