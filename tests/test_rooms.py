@@ -102,6 +102,11 @@ def test_importing_urd_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_help_imports_neither_pydantic_nor_yaml():
+    code = "import sys, urd.cli.fit; sys.exit('pydantic' in sys.modules or 'yaml' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_opening_an_exported_file_imports_no_timm():
     code = "import sys, urd.detector, urd.prediction_files; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -65,6 +65,7 @@ def calibrate(
     from urd.errors import UsageError
     from urd.files import write_json
     from urd.model_file import MODEL_NAME
+    from urd.schemas import MOST_SCORES
 
     urd.progress.show()
     if out is None:
@@ -75,6 +76,8 @@ def calibrate(
             f"{good} is a data set with its own training and test images; give a folder of good "
             "images that training did not see"
         )
+    if len(data.train) > MOST_SCORES:  # a model file holds no more
+        raise UsageError(f"{good} has {len(data.train)} images; {MOST_SCORES} are the most")
     detector = Detector.load(run, device, precision)
     detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     if roi or ignore:
