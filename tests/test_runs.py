@@ -284,8 +284,36 @@ def test_fit_says_what_few_images_mean_and_what_comes_next(urd, words, data, tmp
     assert "6 images are too few for 1 % (NG) and 5 % (REVIEW)" in said
     assert "99 images are enough" in said
     assert "6 images are very few to train on" in said
+    assert "6 held-out images are too few for the figures on them" in said
     run = tmp_path / "run"
     for command in (f"urd calibrate {run} GOOD", f"urd evaluate {run} {data}", f"urd report {run}"):
         assert command in said
     _, out, _ = urd("predict", run, data / "test" / "good", "--out", tmp_path / "p")
     assert "6 images are too few for" in out
+
+
+def test_an_export_takes_its_place_at_once_and_removes_what_a_killed_one_left(
+    data, tiny_config, tmp_path, monkeypatch
+):
+    pytest.importorskip("onnxscript")
+    from urd.export import Export, export
+
+    detector = Detector.fit(data, config=dataclasses.replace(tiny_config, iterations=1))
+    out = tmp_path / "exported" / "m.onnx"
+    leave_a_kill(out.parent)
+    images = sorted((data / "test" / "good").iterdir())
+    export(detector, out, Export("onnx"), images, [])
+    assert names(out.parent) == {"m.onnx", "m.onnx.parity.json"}
+
+    replace = files.Path.replace
+
+    def cut(self, target):
+        if target.parent != out.parent:
+            return replace(self, target)
+        assert not out.exists(), "while the report changes, no file goes with it"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.Path, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        export(detector, out, Export("onnx"), images, [])
+    assert names(out.parent) == {"m.onnx.parity.json"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +79,23 @@ def _summary(header: Any, out: Path) -> None:
         print("Not calibrated, for no good images were held out: see urd calibrate.")
     for name, value in header.validation.items():
         print(f"On held-out images with synthetic anomalies: {name} {value:.4f}")
-    if few := _too_few(data):
-        print(few)
+    for sentence in _too_few(data):
+        print(sentence)
     print(f"Model: {out / 'model.safetensors'}")
 
 
-def _too_few(data: dict[str, Any]) -> str | None:
+def _too_few(data: dict[str, Any]) -> Iterator[str]:
     """What so few images mean; a figure of 1.0000 on three of them says next to nothing."""
     if data["train_images"] < _FEW_TO_TRAIN_ON:
-        return (
+        yield (
             f"{data['train_images']} images are very few to train on: expect good parts to be "
             f"rejected. {_FEW_TO_TRAIN_ON} or more are usual."
         )
     if 0 < data["holdout_images"] < _FEW_TO_VALIDATE_ON:
-        return (
-            f"{data['holdout_images']} held-out images are too few for the figures on them to "
-            "say much."
+        yield (
+            f"{data['holdout_images']} held-out images are too few for the figures on them to say "
+            "much."
         )
-    return None
 
 
 def _what_next(data: str, out: Path, header: Any) -> str:
