@@ -62,6 +62,7 @@ def test_a_report_shows_the_test_set_and_needs_nothing_from_outside(run, data):
     assert f"<b>{len(missed)} of 4</b>missed defects<" in text
     assert f"<b>{len(rejected)} of 4</b>good parts rejected<" in text
     assert "<b>0 of 8</b>not judged<" in text
+    assert "images are too few for" in text
     metrics = json.loads((run / "evaluation.json").read_text())
     assert metrics["protocol"] in text and f"{metrics['aupro']:.4f}" in text
     assert "good, calibration" in text and "synthetic anomalies" in text and "square" in text

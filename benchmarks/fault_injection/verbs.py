@@ -80,7 +80,7 @@ def writing_verbs(stage: Stage) -> list[WritingVerb]:
             "fit",
             nothing,
             lambda f: ("fit", stage.data, "--out", f / "run", *FIT),
-            lambda f: ("fit", stage.data, "--out", f / "run", *FIT, "--resume"),
+            lambda f: _fit_again(stage, f / "run"),
             lambda f: _model(f / "run") | _curve(f / "run"),
         ),
         WritingVerb(
@@ -142,6 +142,11 @@ def writing_verbs(stage: Stage) -> list[WritingVerb]:
             lambda f: _results(f / "out"),
         ),
     ]
+
+
+def _fit_again(stage: Stage, run: Path) -> tuple[object, ...]:
+    """The same words, and --resume where the cut call has got as far as the folder."""
+    return ("fit", stage.data, "--out", run, *FIT, *(["--resume"] if run.exists() else []))
 
 
 def _root(stage: Stage) -> str:

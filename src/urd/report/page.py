@@ -98,6 +98,7 @@ def _render(
         config=detector.config,
         header=header,
         thresholds=_thresholds(detector),
+        shortfall=found.shortfall() if (found := detector.thresholds()) else None,
         metrics=metrics,
         figures=_figures(metrics) if metrics else [],
         tiles=_tiles(metrics, images),
