@@ -109,9 +109,9 @@ def _import_everything() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in (
-        *("onnx", "onnxruntime", "openvino", "timm", "urd.benchmark", "urd.export", "urd.fitting"),
-        *("urd.prediction_files", "urd.report"),
+    for name in (  # urd before the runtimes, whose telemetry it switches off
+        *("urd.benchmark", "urd.export", "urd.fitting", "urd.prediction_files", "urd.report"),
+        *("onnx", "onnxruntime", "openvino", "timm"),
     ):
         importlib.import_module(name)
     from urd import cli
