@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, also for what the tests start
@@ -15,11 +16,26 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from urd import cli
 from urd.config import FitConfig
 from urd.networks.weights import load_encoder
 
 TINY = "test_resnet.r160_in1k"  # timm's own test network, 0.3 M parameters
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def urd(capsys, monkeypatch):
+    """Run the command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["urd", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code or 0, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(autouse=True)

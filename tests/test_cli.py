@@ -18,24 +18,9 @@ import yaml
 from conftest import TINY, picture
 from PIL import Image
 
-from urd import cli
 from urd.cli.options import config_options
 from urd.config import FitConfig
 from urd.training import loop
-
-
-@pytest.fixture
-def urd(capsys, monkeypatch):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["urd", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

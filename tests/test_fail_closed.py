@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import picture
 
-from urd import Detector, cli
+from urd import Detector
 from urd.calibration import Calibration
 from urd.data import Failure
 from urd.engines import TorchEngine
@@ -26,20 +25,6 @@ GOOD = [1.0 + 0.01 * index for index in range(100)]
 @pytest.fixture
 def detector(tiny_config, data, tmp_path):
     return Detector.fit(data, tmp_path / "run", config=tiny_config)
-
-
-@pytest.fixture
-def urd(capsys, monkeypatch):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["urd", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-import sys
 import threading
 
 import numpy as np
@@ -18,20 +17,6 @@ from urd.csv_text import csv_text
 from urd.errors import NotWritten, UrdError, UsageError
 from urd.report import write_report
 from urd.training import loop
-
-
-@pytest.fixture
-def urd(capsys, monkeypatch):
-    """Run the command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["urd", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
