@@ -108,7 +108,7 @@ _DAMAGES: tuple[Callable[[bytearray, random.Random, int, int], bytearray], ...] 
 
 def changed(content: Json, rng: random.Random) -> Json:
     """A JSON value with one to three hostile changes somewhere inside."""
-    found = copy.deepcopy(content)
+    found = copy.deepcopy(content)  # before anything deep is put in
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         found = _changed_once(found, rng)
     return found
@@ -133,16 +133,17 @@ def _changed_once(content: Json, rng: random.Random) -> Json:
     return content
 
 
-def _places(content: Json) -> Any:
-    """(container, key) of everything inside, lists by a few of their items."""
+def _places(content: Json, depth: int = 20) -> Any:
+    """(container, key) of what is inside down to `depth`, lists by a few of their items."""
+    keys: Any = ()
     if isinstance(content, dict):
-        for key in content:
-            yield content, key
-            yield from _places(content[key])
+        keys = list(content)
     elif isinstance(content, list):
-        for index in range(0, len(content), max(1, len(content) // 4)):
-            yield content, index
-            yield from _places(content[index])
+        keys = range(0, len(content), max(1, len(content) // 4))
+    for key in keys:
+        yield content, key
+        if depth:
+            yield from _places(content[key], depth - 1)
 
 
 def as_text(content: Json) -> str:
