@@ -72,6 +72,18 @@ def save(image: np.ndarray, path: Path) -> Path:
     return path
 
 
+def put(*keys, value):
+    """A change of one value somewhere inside of a JSON document."""
+
+    def change(content):
+        inner = content
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+
+    return change
+
+
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model.safetensors")
 

@@ -11,7 +11,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, picture
+from conftest import TINY, picture, put
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -140,16 +140,6 @@ def test_the_same_model_gives_the_same_bytes(model, path):
     path.write_bytes(model)
     Detector.load(path, "cpu").save(path)
     assert path.read_bytes() == model
-
-
-def put(*keys, value):
-    def change(content):
-        inner = content
-        for key in keys[:-1]:
-            inner = inner[key]
-        inner[keys[-1]] = value
-
-    return change
 
 
 WRONG = {

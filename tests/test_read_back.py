@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 import torch
-from conftest import TINY, assert_same_weights
+from conftest import TINY, assert_same_weights, put
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -134,16 +134,6 @@ def evaluated(tmp_path_factory, weights_file):
 
 
 NAMES = ("evaluation.json", "evaluation_details.json", "metrics.jsonl")
-
-
-def put(*keys, value):
-    def change(content):
-        inner = content
-        for key in keys[:-1]:
-            inner = inner[key]
-        inner[keys[-1]] = value
-
-    return change
 
 
 ROC = ("curves", "roc")

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from conftest import TINY, picture
 from PIL import Image
 
-from urd import cli
-
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def urd(capsys, monkeypatch):
+def urd(urd):
     """Run the command in this process: exit code, and all that it says."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["urd", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code or 0, captured.out + captured.err
+        code, out, err = urd(*arguments)
+        return code, out + err
 
     return run
 
