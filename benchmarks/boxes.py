@@ -29,8 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     from urd import Detector
     from urd.data import read_layout, read_rgb
-    from urd.files import write_json
-    from urd.machine import machine
+    from urd.system.files import write_json
+    from urd.system.machine import machine
 
     detector = Detector.load(options.run)
     good = [s.path for s in read_layout(options.data).test if s.defect == "good"]

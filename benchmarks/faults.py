@@ -47,7 +47,7 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     path = options.json or (None if options.short else Path("benchmarks/results/faults.json"))
     if path is not None:
-        from urd.files import write_json
+        from urd.system.files import write_json
 
         write_json(path, result)
     sys.exit(1 if result["faults"] else 0)
@@ -87,7 +87,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
             result[part][name] = {"trials": of_verb.trials, **of_verb.ended}
             faults += of_verb.faults
             _say(f"{part} {name}", result[part][name], of_verb.faults)
-    from urd.machine import machine
+    from urd.system.machine import machine
 
     return {
         **result,
@@ -110,7 +110,7 @@ def _import_everything() -> None:
 
     torch.set_num_threads(1)
     for name in (  # urd before the runtimes, whose telemetry it switches off
-        *("urd.benchmark", "urd.export", "urd.fitting", "urd.prediction_files", "urd.report"),
+        *("urd.suites", "urd.export", "urd.training.fit", "urd.results.prediction_files", "urd.results.report"),
         *("onnx", "onnxruntime", "openvino", "timm"),
     ):
         importlib.import_module(name)

@@ -32,8 +32,8 @@ def main() -> None:
     parser.add_argument("--counts", nargs="+", type=int, default=[100, 1000, 10000])
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/growth.json"))
     options = parser.parse_args()
-    from urd.files import write_json
-    from urd.machine import machine
+    from urd.system.files import write_json
+    from urd.system.machine import machine
 
     rows = []
     with tempfile.TemporaryDirectory() as name:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from urd import Detector
 from urd.data import read_layout, read_rgb, resize_rgb
-from urd.evaluation import mask_of
+from urd.evaluation.evaluate import mask_of
 from urd.networks.injection import guide
 
 

@@ -51,8 +51,8 @@ def main() -> None:
         for row in measured(options.backbones, options.variant, options.student):
             print(json.dumps({"cores": options.worker, **row}), flush=True)
         return
-    from urd.files import write_json
-    from urd.machine import machine
+    from urd.system.files import write_json
+    from urd.system.machine import machine
 
     rows: list[dict[str, Any]] = []
     for cores in options.cores:
@@ -107,14 +107,16 @@ def _ways(
     from urd import Detector
     from urd.config import FitConfig
     from urd.demo.dataset import render_sample
-    from urd.engines import TorchEngine, open_exported
-    from urd.export import FORMATS, Export, export
-    from urd.material import normalisation
-    from urd.model_file import ModelHeader
-    from urd.networks import VARIANTS, TeacherStudent
-    from urd.networks.weights import load_encoder
-    from urd.scoring import anomaly_map, image_score
-    from urd.seeding import generator
+    from urd.engines.torch_engine import TorchEngine
+    from urd.engines.registry import open_exported
+    from urd.export.files import FORMATS, Export, export
+    from urd.training.training_data import normalisation
+    from urd.model.file import ModelHeader
+    from urd.networks.variants import VARIANTS
+    from urd.networks.teacher_student import TeacherStudent
+    from urd.backbones.weights import load_encoder
+    from urd.inspection.scoring import anomaly_map, image_score
+    from urd.system.seeding import generator
 
     cpu = torch.device("cpu")
     config = FitConfig(backbone=tag, variant=variant, student=student, image_size=(SIDE, SIDE))
@@ -174,7 +176,7 @@ def _precisions() -> list[str]:
     """float32, and bfloat16 where the machine has instructions for it."""
     import torch
 
-    from urd.machine import computes_in_bfloat16
+    from urd.system.machine import computes_in_bfloat16
 
     return ["float32", *(["bfloat16"] if computes_in_bfloat16(torch.device("cpu")) else [])]
 

@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="keep our run in this folder")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/job.json"))
     options = parser.parse_args()
-    from urd.files import write_json
-    from urd.machine import machine
+    from urd.system.files import write_json
+    from urd.system.machine import machine
 
     with tempfile.TemporaryDirectory() as folder:
         mine = our_phases(options, options.run or Path(folder, "run"))
@@ -76,10 +76,11 @@ def plain_phases(options: argparse.Namespace) -> dict[str, float]:
 
     from urd.config import FitConfig
     from urd.data import decode_all, read_layout, read_masks, resize_mask
-    from urd.material import normalisation
-    from urd.networks import VARIANTS, TeacherStudent
-    from urd.networks.weights import load_encoder
-    from urd.seeding import generator
+    from urd.training.training_data import normalisation
+    from urd.networks.variants import VARIANTS
+    from urd.networks.teacher_student import TeacherStudent
+    from urd.backbones.weights import load_encoder
+    from urd.system.seeding import generator
 
     config = FitConfig(backbone=options.backbone, batch_size=options.batch_size)
     expert = load_encoder(config.backbone, options.weights, generator(0, "encoder"))

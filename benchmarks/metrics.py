@@ -164,7 +164,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure[0], Path(options.measure[1]))))
         return
-    from urd.machine import machine  # not above: anomalib's environment has no urd
+    from urd.system.machine import machine  # not above: anomalib's environment has no urd
 
     interpreters = dict.fromkeys(list(MEASURED)[:-1], sys.executable)
     if options.anomalib:

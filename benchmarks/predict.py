@@ -59,7 +59,7 @@ def bare(run: Path, batches: int) -> tuple[str, str, float]:
     import torch
 
     from urd import Detector
-    from urd.engines import TorchEngine
+    from urd.engines.torch_engine import TorchEngine
 
     detector = Detector.load(run)
     height, width = detector.config.image_size
@@ -90,8 +90,8 @@ def main() -> None:
     if options.bare:
         print(*bare(options.run, max(4, options.images // BATCH // 10)))
         return
-    from urd.files import write_json
-    from urd.machine import machine
+    from urd.system.files import write_json
+    from urd.system.machine import machine
 
     command = [sys.executable, __file__, str(options.run), "--bare"]
     alone = subprocess.run(

@@ -56,7 +56,7 @@ def main() -> None:
             _measure(script, options)
     text = table(options.results)
     print(text)
-    from urd.files import write_text
+    from urd.system.files import write_text
 
     write_text(options.results / "speed.md", text)
 

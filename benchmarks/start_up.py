@@ -29,8 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     from predict import write_images
 
-    from urd.files import write_json
-    from urd.machine import machine
+    from urd.system.files import write_json
+    from urd.system.machine import machine
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

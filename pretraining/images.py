@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretraining.render import PARAMETERS, SIZE, render_scene
-from urd.progress import track
+from urd.system.progress import track
 
 _IMAGES, _PARAMETERS, _ORDER = "images.npy", "parameters.npy", "order.json"
 

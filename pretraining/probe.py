@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-import urd.progress
+import urd.system.progress
 from pretraining.drawn_defects import DrawnSet
 from urd.data import (
     DEFAULT_READING,
@@ -38,16 +38,16 @@ from urd.data import (
     resize_rgb,
 )
 from urd.errors import UrdError, UsageError, first_line
-from urd.evaluation import mask_of, refuse_unusable
-from urd.material import normalisation
+from urd.evaluation.evaluate import mask_of, refuse_unusable
+from urd.training.training_data import normalisation
 from urd.metrics import evaluate_maps
-from urd.networks import Encoder
-from urd.networks.encoder import WhitenedEncoder
-from urd.networks.weights import load_encoder
-from urd.networks.whitening import OFFSET as FIT_OFFSET
-from urd.networks.whitening import SHRINKAGE, wants_whitening, whiten
-from urd.scoring import gaussian_blur, image_score
-from urd.seeding import generator
+from urd.backbones.encoder import Encoder
+from urd.backbones.encoder import WhitenedEncoder
+from urd.backbones.weights import load_encoder
+from urd.backbones.whitening import OFFSET as FIT_OFFSET
+from urd.backbones.whitening import SHRINKAGE, wants_whitening, whiten
+from urd.inspection.scoring import gaussian_blur, image_score
+from urd.system.seeding import generator
 
 SIZE = (256, 256)
 PLACES = 60
@@ -198,7 +198,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of places, and of what is drawn")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    urd.progress.show()
+    urd.system.progress.show()
     try:
         _probe_all(parser.parse_args())
     except UrdError as error:

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from pretraining.objectives import OBJECTIVES, Batch, Objective
 from pretraining.views import Views, make_views
-from urd.networks import Encoder, build_encoder
-from urd.networks.builtin import ARCHITECTURE, BUILTIN
-from urd.progress import Progress
-from urd.seeding import derived_seed, generator
-from urd.tensor_file import save_tensors
-from urd.threads import ahead
+from urd.backbones.encoder import Encoder, build_encoder
+from urd.backbones.builtin import ARCHITECTURE, BUILTIN
+from urd.system.progress import Progress
+from urd.system.seeding import derived_seed, generator
+from urd.system.tensor_file import save_tensors
+from urd.system.threads import ahead
 from urd.training.checkpoint import load_optimizer, optimizer_tensors
 from urd.training.loop import autocast_for
 

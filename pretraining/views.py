@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from urd.networks.builtin import MEAN, STD
+from urd.backbones.builtin import MEAN, STD
 
 Random = np.random.Generator
 Images = NDArray[np.uint8]

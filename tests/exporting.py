@@ -15,14 +15,15 @@ import pytest
 import torch
 from conftest import TINY
 
-from urd.calibration import Calibration
+from urd.inspection.calibration import Calibration
 from urd.config import FitConfig
 from urd.detector import Detector
-from urd.engines import Facts, TorchEngine
+from urd.engines.facts import Facts
+from urd.engines.torch_engine import TorchEngine
 from urd.engines.checksum import BLANK, CHECKSUM_KEY, fingerprint, sealed
 from urd.engines.facts import without_paths
 from urd.engines.registry import seal
-from urd.model_header import ModelHeader
+from urd.model.header import ModelHeader
 
 SIZE = (32, 64)
 SCORES = tuple(i / 100 for i in range(1, 100))  # REVIEW above 0.95, NG above 0.99
@@ -58,9 +59,10 @@ def one_torch_export() -> Iterator[None]:
 
 def tiny_detector(facts: ModelHeader) -> Detector:
     """Networks with drawn weights, as a detector of this header."""
-    from urd.networks import VARIANTS, TeacherStudent
-    from urd.networks.weights import load_encoder
-    from urd.seeding import generator
+    from urd.networks.variants import VARIANTS
+    from urd.networks.teacher_student import TeacherStudent
+    from urd.backbones.weights import load_encoder
+    from urd.system.seeding import generator
 
     encoder = load_encoder(TINY, "none", generator(0, "encoder"))
     model = TeacherStudent.build(encoder, VARIANTS["urd"], generator(0, "student"), "slim").eval()

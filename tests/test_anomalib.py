@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from urd.config import WARM_UP_ITERATIONS
-from urd.demo import render_dataset
+from urd.demo.dataset import render_dataset
 from urd.errors import UsageError
 
 with warnings.catch_warnings():
@@ -83,7 +83,7 @@ def test_engine_trains_tests_and_predicts(products, tmp_path, variant):
 def test_same_maps_as_the_detector(products, tmp_path):
     """The trained pair, in a detector of the same header, gives the same scores."""
     from urd import Detector
-    from urd.networks.weights import fingerprint
+    from urd.backbones.weights import fingerprint
 
     options = {**SMALL, "iterations": 1, "batch_size": 2, "holdout": 0.0, "seed": 5}
     detector = Detector.fit(products, tmp_path / "run", precision="float32", **options)

@@ -20,14 +20,16 @@ import yaml
 from conftest import TINY
 from filelock import FileLock
 
-from urd.benchmark import Places, missing_jobs, read_suite, run_suite, shipped_suites, tables
-from urd.benchmark.job import run_job
-from urd.benchmark.runner import RESULTS_NAME, _devices, _Fingerprints
-from urd.benchmark.tables import make_tables, tidy_csv
+from urd.suites.runner import Places, missing_jobs, run_suite
+from urd.suites.suite import read_suite, shipped_suites
+from urd.suites import tables
+from urd.suites.job import run_job
+from urd.suites.runner import RESULTS_NAME, _devices, _Fingerprints
+from urd.suites.tables import make_tables, tidy_csv
 from urd.errors import UrdError, UsageError
 from urd.metrics import METRICS
-from urd.networks import builtin
-from urd.networks.builtin import BUILTIN
+from urd.backbones import builtin
+from urd.backbones.builtin import BUILTIN
 
 
 @pytest.fixture
@@ -104,13 +106,13 @@ def test_choices_with_names_and_an_untrained_encoder(suite_file, places, monkeyp
     digests = set()
     for release, offset in (("a", 1.0), ("b", 1.0), ("b", 2.0)):  # each makes another job
         monkeypatch.setattr(builtin, "SHA256", release)
-        monkeypatch.setattr("urd.benchmark.runner.OFFSET", offset)
+        monkeypatch.setattr("urd.suites.runner.OFFSET", offset)
         digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
-    monkeypatch.setattr("urd.benchmark.runner.NORMS", "others")  # which teachers are made with
+    monkeypatch.setattr("urd.suites.runner.NORMS", "others")  # which teachers are made with
     rd = dataclasses.replace(shipped, settings={**shipped.settings, "variant": "rd"})
     of_rd = _Fingerprints(suite, by_default).of(rd)
     digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
-    monkeypatch.setattr("urd.benchmark.runner.WARM_UP_ITERATIONS", 50)
+    monkeypatch.setattr("urd.suites.runner.WARM_UP_ITERATIONS", 50)
     digests.add(shipped.digest(_Fingerprints(suite, by_default).of(shipped)))
     assert len(digests) == 5
     assert "others" not in of_rd["weights"]
@@ -329,7 +331,7 @@ def assert_no_job_is_left(out):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-        if not any("-m urd.benchmark" in x and str(out) in x for x in listing.stdout.split("\n")):
+        if not any("-m urd.suites" in x and str(out) in x for x in listing.stdout.split("\n")):
             return
         time.sleep(0.1)
     raise AssertionError("a job outlived its suite")

@@ -14,14 +14,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from urd import Detector
-from urd.demo import render_dataset
-from urd.material import normalisation
-from urd.networks import build_encoder, builtin
-from urd.networks.builtin import BUILTIN
-from urd.networks.norms import restate_norms
-from urd.networks.weights import fingerprint, load_encoder
-from urd.networks.whitening import OFFSET, looked_at, whiten
-from urd.synthesis import procedural_textures
+from urd.demo.dataset import render_dataset
+from urd.training.training_data import normalisation
+from urd.backbones.encoder import build_encoder
+from urd.backbones import builtin
+from urd.backbones.builtin import BUILTIN
+from urd.backbones.norms import restate_norms
+from urd.backbones.weights import fingerprint, load_encoder
+from urd.backbones.whitening import OFFSET, looked_at, whiten
+from urd.synthesis.textures import procedural_textures
 from urd.training import loop
 from urd.training.losses import local_distance
 
@@ -218,6 +219,6 @@ def test_a_resumed_training_keeps_its_levels(denim, tmp_path, monkeypatch):
         patched.setattr(loop, "train_iteration", stopped)
         Detector.fit(denim, tmp_path / "cut", **options)
     for prepares in ("whiten", "restate_norms"):
-        monkeypatch.setattr(f"urd.fitting.{prepares}", None)  # a call would fail
+        monkeypatch.setattr(f"urd.training.fit.{prepares}", None)  # a call would fail
     Detector.fit(denim, tmp_path / "cut", resume=True, **options)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from urd import defects
+from urd.inspection import defects
 
 find_defects = partial(defects.find_defects, spread=0)  # regions as they are, if not said otherwise
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from urd import cli
-from urd.demo import PRODUCTS, dataset, render_dataset
+from urd.demo.dataset import PRODUCTS, render_dataset
+from urd.demo import dataset
 from urd.demo.dataset import render_sample
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from urd import Detector, UrdError, UsageError
 from urd.data import Failure, UnreadableImage
-from urd.inspection import Inspection
+from urd.inspection.judge import Inspection
 from urd.metrics import METRICS
 
 

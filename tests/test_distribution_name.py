@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from urd.engines import optional
+from urd.engines.base import optional
 from urd.errors import DISTRIBUTION, UsageError, how_to_install
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,9 +19,9 @@ from urd import Detector
 from urd.cli import cli
 from urd.data import read_layout, resize_rgb
 from urd.errors import UrdError, UsageError
-from urd.export import Export, export
+from urd.export.files import Export, export
 from urd.export.graph import resized
-from urd.material import held_out
+from urd.training.training_data import held_out
 
 onnxruntime = pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
@@ -43,7 +43,7 @@ def fitted(tmp_path_factory):
     from safetensors.torch import save_file
 
     from urd.config import FitConfig
-    from urd.networks.weights import load_encoder
+    from urd.backbones.weights import load_encoder
 
     folder = tmp_path_factory.mktemp("export")
     rng = np.random.default_rng(0)

@@ -13,11 +13,11 @@ from exporting import grey, header, small_file, tiny_detector
 from PIL import Image
 
 from urd import Detector
-from urd.calibration import Calibration
+from urd.inspection.calibration import Calibration
 from urd.cli import cli
 from urd.errors import UrdError, UsageError
 from urd.export.own_thresholds import Unseen, unseen_by_training
-from urd.material import HELD_OUT, held_out, load_material
+from urd.training.training_data import HELD_OUT, held_out, load_material
 
 onnxruntime = pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
@@ -86,7 +86,7 @@ def test_another_file_takes_the_thresholds_with_out(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_without_thresholds_gets_some(tmp_path, suffix):
-    from urd.engines import Facts
+    from urd.engines.facts import Facts
 
     path = small_file(tmp_path / f"m{suffix}", Facts(header(calibration=None), "float32"))
     assert Detector.load(path).predict(grey(60)).verdict is None
@@ -170,7 +170,7 @@ def test_a_data_set_is_no_folder_of_unseen_images(data):
 
 def test_an_export_says_in_one_line_whose_thresholds_it_has():
     from urd.cli.export import _thresholds_said
-    from urd.engines import Facts
+    from urd.engines.facts import Facts
 
     before, out = header().calibration.thresholds(), Path("m.onnx")
     of_torch = Facts(header(), "int8")

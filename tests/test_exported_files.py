@@ -13,7 +13,7 @@ import pytest
 from exporting import grey, header, one_torch_export, small_file, tiny_detector, with_texts
 from PIL import Image
 
-import urd.progress
+import urd.system.progress
 from urd import Detector
 from urd.config import FitConfig
 from urd.engines.checksum import BLANK, sealed
@@ -117,7 +117,8 @@ def with_secret_paths(folder: Path):
 @pytest.fixture(scope="module")
 def whole_export(tmp_path_factory):
     """A true export in both formats, from a detector whose settings are full of paths."""
-    from urd.export import Export, Unseen, export
+    from urd.export.files import Export, export
+    from urd.export.own_thresholds import Unseen
 
     folder = tmp_path_factory.mktemp("secret-folder")
     detector = tiny_detector(with_secret_paths(folder))
@@ -140,7 +141,7 @@ def whole_export(tmp_path_factory):
 def test_no_path_of_this_machine_is_inside(whole_export, suffix):
     _, made = whole_export
     content = made[suffix].read_bytes()
-    ours, home = str(Path(urd.progress.__file__).parent), rb"/home/\w|/root/\w|/Users/\w"
+    ours, home = str(Path(urd.system.progress.__file__).parent), rb"/home/\w|/root/\w|/Users/\w"
     for path in (b"secret-folder", re.escape(ours.encode()), rb"/[\w./-]{4,}\.py\b", home):
         assert re.search(path, content) is None
     assert b"thing.png" in content  # names tell what it was
@@ -192,7 +193,7 @@ def test_a_missing_weight_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_of_the_older_format_opens_with_a_note(tmp_path, suffix, capsys, monkeypatch):
-    monkeypatch.setattr(urd.progress, "_shown", True)
+    monkeypatch.setattr(urd.system.progress, "_shown", True)
     path = small_file(tmp_path / f"m{suffix}")
     old = {
         k: v

@@ -12,12 +12,12 @@ import pytest
 from conftest import picture
 
 from urd import Detector
-from urd.calibration import Calibration
+from urd.inspection.calibration import Calibration
 from urd.data import Failure
-from urd.engines import TorchEngine
+from urd.engines.torch_engine import TorchEngine
 from urd.errors import NotJudged, UrdError
-from urd.prediction import Prediction
-from urd.tally import Tally
+from urd.inspection.prediction import Prediction
+from urd.evaluation.tally import Tally
 
 GOOD = [1.0 + 0.01 * index for index in range(100)]
 
@@ -142,7 +142,7 @@ def test_evaluate_counts_what_was_not_judged_first(urd, detector, broken_network
 
 
 def test_a_suite_has_no_figures_of_a_part_of_the_test_set(tiny_config, data, tmp_path):
-    from urd.benchmark.job import JOB_NAME, run_job
+    from urd.suites.job import JOB_NAME, run_job
 
     (data / "test" / "good" / "text.png").write_bytes(b"text")
     options = {**tiny_config.to_dict(), "weights": tiny_config.weights}

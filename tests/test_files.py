@@ -11,13 +11,13 @@ import threading
 
 import pytest
 
-from urd import files
+from urd.system import files
 from urd.errors import NotWritten, UsageError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from urd import files
+from urd.system import files
 with files.writing(Path(sys.argv[1])), files.temporary_folder(Path(sys.argv[1])) as place:
     (place / "half").write_bytes(bytes(1000))
     print("ready", flush=True)

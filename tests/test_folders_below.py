@@ -12,10 +12,10 @@ from urd.cli import cli
 from urd.data import find_named, read_layout
 from urd.data.check import check
 from urd.errors import UsageError
-from urd.evaluation import refuse_unusable
-from urd.map_files import find_maps
-from urd.material import load_material
-from urd.prediction_files import map_names
+from urd.evaluation.evaluate import refuse_unusable
+from urd.evaluation.map_files import find_maps
+from urd.training.training_data import load_material
+from urd.results.prediction_files import map_names
 
 RNG = np.random.default_rng(0)
 MASK = np.zeros((48, 48), np.uint8)
@@ -143,7 +143,7 @@ def test_images_beside_the_layout_are_named(data):
 
 
 def test_what_is_not_used_is_said_on_standard_error(data, capsys, monkeypatch):
-    monkeypatch.setattr("urd.progress._shown", True)
+    monkeypatch.setattr("urd.system.progress._shown", True)
     image(data / "train/bad/000.png")
     read_layout(data)
     assert capsys.readouterr().err == (

@@ -16,7 +16,7 @@ from PIL import Image
 from urd.config import FitConfig
 from urd.data import DEFAULT_READING, Reading, UnreadableImage, read_mask, read_rgb
 from urd.errors import UrdError, UsageError
-from urd.map_files import read_map
+from urd.evaluation.map_files import read_map
 
 FORMATS = {
     ".png": {},

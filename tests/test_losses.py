@@ -12,8 +12,9 @@ from conftest import TINY
 from torch.nn import functional
 
 from urd.config import FitConfig
-from urd.networks import VARIANTS, build_encoder
-from urd.networks.weights import load_encoder
+from urd.networks.variants import VARIANTS
+from urd.backbones.encoder import build_encoder
+from urd.backbones.weights import load_encoder
 from urd.training.loop import build_networks
 from urd.training.losses import (
     cosine_distance,

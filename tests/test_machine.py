@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from urd import machine
+from urd.system import machine
 
 CPU = torch.device("cpu")
 

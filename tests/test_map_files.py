@@ -9,7 +9,7 @@ from conftest import save
 from PIL import Image
 
 from urd.errors import UrdError, UsageError
-from urd.map_files import as_test_images, find_maps, read_map, write_map
+from urd.evaluation.map_files import as_test_images, find_maps, read_map, write_map
 from urd.metrics import METRICS, evaluate, evaluate_maps
 
 MAP = np.random.default_rng(0).random((20, 30)).astype(np.float32)

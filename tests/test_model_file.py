@@ -15,16 +15,20 @@ from conftest import TINY, picture, put
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import urd.progress
+import urd.system.progress
 from urd import Detector
-from urd.calibration import Calibration
+from urd.inspection.calibration import Calibration
 from urd.config import FitConfig
-from urd.engines import TorchEngine
+from urd.engines.torch_engine import TorchEngine
 from urd.errors import UrdError
-from urd.model_file import current_versions
-from urd.model_header import ModelHeader
-from urd.networks import VARIANTS, Student, TeacherStudent, build_encoder, memory
-from urd.tensor_file import sign
+from urd.model.file import current_versions
+from urd.model.header import ModelHeader
+from urd.networks.variants import VARIANTS
+from urd.networks.student import Student
+from urd.networks.teacher_student import TeacherStudent
+from urd.backbones.encoder import build_encoder
+from urd.networks import memory
+from urd.system.tensor_file import sign
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +131,7 @@ def test_a_file_of_an_older_version_is_loaded_with_a_note(model, path, capsys, m
     content = json.loads(text)
     assert len(content.pop("file_sha256")) == 64
     save_file(load_file(path), path, {"urd_model": json.dumps(content)})
-    monkeypatch.setattr(urd.progress, "_shown", True)
+    monkeypatch.setattr(urd.system.progress, "_shown", True)
     old = Detector.load(path, "cpu")
     said = capsys.readouterr().err
     assert "without a checksum" in said and said.count("\n") == 1
@@ -231,7 +235,7 @@ def test_a_small_file_allocates_no_large_network(model, path, monkeypatch):
         built.append(next(encoder.parameters()).is_meta)
         return encoder
 
-    monkeypatch.setattr("urd.model_file.build_encoder", recording)
+    monkeypatch.setattr("urd.model.file.build_encoder", recording)
     said = refused(path, with_content(model, put("config", "backbone", value="convnext_xxlarge")))
     assert "tensor" in said and built == [True]
 

@@ -15,14 +15,14 @@ from conftest import TINY, assert_same_weights, put
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import urd.progress
+import urd.system.progress
 from urd import Detector, fitting
-from urd.benchmark.job import run_job
+from urd.suites.job import run_job
 from urd.errors import UrdError, UsageError
-from urd.evaluation import read_written
-from urd.networks.weights import load_encoder, read_weights
-from urd.report import write_report
-from urd.tensor_file import sign
+from urd.evaluation.evaluate import read_written
+from urd.backbones.weights import load_encoder, read_weights
+from urd.results.report import write_report
+from urd.system.tensor_file import sign
 
 
 def one_line(caught):
@@ -110,7 +110,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_with_a_note(stopped, data, cap
             del content["file_sha256"]
         texts = {key: json.dumps(content) for key, content in texts.items() if content}
         save_file(load_file(path), path, texts)
-    monkeypatch.setattr(urd.progress, "_shown", True)
+    monkeypatch.setattr(urd.system.progress, "_shown", True)
     Detector.fit(data, stopped, resume=True)
     assert "without a checksum" in capsys.readouterr().err
     assert (stopped / "model.safetensors").exists()

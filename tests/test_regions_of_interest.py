@@ -17,8 +17,8 @@ from urd.cli import cli
 from urd.data import Failure, paint_outside, read_regions
 from urd.errors import UsageError
 from urd.metrics import evaluate_maps
-from urd.model_file import load_model
-from urd.report import write_report
+from urd.model.file import load_model
+from urd.results.report import write_report
 
 LEFT = [[0, 0], [24, 0], [24, 48], [0, 48]]
 
@@ -159,7 +159,7 @@ def test_the_region_lies_in_the_model_file_and_is_no_other_at_prediction(fixed, 
 
 def test_anomalies_are_painted_inside_of_the_region_only(data, tiny_config, tmp_path):
     from urd.data import read_layout
-    from urd.material import load_material
+    from urd.training.training_data import load_material
 
     roi = save(left_half(), tmp_path / "roi.png")
     config = replace(tiny_config, roi=str(roi), foreground="none")

@@ -28,7 +28,7 @@ import os, signal, sys
 from pathlib import Path
 from urd import Detector
 from urd.config import FitConfig
-from urd import tensor_file
+from urd.system import tensor_file
 from urd.training import loop
 count = 0
 original = {module}.{function}

@@ -17,45 +17,45 @@ ROWS = [
     (
         "urd",
         "urd.errors",
-        "urd.seeding",
-        "urd.documents",
-        "urd.schemas",
-        "urd.files",
-        "urd.tensor_file",
-        "urd.progress",
+        "urd.system.seeding",
+        "urd.system.documents",
+        "urd.system.schemas",
+        "urd.system.files",
+        "urd.system.tensor_file",
+        "urd.system.progress",
         "urd.config",
-        "urd.machine",
-        "urd.threads",
-        "urd.csv_text",
-        "urd.telemetry",
+        "urd.system.machine",
+        "urd.system.threads",
+        "urd.system.csv_text",
+        "urd.system.telemetry",
     ),
     ("urd.networks",),
     ("urd.synthesis",),
     ("urd.data",),
     ("urd.training",),
-    ("urd.scoring", "urd.calibration", "urd.defects", "urd.inspection"),
+    ("urd.inspection.scoring", "urd.inspection.calibration", "urd.inspection.defects", "urd.inspection.judge"),
     ("urd.metrics",),
     (
-        "urd.validation",
-        "urd.material",
-        "urd.model_header",
-        "urd.model_file",
-        "urd.pictures",
-        "urd.map_files",
+        "urd.training.validation",
+        "urd.training.training_data",
+        "urd.model.header",
+        "urd.model.file",
+        "urd.inspection.pictures",
+        "urd.evaluation.map_files",
     ),
-    ("urd.prediction", "urd.tally", "urd.evaluation"),
-    ("urd.fitting", "urd.doctor", "urd.engines"),
+    ("urd.inspection.prediction", "urd.evaluation.tally", "urd.evaluation.evaluate"),
+    ("urd.training.fit", "urd.doctor", "urd.engines"),
     ("urd.detector",),
-    ("urd.demo", "urd.benchmark", "urd.prediction_files", "urd.report", "urd.export"),
+    ("urd.demo", "urd.suites", "urd.results.prediction_files", "urd.results.report", "urd.export"),
     ("urd.cli", "urd.__main__", "urd.anomalib"),
 ]
 INDEPENDENT = {  # rooms that know nothing of these, though they stand below them
     "urd.synthesis": {"urd.networks"},
     "urd.data": {"urd.networks", "urd.synthesis"},
-    "urd.metrics": {"urd.networks", "urd.synthesis", "urd.data", "urd.training", "urd.scoring"},
-    "urd.scoring": {"urd.synthesis", "urd.data", "urd.training"},
-    "urd.benchmark": {"urd.demo"},
-    "urd.pictures": {"urd.networks", "urd.synthesis", "urd.training"},
+    "urd.metrics": {"urd.networks", "urd.synthesis", "urd.data", "urd.training", "urd.inspection.scoring"},
+    "urd.inspection.scoring": {"urd.synthesis", "urd.data", "urd.training"},
+    "urd.suites": {"urd.demo"},
+    "urd.inspection.pictures": {"urd.networks", "urd.synthesis", "urd.training"},
 }
 
 
@@ -108,5 +108,5 @@ def test_help_imports_neither_pydantic_nor_yaml():
 
 
 def test_opening_an_exported_file_imports_no_timm():
-    code = "import sys, urd.detector, urd.prediction_files; sys.exit('timm' in sys.modules)"
+    code = "import sys, urd.detector, urd.results.prediction_files; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

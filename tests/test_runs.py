@@ -13,9 +13,9 @@ import pytest
 from conftest import TINY, assert_same_weights, picture, save
 
 from urd import Detector, cli, files, fitting
-from urd.csv_text import csv_text
+from urd.system.csv_text import csv_text
 from urd.errors import NotWritten, UrdError, UsageError
-from urd.report import write_report
+from urd.results.report import write_report
 from urd.training import loop
 
 
@@ -205,7 +205,7 @@ def test_a_killed_predict_leaves_nothing_that_looks_whole(urd, words, data, tmp_
         def cut(columns, rows):
             raise KeyboardInterrupt
 
-        patch.setattr("urd.prediction_files.csv_text", cut)
+        patch.setattr("urd.results.prediction_files.csv_text", cut)
         others = ["predict", tmp_path / "run", data / "test" / "good" / "003.png", "--out", out]
         assert urd(*others, "--overwrite")[0] == 130
     assert names(out) == {"predictions.partial.jsonl", "overlays", "003.png"}
@@ -281,7 +281,7 @@ def test_an_export_takes_its_place_at_once_and_removes_what_a_killed_one_left(
     data, tiny_config, tmp_path, monkeypatch
 ):
     pytest.importorskip("onnxscript")
-    from urd.export import Export, export
+    from urd.export.files import Export, export
 
     detector = Detector.fit(data, config=dataclasses.replace(tiny_config, iterations=1))
     out = tmp_path / "exported" / "m.onnx"

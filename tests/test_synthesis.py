@@ -11,15 +11,10 @@ from conftest import SHARED
 
 from urd.config import FitConfig
 from urd.data import decode_all, search
-from urd.synthesis import (
-    corrupt,
-    draw_corruption,
-    draw_perlin,
-    foreground_masks,
-    perlin_noise,
-    procedural_textures,
-    split_textures,
-)
+from urd.synthesis.corruption import corrupt, draw_corruption
+from urd.synthesis.perlin import draw_perlin, perlin_noise
+from urd.synthesis.foreground import foreground_masks
+from urd.synthesis.textures import procedural_textures, split_textures
 from urd.synthesis.foreground import looks_like_object
 from urd.training.loop import TrainingImages, draw_for_iteration
 

@@ -40,7 +40,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from exporting import grey, header, one_torch_export, tiny_detector
 from conftest import save
-from urd.export import Export, export
+from urd.export.files import Export, export
 folder = Path(sys.argv[4])
 images = [save(grey(value), folder / f"{{value}}.png") for value in (3, 200)]
 detector = tiny_detector(header())

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from urd import Detector, fitting
 from urd.config import WARM_UP_ITERATIONS, FitConfig
 from urd.errors import UsageError
-from urd.material import holdout_count
-from urd.networks import VARIANTS
-from urd.networks.builtin import BUILTIN
+from urd.training.training_data import holdout_count
+from urd.networks.variants import VARIANTS
+from urd.backbones.builtin import BUILTIN
 from urd.training import clean_features, loop
 from urd.training.clean_features import CleanFeatures
 from urd.training.loop import batch_indices

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from urd.doctor import doctor
 from urd.errors import UrdError, UsageError
-from urd.networks import build_encoder, builtin, weights
-from urd.networks.builtin import BUILTIN
-from urd.networks.weights import fingerprint, load_encoder
+from urd.backbones.encoder import build_encoder
+from urd.backbones import builtin, weights
+from urd.backbones.builtin import BUILTIN
+from urd.backbones.weights import fingerprint, load_encoder
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -105,8 +105,8 @@ def _resign(whole: Path, path: Path, rng: random.Random) -> str:
     """Write a model file with a hostile header or tensors, and a checksum that fits."""
     from safetensors import safe_open
 
-    from urd.schemas import CHECKSUM
-    from urd.tensor_file import sign
+    from urd.system.schemas import CHECKSUM
+    from urd.system.tensor_file import sign
 
     tensors = load_file(whole)
     with safe_open(whole, "np") as file:
@@ -189,7 +189,7 @@ def _hostile_facts(whole: Path, path: Path, rng: random.Random) -> None:
 
 def reports(stage: Stage, count: int, rng: random.Random) -> Iterator[Case]:
     """A run's evaluation and curve, damaged by bytes or by values; then `write_report`."""
-    from urd.report import write_report
+    from urd.results.report import write_report
 
     run = stage.root / "damaged_run"
     for number in range(count):

@@ -179,7 +179,7 @@ def _curve(run: Path) -> _Outcome:
 
 def _documents(run: Path, *wanted: str) -> _Outcome:
     """JSON files that are there are whole, and a report can be made of them."""
-    from urd.report import write_report
+    from urd.results.report import write_report
 
     found = {}
     for name in wanted:

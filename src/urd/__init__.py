@@ -8,18 +8,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from urd.telemetry import switch_off
+from urd.system.telemetry import switch_off
 
 if TYPE_CHECKING:
     from urd.detector import Detector
     from urd.errors import UrdError, UsageError
-    from urd.prediction import Prediction
+    from urd.inspection.prediction import Prediction
 
 __version__ = "0.1.0"
 __all__ = ["Detector", "Prediction", "UrdError", "UsageError", "__version__"]
 _HOMES = {
     "Detector": "urd.detector",
-    "Prediction": "urd.prediction",
+    "Prediction": "urd.inspection.prediction",
     "UrdError": "urd.errors",
     "UsageError": "urd.errors",
 }

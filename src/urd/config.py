@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from urd.documents import read_yaml
+from urd.system.documents import read_yaml
 from urd.errors import UsageError, first_line, quoted
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]

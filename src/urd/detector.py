@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from urd.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
+from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
 from urd.config import FitConfig, given_settings, resolve_config
 from urd.data import (
     PER_IMAGE,
@@ -27,20 +27,23 @@ from urd.data import (
     resize_rgb,
 )
 from urd.data.images_in_memory import Channels, ImageLike, rgb_of
-from urd.engines import EXPORTED, Engine, ExportedEngine, TorchEngine, open_exported
+from urd.engines.base import EXPORTED, Engine
+from urd.engines.exported import ExportedEngine
+from urd.engines.torch_engine import TorchEngine
+from urd.engines.registry import open_exported
 from urd.errors import NotJudged, UsageError
-from urd.evaluation import Evaluation, evaluate_predictions, refuse_unusable
-from urd.inspection import Inspection, thresholds_of
-from urd.machine import pick_device
-from urd.model_header import ModelHeader
-from urd.pictures import reduced
-from urd.prediction import Prediction
-from urd.progress import track
-from urd.scoring import pixel_quantile
-from urd.threads import ahead, workers
+from urd.evaluation.evaluate import Evaluation, evaluate_predictions, refuse_unusable
+from urd.inspection.judge import Inspection, thresholds_of
+from urd.system.machine import pick_device
+from urd.model.header import ModelHeader
+from urd.inspection.pictures import reduced
+from urd.inspection.prediction import Prediction
+from urd.system.progress import track
+from urd.inspection.scoring import pixel_quantile
+from urd.system.threads import ahead, workers
 
 if TYPE_CHECKING:
-    from urd.networks import TeacherStudent
+    from urd.networks.teacher_student import TeacherStudent
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Detector:
         Raises:
             UsageError, UrdError: as `fitting.fit`; the message says what to do.
         """
-        from urd import fitting  # with timm, which takes a second; exported files need none of it
+        from urd.training import fit as fitting  # with timm, which takes a second; exported files need none of it
 
         folder = None if out is None else Path(out)
         if resume and folder is None:
@@ -139,7 +142,7 @@ class Detector:
                 raise UsageError(f"{path} has a precision of its own; leave --precision out")
             engine = open_exported(path)
             return cls(engine, engine.header)
-        from urd.model_file import load_model
+        from urd.model.file import load_model
 
         computes_on = pick_device(device)
         model, header = load_model(path, computes_on)
@@ -181,7 +184,7 @@ class Detector:
         if isinstance(self.engine, ExportedEngine):
             self.engine.save(Path(path), self.header)
             return
-        from urd.model_file import save_model
+        from urd.model.file import save_model
 
         save_model(Path(path), self.model, self.header)
 

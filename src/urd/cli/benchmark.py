@@ -53,8 +53,9 @@ def benchmark(
     missing, a stopped job goes on from its checkpoint, and a job that fails does not stop the
     others. Exit code 1 if one failed.
     """
-    import urd.progress
-    from urd.benchmark import Places, missing_jobs, read_suite, run_suite, shipped_suites
+    import urd.system.progress
+    from urd.suites.runner import Places, missing_jobs, run_suite
+    from urd.suites.suite import read_suite, shipped_suites
     from urd.errors import UsageError
 
     if list_suites:
@@ -64,7 +65,7 @@ def benchmark(
         return
     if suite is None or (out is None and not dry_run):
         raise UsageError("give SUITE and --out, or --list")
-    urd.progress.show()
+    urd.system.progress.show()
     plan = read_suite(suite)
     places = Places(
         roots={name: Path(root) for name, root in map(_named, roots)},

@@ -11,7 +11,7 @@ import click
 from urd.cli.options import inference_options, only_writer, reading_options, region_options
 
 if TYPE_CHECKING:
-    from urd.calibration import Thresholds
+    from urd.inspection.calibration import Thresholds
 
 
 @click.command()
@@ -59,15 +59,15 @@ def calibrate(
     export, by the scores of the runtime that opens it. The share of good images that they will
     reject is bounded without assuming a distribution. Exit code 1 if an image could not be read.
     """
-    import urd.progress
+    import urd.system.progress
     from urd.data import read_layout
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.files import write_json
-    from urd.model_file import MODEL_NAME
-    from urd.schemas import MOST_SCORES
+    from urd.system.files import write_json
+    from urd.model.file import MODEL_NAME
+    from urd.system.schemas import MOST_SCORES
 
-    urd.progress.show()
+    urd.system.progress.show()
     if out is None:
         only_writer(run if run.is_dir() else run.parent, below=run.is_dir())
     data = read_layout(good)

@@ -43,12 +43,12 @@ def check(data: str, json_file: Path | None, **reading: int | None) -> None:
 
     Exit code 1 if something is.
     """
-    import urd.progress
+    import urd.system.progress
     from urd.data import Reading
     from urd.data.check import check as check_data
-    from urd.files import write_json
+    from urd.system.files import write_json
 
-    urd.progress.show()
+    urd.system.progress.show()
     report = check_data(data, Reading().changed(**reading))
     if json_file is not None:
         write_json(json_file, report.to_dict())

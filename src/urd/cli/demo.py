@@ -42,14 +42,14 @@ def demo(
     OUT/data, and the trained detectors with their reports in OUT/runs. The built-in backbone needs
     no network.
     """
-    import urd.progress
+    import urd.system.progress
     from urd.config import FitConfig
-    from urd.demo import PRODUCTS
+    from urd.demo.dataset import PRODUCTS
     from urd.demo.run import run_product
-    from urd.files import refuse_existing, write_json
-    from urd.report import REPORT_NAME
+    from urd.system.files import refuse_existing, write_json
+    from urd.results.report import REPORT_NAME
 
-    urd.progress.show()
+    urd.system.progress.show()
     only_writer(out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to replace it, or another --out")
     config = FitConfig(

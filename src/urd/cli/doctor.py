@@ -18,7 +18,7 @@ def doctor(tags: tuple[str, ...], json_file: Path | None) -> None:
     if one that was named is not usable.
     """
     from urd.doctor import doctor as examine
-    from urd.files import write_json
+    from urd.system.files import write_json
 
     found = examine(tags)
     if json_file is not None:

@@ -40,12 +40,12 @@ def evaluate(
     from ground_truth. The figures are also kept in RUN/evaluation.json. An image that could not be
     judged is left out of the metrics, counted first, and makes the exit code 1.
     """
-    import urd.progress
+    import urd.system.progress
     from urd.detector import Detector
-    from urd.files import write_json
-    from urd.tally import Tally
+    from urd.system.files import write_json
+    from urd.evaluation.tally import Tally
 
-    urd.progress.show()
+    urd.system.progress.show()
     if run.is_dir():
         only_writer(run)
     detector = Detector.load(run, device, precision)

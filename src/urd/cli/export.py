@@ -10,8 +10,8 @@ import click
 from urd.cli.options import reading_options
 
 if TYPE_CHECKING:
-    from urd.calibration import Thresholds
-    from urd.engines import Facts
+    from urd.inspection.calibration import Thresholds
+    from urd.engines.facts import Facts
 
 
 @click.command()
@@ -71,8 +71,9 @@ def export(
     from urd.config import convert
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.export import Export, Unseen
-    from urd.export import export as write
+    from urd.export.files import Export
+    from urd.export.own_thresholds import Unseen
+    from urd.export.files import export as write
 
     fixed = None if size == "any" else convert("size", tuple[int, int], size)
     wanted = Export(form, precision, fixed, allow_changes)
@@ -132,7 +133,7 @@ def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
     """
     from urd.data import read_layout
     from urd.errors import UsageError
-    from urd.evaluation import DETAILS_NAME, read_written
+    from urd.evaluation.evaluate import DETAILS_NAME, read_written
 
     if data is not None:
         found = read_layout(data)

@@ -41,12 +41,12 @@ def fit(
     are never read. Flags go before --config, and --config before --preset. With --resume, flags
     that are left out are those of the run, and what is given must agree with it.
     """
-    import urd.progress
+    import urd.system.progress
     from urd.config import given_settings, resolve_config
     from urd.detector import Detector
-    from urd.fitting import is_finished
+    from urd.training.fit import is_finished
 
-    urd.progress.show()
+    urd.system.progress.show()
     finished = resume and is_finished(out)
     if resume:
         settings = given_settings(preset, config_file, given(options))

@@ -34,13 +34,13 @@ def metrics(
     or several in TYPE/NAME/. Without such folders each map needs a mask of its name, black for a
     good image. The score of an image is the maximum of its map.
     """
-    import urd.progress
+    import urd.system.progress
     from urd.data import Reading
-    from urd.files import write_json
-    from urd.map_files import as_test_images, find_maps
+    from urd.system.files import write_json
+    from urd.evaluation.map_files import as_test_images, find_maps
     from urd.metrics import PIXEL_PROTOCOL, evaluate
 
-    urd.progress.show()
+    urd.system.progress.show()
     reading = Reading().changed(max_megapixels=max_megapixels)
     images = as_test_images(find_maps(maps, masks, reading), resize=resize, reading=reading)
     result = evaluate(images, resamples=resamples)

@@ -74,8 +74,8 @@ def reading_option(name: str, default: str = "as in training") -> Callable[[Func
 
 
 def only_writer(folder: Path, *, below: bool = True) -> None:
-    """Until the verb ends nobody else writes into `folder`; see `urd.files.writing`."""
-    from urd.files import writing
+    """Until the verb ends nobody else writes into `folder`; see `urd.system.files.writing`."""
+    from urd.system.files import writing
 
     click.get_current_context().with_resource(writing(folder, below=below))
 

@@ -69,20 +69,20 @@ def predict(
     --maps, the raw map of each image is kept in --out/maps at the size of the image; those of a
     test folder lie as `urd metrics` reads them.
     """
-    import urd.progress
+    import urd.system.progress
     from urd.data import find_named
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.files import refuse_existing
-    from urd.inspection import Inspection
-    from urd.prediction_files import predict_to
-    from urd.tally import VERDICTS
+    from urd.system.files import refuse_existing
+    from urd.inspection.judge import Inspection
+    from urd.results.prediction_files import predict_to
+    from urd.evaluation.tally import VERDICTS
 
-    urd.progress.show()
+    urd.system.progress.show()
     only_writer(out)
     found = find_named(_with_listed(images), out)
     for line in found.passed_over():
-        urd.progress.note(line)
+        urd.system.progress.note(line)
     paths = found.images
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device, precision)

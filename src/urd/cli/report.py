@@ -32,7 +32,7 @@ def report(
     and PRO curves, tables per defect, pictures of the worst false rejects and misses, settings and
     provenance. What concerns test images comes from the last `urd evaluate RUN DATA`.
     """
-    from urd.report import write_report
+    from urd.results.report import write_report
 
     reading = {"max_megapixels": max_megapixels, "page": page}
     print(f"Report: {write_report(run, out, device, roi=roi, ignore=ignore, **reading)}")

@@ -12,7 +12,7 @@ from urd.data.decoding import marked, open_mask
 from urd.data.image_files import DEFAULT_READING, Reading, open_picture, refuse_small
 from urd.data.layouts import DataSet, Sample, survey
 from urd.data.picture import WHITE_LEVEL, UnreadableImage
-from urd.progress import track
+from urd.system.progress import track
 
 _CAMERA_BITS = (8, 10, 12, 14)
 

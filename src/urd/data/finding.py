@@ -18,7 +18,7 @@ from pathlib import Path
 from urd.data.formats import HEAD_BYTES, format_of
 from urd.data.image_files import IMAGE_SUFFIXES
 from urd.errors import UrdError, UsageError
-from urd.files import special
+from urd.system.files import special
 
 _OTHER_SUFFIXES = (
     *(".heic", ".heif", ".avif", ".jxl", ".tga", ".raw", ".dng", ".nef", ".cr2", ".cr3", ".arw"),

@@ -32,8 +32,8 @@ from urd.data.formats import HEAD_BYTES, format_of
 from urd.data.picture import WHITE_LEVEL, Picture, UnreadableImage
 from urd.data.whole_files import codestreams, netpbm_raster, refuse_partial, webp_chunks
 from urd.errors import UsageError, first_line
-from urd.files import special
-from urd.threads import without_warnings
+from urd.system.files import special
+from urd.system.threads import without_warnings
 
 IMAGE_SUFFIXES = (  # of the formats that are read
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp"),

@@ -13,7 +13,7 @@ from urd.data.finding import Found, holds_results, refuse_results, search, some
 from urd.data.pairing import pair
 from urd.data.sources import SOURCES, Source
 from urd.errors import UsageError
-from urd.progress import note
+from urd.system.progress import note
 
 GOOD = "good"
 

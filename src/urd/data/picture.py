@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from urd.errors import NotJudged
-from urd.threads import without_warnings
+from urd.system.threads import without_warnings
 
 WHITE_LEVEL = 65535
 _ORIENTATION = 0x0112

@@ -15,8 +15,8 @@ from urd.data.decoding import read_rgb
 from urd.data.image_files import DEFAULT_READING, Reading
 from urd.data.picture import UnreadableImage
 from urd.errors import UsageError
-from urd.progress import track
-from urd.threads import workers
+from urd.system.progress import track
+from urd.system.threads import workers
 
 Size = tuple[int, int]
 

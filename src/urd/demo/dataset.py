@@ -11,9 +11,9 @@ from PIL import Image
 
 from urd.demo import denim, flange_nut
 from urd.demo.surface import Map
-from urd.files import write_atomically
-from urd.progress import track
-from urd.seeding import derived_seed
+from urd.system.files import write_atomically
+from urd.system.progress import track
+from urd.system.seeding import derived_seed
 
 SIZE = 256
 _VISIBLE = 0.03  # a pixel belongs to the mask if the defect changed it by this share of white

@@ -11,8 +11,8 @@ from urd.config import FitConfig
 from urd.data import Failure, Sample, read_layout, read_masks, read_rgb
 from urd.demo.dataset import render_dataset
 from urd.detector import Detector
-from urd.pictures import blend, contact_sheet, save_picture
-from urd.report import write_report
+from urd.inspection.pictures import blend, contact_sheet, save_picture
+from urd.results.report import write_report
 
 
 def run_product(

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.calibration import Calibration, Thresholds
+from urd.inspection.calibration import Calibration, Thresholds
 from urd.config import FitConfig
 from urd.engines.base import PRECISIONS
 from urd.engines.checksum import BLANK, CHECKSUM_KEY
-from urd.model_header import ModelHeader
+from urd.model.header import ModelHeader
 
 FORMAT = "2"  # the first one had the keys of `_OLD_KEYS` only
 TORCH, THIS_FILE = "torch", "this file"

@@ -10,7 +10,7 @@ from urd.engines.facts import Facts
 from urd.engines.onnx_engine import OnnxEngine
 from urd.engines.openvino_engine import OpenVinoEngine
 from urd.errors import UsageError
-from urd.files import refuse_special
+from urd.system.files import refuse_special
 
 _KINDS: dict[str, type[ExportedEngine]] = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from urd.data import paint_outside
 from urd.engines.base import Maps
-from urd.machine import precision_on
-from urd.model_header import ModelHeader
-from urd.scoring import anomaly_map, image_score
+from urd.system.machine import precision_on
+from urd.model.header import ModelHeader
+from urd.inspection.scoring import anomaly_map, image_score
 
 if TYPE_CHECKING:
-    from urd.networks import TeacherStudent
+    from urd.networks.teacher_student import TeacherStudent
 
 
 class TorchEngine:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from urd.detector import Detector
-from urd.engines import EXPORTED, PRECISIONS, ExportedEngine, Facts, optional
+from urd.engines.base import EXPORTED, PRECISIONS, optional
+from urd.engines.exported import ExportedEngine
+from urd.engines.facts import Facts
 from urd.engines.facts import MOST_PIXELS, without_paths
 from urd.engines.registry import seal
 from urd.errors import NotWritten, UrdError, UsageError
@@ -18,7 +20,7 @@ from urd.export import onnx_file, openvino_file
 from urd.export.graph import InspectionGraph
 from urd.export.own_thresholds import Unseen, calibrate_file, unseen_by_training
 from urd.export.parity import Parity, Pixels, compare, decoded
-from urd.files import json_text, make_folder, temporary_folder, write_together, writing
+from urd.system.files import json_text, make_folder, temporary_folder, write_together, writing
 
 FORMATS = {name: suffix for suffix, name in EXPORTED.items()}
 _MOST_IMAGES = 64  # to quantise by, and to compare on

@@ -13,7 +13,7 @@ from torch.nn import functional
 from urd.detector import Detector
 from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
 from urd.errors import UsageError
-from urd.scoring import anomaly_map, image_score
+from urd.inspection.scoring import anomaly_map, image_score
 
 
 class InspectionGraph(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from urd.engines import optional
+from urd.engines.base import optional
 from urd.export.graph import InspectionGraph
 from urd.export.parity import Pixels
 from urd.export.quiet import quiet

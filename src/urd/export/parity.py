@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from urd.data import UnreadableImage, read_rgb, resize_rgb
 from urd.detector import Detector
-from urd.engines import Engine
+from urd.engines.base import Engine
 from urd.errors import NotJudged, UrdError, UsageError
-from urd.files import printable
-from urd.prediction import Prediction
-from urd.progress import note
+from urd.system.files import printable
+from urd.inspection.prediction import Prediction
+from urd.system.progress import note
 
 _ROUNDS = 12
 Pixels = NDArray[np.uint8]

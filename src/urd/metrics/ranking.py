@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.threads import ahead, workers
+from urd.system.threads import ahead, workers
 
 Scores = NDArray[np.floating]
 Floats = NDArray[np.float64]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from urd.networks.blocks import conv_bn_relu, residual_stage
-from urd.networks.encoder import Stage
+from urd.backbones.encoder import Stage
 
 
 class Bottleneck(nn.Module):

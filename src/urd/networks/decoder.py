@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from urd.networks import variants
 from urd.networks.blocks import residual_stage
-from urd.networks.encoder import Stage
+from urd.backbones.encoder import Stage
 from urd.networks.injection import Injection
 
 

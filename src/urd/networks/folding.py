@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from urd.networks.encoder import Encoder
+from urd.backbones.encoder import Encoder
 
 _PROBE = 64
 _TOLERANCE = 1e-3

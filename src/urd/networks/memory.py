@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from urd.errors import UsageError
-from urd.machine import free_memory
+from urd.system.machine import free_memory
 
 _GB = 1e9
 

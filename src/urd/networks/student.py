@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from urd.networks import variants
 from urd.networks.bottleneck import Bottleneck
 from urd.networks.decoder import Decoder
-from urd.networks.encoder import Stage
+from urd.backbones.encoder import Stage
 
 Size = Literal["full", "slim"]
 

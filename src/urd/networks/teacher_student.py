@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from urd.networks.encoder import Encoder
+from urd.backbones.encoder import Encoder
 from urd.networks.student import Size, Student, initialise
 from urd.networks.variants import Variant
 

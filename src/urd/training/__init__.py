@@ -1,1 +1,1 @@
-"""Losses, the two-optimiser step, the loop and its checkpoints."""
+"""From good images to a trained detector."""

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from urd.errors import UrdError, first_line, quoted
-from urd.networks import Encoder
-from urd.progress import note
-from urd.schemas import Checkpoint, check
-from urd.tensor_file import open_tensors, save_signed
+from urd.backbones.encoder import Encoder
+from urd.system.progress import note
+from urd.system.schemas import Checkpoint, check
+from urd.system.tensor_file import open_tensors, save_signed
 from urd.training.step import Networks
 
 STATE_NAME, EXPERT_NAME = "state.safetensors", "expert.safetensors"

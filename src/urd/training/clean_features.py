@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from urd.machine import free_memory
+from urd.system.machine import free_memory
 
 _SHARE = 0.25  # of the memory that is free
 _LIMIT = 4 << 30  # bytes

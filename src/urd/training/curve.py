@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from urd.documents import parse_json
-from urd.files import growing, refuse_special, write_text
-from urd.schemas import CurveLine, check
+from urd.system.documents import parse_json
+from urd.system.files import growing, refuse_special, write_text
+from urd.system.schemas import CurveLine, check
 from urd.training.checkpoint import NotFinite
 
 

@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from urd.config import WARM_UP_ITERATIONS, FitConfig
-from urd.machine import precision_on
-from urd.networks import VARIANTS, Encoder, TeacherStudent
+from urd.system.machine import precision_on
+from urd.networks.variants import VARIANTS
+from urd.backbones.encoder import Encoder
+from urd.networks.teacher_student import TeacherStudent
 from urd.networks.folding import InferenceNetworks
-from urd.networks.whitening import wants_whitening
-from urd.progress import Progress
-from urd.seeding import generator
-from urd.synthesis import Corruption, corrupt, draw_corruption
+from urd.backbones.whitening import wants_whitening
+from urd.system.progress import Progress
+from urd.system.seeding import generator
+from urd.synthesis.corruption import Corruption, corrupt, draw_corruption
 from urd.training.checkpoint import NotFinite, save_checkpoint
 from urd.training.clean_features import CleanFeatures
 from urd.training.curve import Curve

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from urd.networks import TeacherStudent
+from urd.networks.teacher_student import TeacherStudent
 from urd.networks.folding import InferenceNetworks
 from urd.training.losses import (
     MaskResize,

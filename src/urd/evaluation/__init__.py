@@ -1,0 +1,1 @@
+"""A labelled test set, judged and measured."""

@@ -1,0 +1,216 @@
+"""Anomaly maps as files: TIFF, NPY and PNG, of this or any other method, with their masks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from urd.data import DEFAULT_READING, GOOD, Reading, name_below, pair, read_masks, search
+from urd.data.finding import some
+from urd.data.image_files import limited
+from urd.data.whole_files import refuse_partial
+from urd.errors import UrdError, UsageError, first_line
+from urd.system.files import refuse_special, write_atomically
+from urd.metrics import TestImage
+from urd.system.progress import note
+
+MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
+_GOOD_FOLDERS = (GOOD, "ok", "Normal")  # of MVTec's data sets, BTAD and VisA
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """A map, the type of defect that its folder names, and the masks of its image."""
+
+    path: Path
+    defect: str
+    masks: tuple[Path, ...]
+
+
+def write_map(path: Path, anomaly_map: np.ndarray, size: tuple[int, int]) -> None:
+    """A float32 TIFF of (height, width) `size`: what MVTec's evaluation reads."""
+    height, width = size
+    resized = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
+    _, encoded = cv2.imencode(".tiff", resized)
+    write_atomically(path, lambda new: new.write_bytes(encoded.tobytes()), one_of_many=True)
+
+
+def read_map(path: Path, reading: Reading = DEFAULT_READING) -> np.ndarray:
+    """(H, W) scores, float32 or float64: the smaller one that holds the file's values.
+
+    Raises:
+        UrdError: not a readable map; a picture in colour is none.
+    """
+    refuse_special(path)
+    try:
+        read = _read_npy if path.suffix.lower() == ".npy" else _read_image
+        array = read(path, reading)
+    except Exception as error:  # a damaged file raises errors of many types in both libraries
+        raise UrdError(f"{path}: cannot be read as an anomaly map ({first_line(error)})") from error
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
+        raise UrdError(
+            f"{path}: an anomaly map is one number per pixel, (H, W); this is {array.dtype} of "
+            f"shape {array.shape}"
+        )
+    small = np.can_cast(array.dtype, np.float32)
+    return array.astype(np.float32 if small else np.float64, copy=False)
+
+
+def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> list[MapFile]:
+    """Pair maps with masks in MVTec's layout.
+
+    Maps are `<type>/<name>.tiff` below `maps` or `maps/test`, masks below `masks` or
+    `masks/ground_truth`, paired by `urd.data.pair`. The maps in `good` have no mask. Where
+    maps lie in `maps` directly, so do the masks, one for each, black for good images.
+
+    Raises:
+        UsageError: no maps, two maps of one image, a map without mask or a mask without map.
+    """
+    for folder, what in ((maps, "maps"), (masks, "masks")):
+        if not folder.is_dir():
+            raise UsageError(f"no folder of {what} at {folder}")
+    maps = maps / "test" if (maps / "test").is_dir() else maps
+    masks = masks / "ground_truth" if (masks / "ground_truth").is_dir() else masks
+    found = search(maps, wanted=_is_map)
+    paths = found.images
+    if not paths:
+        raise UsageError(
+            f"no maps in {maps}: expected <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
+            "with the type good for good images"
+        )
+    for line in found.passed_over():
+        note(line)
+    _refuse_doubles(paths, maps)
+    typed = [path for path in paths if path.parent != maps]
+    if typed and len(typed) < len(paths):
+        note(f"skipped {len(paths) - len(typed)} files beside the folders of maps in {maps}")
+    paths = typed or paths
+    pairs = pair(paths, maps, search(masks).images, masks)
+    if pairs.disputed:
+        raise UsageError(f"a mask for one map only: {some(pairs.disputed)}")
+    files = []
+    for path in paths:
+        of_image = pairs.masks.get(path, ())
+        defect = _type_of(path, maps) if typed else _type_by_mask(path, masks, of_image, reading)
+        if defect != GOOD and not of_image:
+            raise UsageError(f"no mask of {path} in {masks}")
+        files.append(MapFile(path, defect, of_image))
+    if pairs.orphans:
+        left = pairs.orphans
+        raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
+    return files
+
+
+def as_test_images(
+    files: Sequence[MapFile], *, resize: bool, reading: Reading = DEFAULT_READING
+) -> list[TestImage]:
+    """What the metrics read; with `resize`, maps of another size are brought to their masks'.
+
+    Raises:
+        UsageError: maps of good images to be resized, but the masks of the others differ in size.
+    """
+    size = _common_size(files, reading) if resize else None
+    return [TestImage(str(file.path), file.defect, _loader(file, size, reading)) for file in files]
+
+
+def _loader(
+    file: MapFile, size: tuple[int, int] | None, reading: Reading
+) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """`size` (height, width): of good images' maps; `None`: no map is resized."""
+
+    def load() -> tuple[np.ndarray, np.ndarray]:
+        anomaly_map = read_map(file.path, reading)
+        mask: np.ndarray = np.zeros(size or anomaly_map.shape, bool)
+        if file.masks:
+            mask = read_masks(file.masks, reading)
+        if anomaly_map.shape == mask.shape:
+            return anomaly_map, mask
+        height, width = mask.shape
+        if size is None:
+            raise UsageError(
+                f"{file.path} is {anomaly_map.shape[1]}x{anomaly_map.shape[0]}, its mask "
+                f"{width}x{height}; write maps of the masks' size, or pass --resize"
+            )
+        return cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), mask
+
+    return load
+
+
+def _common_size(files: Sequence[MapFile], reading: Reading) -> tuple[int, int]:
+    sizes = set()
+    for file in files:
+        if file.masks:
+            height, width = read_masks(file.masks, reading).shape
+            sizes.add((height, width))
+    if not sizes:
+        raise UsageError("--resize: there are no masks whose size the maps could be given")
+    if len(sizes) > 1 and not all(file.masks for file in files):
+        raise UsageError(
+            "--resize: the masks differ in size, so that of a good image's map is not known; write "
+            "the maps in the size of their images"
+        )
+    return sizes.pop()
+
+
+def _type_of(path: Path, maps: Path) -> str:
+    folder = path.relative_to(maps).parts[0]
+    return GOOD if folder in _GOOD_FOLDERS else folder
+
+
+def _type_by_mask(path: Path, masks: Path, of_image: tuple[Path, ...], reading: Reading) -> str:
+    if not of_image:
+        raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
+    return "defective" if read_masks(of_image, reading).any() else GOOD
+
+
+def _refuse_doubles(paths: Sequence[Path], maps: Path) -> None:
+    found: dict[str, Path] = {}
+    for path in paths:
+        if (other := found.setdefault(name_below(path, maps), path)) != path:
+            raise UsageError(f"two maps of one image: {other} and {path}")
+
+
+def _is_map(path: Path) -> bool:
+    return path.suffix.lower() in MAP_SUFFIXES
+
+
+def _read_npy(path: Path, reading: Reading) -> np.ndarray:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("not an array")
+    _refuse_huge(array.size, reading)
+    return np.array(array)
+
+
+def _read_image(path: Path, reading: Reading) -> np.ndarray:
+    data = path.read_bytes()
+    try:
+        with limited(reading), Image.open(io.BytesIO(data), formats=("PNG", "TIFF")) as image:
+            _refuse_huge(image.width * image.height, reading)
+            if getattr(image, "n_frames", 1) > 1:
+                raise ValueError("it has several pages")
+            refuse_partial(image, data)
+    except Image.DecompressionBombError:
+        _refuse_huge(reading.max_pixels + 1, reading)
+    except UnidentifiedImageError:  # Pillow knows no float64 TIFF; OpenCV does
+        if cv2.imcount(str(path)) > 1:
+            raise ValueError("it has several pages") from None
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise ValueError("not a whole PNG or TIFF")
+    return array
+
+
+def _refuse_huge(pixels: int, reading: Reading) -> None:
+    if pixels > reading.max_pixels:
+        raise ValueError(
+            f"over {reading.max_megapixels} megapixels; allow more by --max-megapixels"
+        )

@@ -1,0 +1,80 @@
+"""What an inspection counts first: missed defects, rejected good parts, images not judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from urd.inspection.calibration import Verdict
+
+VERDICTS: tuple[Verdict, ...] = ("OK", "REVIEW", "NG", "ERROR")
+_GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Labels of a test set against the verdicts of a detector, in numbers of images.
+
+    Attributes:
+        defective: defective images that were judged; `missed` of them were OK.
+        good: good images that were judged; `rejected` of them were NG, `to_review` REVIEW.
+        not_judged: images without a verdict, good or not.
+        calibrated: false: the detector has no thresholds, so nothing was missed or rejected.
+    """
+
+    defective: int
+    missed: int
+    good: int
+    rejected: int
+    to_review: int
+    not_judged: int
+    calibrated: bool
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, Any]]) -> Tally:
+        """From rows with `defect` (`good` or a type) and `verdict` (`None` without thresholds)."""
+        counts = Counter((row["defect"] == _GOOD, row["verdict"]) for row in rows)
+        judged = {key: n for key, n in counts.items() if key[1] != "ERROR"}
+        return cls(
+            defective=sum(n for (is_good, _), n in judged.items() if not is_good),
+            missed=counts[False, "OK"],
+            good=sum(n for (is_good, _), n in judged.items() if is_good),
+            rejected=counts[True, "NG"],
+            to_review=counts[True, "REVIEW"],
+            not_judged=sum(counts.values()) - sum(judged.values()),
+            calibrated=all(verdict is not None for _, verdict in counts),
+        )
+
+    @property
+    def images(self) -> int:
+        """How many there were, judged or not."""
+        return self.good + self.defective + self.not_judged
+
+    def metrics(self) -> dict[str, int | None]:
+        """The counts by the names that `urd evaluate --json` gives them."""
+        of_verdicts = {
+            "n_missed": self.missed,
+            "n_rejected": self.rejected,
+            "n_to_review": self.to_review,
+        }
+        if not self.calibrated:
+            return {"n_not_judged": self.not_judged, **dict.fromkeys(of_verdicts)}
+        return {"n_not_judged": self.not_judged, **of_verdicts}
+
+    def sentence(self) -> str:
+        """The counts in words, the gravest first."""
+        not_judged = f"Not judged {self.not_judged} of {self.images}."
+        if not self.calibrated:
+            return f"No thresholds, so no verdicts: run urd calibrate. {not_judged}"
+        parts = []
+        if self.defective:
+            share = f"{100 * self.missed / self.defective:.0f} %"
+            parts.append(f"Missed defects {self.missed} of {self.defective} ({share}).")
+        if self.good:
+            parts.append(
+                f"Good parts rejected {self.rejected} of {self.good}, sent to review "
+                f"{self.to_review} of {self.good}."
+            )
+        return " ".join([*parts, not_judged])

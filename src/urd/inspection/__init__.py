@@ -1,0 +1,1 @@
+"""From an anomaly map to a judgement: score, thresholds, verdict, defects, pictures."""

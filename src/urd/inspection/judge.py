@@ -1,0 +1,79 @@
+"""From map and score to a verdict: what an inspection asks of a calibrated detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from urd.inspection.calibration import Calibration, Thresholds, Verdict
+from urd.inspection.defects import Defect, find_defects
+from urd.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The operating point, and what counts as a defect.
+
+    Attributes:
+        false_reject: wanted share of good images above the upper threshold (NG); `None`: as
+            calibrated. review: the same for the lower one (REVIEW).
+        smallest_area: of a defect, in pixels of the original image.
+        mm_per_pixel: of the original image, for areas in mm2.
+    """
+
+    false_reject: float | None = None
+    review: float | None = None
+    smallest_area: float = 0.0
+    mm_per_pixel: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mm_per_pixel is not None and not 0 < self.mm_per_pixel < float("inf"):
+            raise UsageError(f"mm_per_pixel is {self.mm_per_pixel}; it must be a positive number")
+        if not 0 <= self.smallest_area < float("inf"):
+            raise UsageError(f"smallest_area is {self.smallest_area}; it cannot be negative")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`calibrated` is 0.5 at the threshold between what passes and what does not."""
+
+    verdict: Verdict
+    calibrated: float
+    defects: list[Defect]
+
+
+def judge(
+    anomaly_map: np.ndarray,
+    score: float,
+    size: tuple[int, int],
+    calibration: Calibration,
+    inspection: Inspection,
+    region: np.ndarray | None = None,
+) -> Judgement:
+    """Verdict, calibrated score and defects of one image of `size` (H, W), within its region.
+
+    An image with the verdict OK has no defects, and another one has at least one, unless it is
+    smaller than asked for; the verdict is by the score alone.
+    """
+    thresholds = thresholds_of(calibration, inspection.false_reject, inspection.review)
+    seed = thresholds.review.threshold
+    defects = find_defects(
+        anomaly_map,
+        size,
+        grow=thresholds.pixel.threshold,
+        seed=seed,
+        smallest_area=inspection.smallest_area,
+        mm_per_pixel=inspection.mm_per_pixel,
+        region=region,
+    )
+    return Judgement(thresholds.verdict(score), calibration.calibrated(score, seed), defects)
+
+
+@lru_cache(maxsize=32)
+def thresholds_of(
+    calibration: Calibration, false_reject: float | None, review: float | None
+) -> Thresholds:
+    """`Calibration.thresholds`, which takes milliseconds, once per operating point."""
+    return calibration.thresholds(false_reject, review)

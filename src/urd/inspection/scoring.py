@@ -1,0 +1,85 @@
+"""From features to the anomaly map and the image score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from urd.inspection.calibration import PIXEL_SHARE
+
+BLUR_SIGMA = 4.0
+_TRUNCATE = 4.0
+_EPS = 1e-8
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """1 - cosine over the channels, (B, C, H, W) to (B, H, W); 1 where either is zero."""
+    dot, a_square, b_square = (a * b).sum(1), a.square().sum(1), b.square().sum(1)
+    return 1 - dot * (a_square * b_square).clamp_min(_EPS**2).rsqrt()
+
+
+def anomaly_map(
+    teacher: list[Tensor],
+    student: list[Tensor],
+    size: tuple[int, int],
+    region: Tensor | None = None,
+    distance: Callable[[Tensor, Tensor], Tensor] = cosine_distance,
+) -> Tensor:
+    """Sum over levels of 1 - cos(S_k, T_k), upsampled to `size` and blurred, (B, H, W) float32.
+
+    Without blur each pixel lies in [0, 6]; upsampling is bilinear with aligned corners. Outside of
+    `region`, (B, H, W) bool, the map is 0. `distance` is `cosine_distance` or another form of it.
+    """
+    total = torch.zeros((), device=teacher[0].device)
+    for t, s in zip(teacher, student, strict=True):
+        level = distance(s.float(), t.float())[:, None]
+        total = total + functional.interpolate(level, size, mode="bilinear", align_corners=True)
+    blurred = gaussian_blur(total[:, 0])
+    return blurred if region is None else blurred * region
+
+
+def image_score(maps: Tensor) -> Tensor:
+    """The largest value of each map: (B, H, W) to (B,)."""
+    return maps.flatten(1).amax(dim=1)
+
+
+def pixel_quantile(maps: Tensor, region: Tensor | None = None) -> Tensor:
+    """Per map of (B, H, W) the value that a share `PIXEL_SHARE` of its pixels exceeds, (B,).
+
+    With `region`, (B, H, W) bool, those pixels count, and the maps are 0 elsewhere.
+    """
+    flat = maps.flatten(1)
+    counts = [flat.shape[1]] * len(flat) if region is None else region.flatten(1).sum(1).tolist()
+    above = torch.tensor([int(PIXEL_SHARE * count) for count in counts], device=maps.device)
+    highest = flat.topk(int(above.max()) + 1, dim=1).values
+    return highest.gather(1, above[:, None])[:, 0]
+
+
+def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:
+    """Blur (B, H, W) maps as `scipy.ndimage.gaussian_filter` does by default.
+
+    The borders are padded by reflection that repeats the edge; the kernel ends at 4 sigma. Both
+    are folded into one matrix per axis, so the blur is two matrix products.
+    """
+    rows = _blur_matrix(maps.shape[1], sigma).to(maps)
+    columns = _blur_matrix(maps.shape[2], sigma).to(maps)
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=16)
+def _blur_matrix(length: int, sigma: float) -> Tensor:
+    """(length, length) float64: row i holds what each pixel adds to the blurred pixel i."""
+    radius = int(_TRUNCATE * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    kernel /= math.fsum(kernel.tolist())
+    source = torch.arange(length)[:, None] + offsets
+    source = source % (2 * length)  # reflection that repeats the edge has period 2 length
+    source = torch.where(source < length, source, 2 * length - 1 - source)
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    return matrix.scatter_add_(1, source, kernel.expand(length, -1))

@@ -1,0 +1,1 @@
+"""The method inside of other frameworks."""

@@ -1,0 +1,269 @@
+"""The method as a model of anomalib (https://github.com/open-edge-platform/anomalib).
+
+    from anomalib.data import MVTecAD
+    from anomalib.engine import Engine
+    from urd.anomalib import Urd
+
+    engine = Engine(max_epochs=40)
+    engine.fit(model=Urd(backbone="builtin"), datamodule=MVTecAD(category="screw"))
+
+Training, networks, loss and map are those of `urd fit`; splits, thresholds and metrics are
+anomalib's. It is not exported through anomalib, see `Urd`. Needs the extra:
+`pip install 'urd-inspect[anomalib]'`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from anomalib import LearningType
+from anomalib.data import ImageBatch, InferenceBatch
+from anomalib.models.components import AnomalibModule
+from anomalib.pre_processing import PreProcessor
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchvision.transforms.v2 import Compose, Resize
+
+from urd.config import FitConfig
+from urd.errors import UsageError
+from urd.training.fit import with_one_backbone
+from urd.training.training_data import normalisation, read_textures
+from urd.networks.teacher_student import TeacherStudent
+from urd.backbones.encoder import WhitenedEncoder
+from urd.backbones.norms import restate_norms
+from urd.backbones.weights import load_encoder
+from urd.backbones.whitening import images_wanted, looked_at, wants_whitening, whiten
+from urd.inspection.scoring import anomaly_map, image_score
+from urd.system.seeding import generator
+from urd.synthesis.corruption import corrupt, draw_corruption
+from urd.synthesis.foreground import foreground_masks
+from urd.training.loop import adam, autocast_for, build_networks, set_learning_rates
+from urd.training.step import Networks, train_with_expert, train_without_expert
+
+_FOREGROUNDS = ("none", "otsu", "grabcut")
+_NO_EXPORT = (
+    "anomalib's export resizes without antialiasing and would score images otherwise than its "
+    "Engine does: train by urd fit and write the file by urd export, or use urd.Detector in Python"
+)
+
+
+class UrdNetworks(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] to anomalib's `InferenceBatch` of score and map.
+
+    The expert stands beside teacher and student so that it moves to the device with them; it is
+    never trained, and its norms stay in evaluation mode.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: FitConfig) -> None:
+        super().__init__()
+        encoder = load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
+        networks = build_networks(encoder, config, torch.device("cpu"))
+        self.pair: TeacherStudent = networks.model
+        # Not the folded copy for this CPU: the Engine chooses device and precision.
+        still = encoder.requires_grad_(False).eval()
+        self.expert = still if networks.expert is not None else None
+        mean, std = normalisation(config.backbone)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def train(self, mode: bool = True) -> UrdNetworks:
+        """The training step decides who trains; as a whole the networks are for evaluation."""
+        return super().train(False)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        normalised = (images - self.mean) / self.std
+        return normalised.contiguous(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> InferenceBatch:
+        teacher, student = self.pair(self.normalised(images))
+        maps = anomaly_map(teacher, student, (images.shape[2], images.shape[3]))
+        return InferenceBatch(pred_score=image_score(maps), anomaly_map=maps[:, None])
+
+
+class Urd(AnomalibModule):
+    """Expert, teacher and student, trained by anomalib's `Engine` on its data modules.
+
+    Args:
+        variant, backbone, weights, textures, seed, mask_resize, student_lr, teacher_lr, precision:
+            as for `urd fit`; the defaults are those of the paper.
+        image_size: (height, width), multiples of 32.
+        foreground: `none`, `otsu` or `grabcut`: where anomalies are painted, found per image.
+
+    Each step sets the learning rates, which are functions of the settings and of the iteration; a
+    scheduler would be undone. With an expert there are two optimisers, so Lightning counts two
+    steps per batch: for 5,000 iterations pass `max_steps=10_000`.
+
+    anomalib's export resizes without antialiasing, so that its files score the same image otherwise
+    than its Engine does. It is refused; `urd fit` and `urd export` make files that agree.
+
+    Raises:
+        UsageError: a setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        variant: str = "urd",
+        backbone: str = "wide_resnet50_2.tv_in1k,builtin",
+        weights: str = "auto",
+        textures: str = "procedural",
+        foreground: str = "none",
+        image_size: tuple[int, int] = (256, 256),
+        seed: int = 0,
+        mask_resize: str = "chained",
+        student_lr: float = 0.005,
+        teacher_lr: float = 0.0001,
+        precision: str = "auto",
+        pre_processor: nn.Module | bool = True,
+        post_processor: nn.Module | bool = True,
+        evaluator: Any = True,
+        visualizer: Any = True,
+    ) -> None:
+        if foreground not in _FOREGROUNDS:
+            raise UsageError(f"foreground '{foreground}': choose from {', '.join(_FOREGROUNDS)}")
+        config = FitConfig.from_mapping(
+            {
+                "variant": variant,
+                "backbone": backbone,
+                "weights": weights,
+                "textures": textures,
+                "foreground": foreground,
+                "image_size": image_size,
+                "seed": seed,
+                "mask_resize": mask_resize,
+                "student_lr": student_lr,
+                "teacher_lr": teacher_lr,
+                "precision": precision,
+            }
+        )
+        self.config = with_one_backbone(config)
+        if pre_processor is True:
+            pre_processor = self.configure_pre_processor(self.config.image_size)
+        super().__init__(pre_processor, post_processor, evaluator, visualizer)
+        self.automatic_optimization = False  # the teacher takes its step before the student's
+        self.model: UrdNetworks = UrdNetworks(self.config)
+        self.textures: Tensor | None = None
+
+    @staticmethod
+    def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
+        """Resizing only: the textures are blended into images that are not normalised yet."""
+        return PreProcessor(transform=Compose([Resize(image_size or (256, 256), antialias=True)]))
+
+    def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Images (B, 3, H, W) in [0, 1] of any size, resized as the Engine does it.
+
+        anomalib's own `forward` leaves antialiasing out.
+        """
+        transform: Any = getattr(self.pre_processor, "transform", None)
+        found = self.model(transform(batch) if transform else batch)
+        return self.post_processor(found) if self.post_processor else found
+
+    def to_torch(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused, as `to_onnx` and `to_openvino`, which `Engine.export` calls."""
+        raise UsageError(_NO_EXPORT)
+
+    def to_onnx(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UsageError(_NO_EXPORT)
+
+    def to_openvino(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UsageError(_NO_EXPORT)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """The student's and, with an expert, the teacher's."""
+        found: list[Optimizer] = [adam(self.model.pair.student, self.config.student_lr)]
+        if self.model.expert is not None:
+            found.append(adam(self.model.pair.teacher, self.config.teacher_lr))
+        return found
+
+    def on_fit_start(self) -> None:
+        """Textures are kept on the device, one byte per value."""
+        self.textures = read_textures(self.config).to(self.device)
+
+    def on_train_start(self) -> None:
+        """The built-in backbone is prepared by good images, before its first training."""
+        teacher, expert = self.model.pair.teacher, self.model.expert
+        if not wants_whitening(self.config.backbone, self.config.weights):
+            return
+        assert isinstance(teacher, WhitenedEncoder)
+        if teacher.whitened:
+            return
+        images, colours = self._good_images(), normalisation(self.config.backbone)
+        whiten(teacher, images, *colours)
+        if isinstance(expert, WhitenedEncoder):
+            expert.heads.load_state_dict(teacher.heads.state_dict())
+            restate_norms(teacher, looked_at(images, *colours, self.device))
+        # Each process has seen images of its own.
+        self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
+
+    def _good_images(self) -> Tensor:
+        """(N, 3, H, W) uint8, as training sees them; the order of the batches is not touched."""
+        found: list[Tensor] = []
+        # Not the whole pre-processor: outside of training it resizes without antialiasing.
+        resize: Any = getattr(self.pre_processor, "transform", None) or nn.Identity()
+        with torch.random.fork_rng(devices=[]):
+            loader: Any = self.trainer.train_dataloader
+            for batch in loader:
+                found += (resize(batch.image).clamp(0, 1) * 255).round().byte()
+                if len(found) >= images_wanted(*found[0].shape[1:]):
+                    break
+        return torch.stack(found)
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """One iteration of the method on the batch's good images; logs the losses."""
+        optimizers: Any = self.optimizers()  # Lightning's own, which count the steps
+        student, *others = optimizers if isinstance(optimizers, list) else [optimizers]
+        teacher = others[0] if others else None
+        networks = Networks(self.model.pair, student, self.model.expert, teacher)
+        set_learning_rates(networks, self.config, self.global_step // (1 + len(others)))
+        autocast = autocast_for(self.device, self.config.precision)
+        assert batch.image is not None
+        clean = batch.image.clamp(0, 1)
+        if networks.expert is None:
+            losses = train_without_expert(networks, self.model.normalised(clean), autocast)
+        else:
+            corrupted, mask = self._corrupted(clean)
+            losses = train_with_expert(
+                networks,
+                self.model.normalised(clean),
+                self.model.normalised(corrupted),
+                mask,
+                self.config.mask_resize,
+                autocast,
+            )
+        self.log_dict({f"loss_{name}": value for name, value in losses.items()}, prog_bar=True)
+        self.model.eval()
+
+    def _corrupted(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """x~ and M; drawn for the step that Lightning counts, so that a resumed training agrees."""
+        assert self.textures is not None
+        draw = draw_corruption(
+            self._foreground(clean),
+            (clean.shape[2], clean.shape[3]),
+            len(clean),
+            len(self.textures),
+            generator(self.config.seed, "synthesis", self.global_step),
+            clean.device,
+        )
+        textures = self.textures[draw.texture_index].float() / 255
+        return corrupt(clean, textures, draw), draw.mask
+
+    def _foreground(self, clean: Tensor) -> Tensor | None:
+        pixels = (clean * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        masks, _ = foreground_masks(list(pixels), self.config.foreground)
+        return None if masks is None else masks.to(clean.device)
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> STEP_OUTPUT:
+        """Scores and maps of the batch, for anomalib's thresholds and metrics."""
+        return batch.update(**self.model(batch.image)._asdict())
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        return {"num_sanity_val_steps": 0}
+
+    @property
+    def learning_type(self) -> LearningType:
+        return LearningType.ONE_CLASS

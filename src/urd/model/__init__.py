@@ -1,0 +1,1 @@
+"""What a training leaves: the model file, its header, and the names of a run folder."""

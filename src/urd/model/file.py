@@ -1,0 +1,101 @@
+"""The model file: one safetensors file whose JSON header carries all that is not a tensor."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor
+
+import urd
+from urd.config import FitConfig
+from urd.errors import UrdError, UsageError, first_line
+from urd.system.files import refuse_special
+from urd.model.header import ModelHeader
+from urd.networks.variants import VARIANTS
+from urd.networks.student import Student
+from urd.networks.teacher_student import TeacherStudent
+from urd.backbones.encoder import build_encoder
+from urd.networks.memory import refuse_too_large
+from urd.system.progress import note
+from urd.system.tensor_file import TensorFile, open_tensors, save_signed
+
+_HEADER = "urd_model"
+_REGION = "region_of_interest"
+MODEL_NAME = "model.safetensors"
+
+
+def current_versions() -> dict[str, str]:
+    return {
+        "urd": urd.__version__,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
+    """Write the model file atomically; a failed write leaves an older file as it was."""
+    tensors: dict[str, Tensor] = dict(model.state_dict())
+    if header.region is not None:
+        tensors[_REGION] = torch.from_numpy(header.region)
+    save_signed(path, tensors, _HEADER, header.content())
+
+
+def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherStudent, ModelHeader]:
+    """Read a model file, or the one in a run folder, onto the CPU, in evaluation mode.
+
+    Nothing of the size that the file claims is allocated before its names and shapes were compared.
+
+    Args:
+        device: where it will compute; one image must fit into its memory. `None`: the CPU.
+
+    Raises:
+        UsageError: no such file, or the folder holds no finished model.
+        UrdError: not a model file of urd, damaged, of another version, or too large to be used.
+    """
+    path = run / MODEL_NAME if run.is_dir() else run
+    refuse_special(path)
+    if not path.is_file():
+        unfinished = " (its training has not finished; see --resume)" if run.is_dir() else ""
+        raise UsageError(f"no model file at {path}{unfinished}")
+    try:
+        file = open_tensors(path, _HEADER)
+        if not file.content:
+            raise ValueError("it has no header of urd")
+        header = ModelHeader.from_content(file.content)
+        wanted = _networks(header.config, torch.device("meta"))
+        tensors = _tensors(file, wanted, header.config)
+        refuse_too_large(wanted, header.config.image_size, device or torch.device("cpu"))
+        model = _networks(header.config, torch.device("cpu"))
+    except UsageError as error:
+        raise UrdError(f"{path} cannot be used: {error}") from error
+    except ValueError as error:
+        raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
+    if _REGION in tensors:
+        header = replace(header, region=np.asarray(tensors.pop(_REGION).numpy()))
+    model.load_state_dict(tensors)
+    if not file.signed:
+        note(f"{path} was written without a checksum: damage to it cannot be seen.")
+    return model.eval(), header
+
+
+def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> dict[str, Tensor]:
+    """Those of the networks and the region, if the file has them all and no others."""
+    wanted: dict[str, Tensor] = dict(networks.state_dict())
+    if _REGION in file.layout:
+        wanted[_REGION] = torch.empty(config.image_size, dtype=torch.bool, device="meta")
+    file.refuse_others_than(wanted)
+    return file.tensors()
+
+
+def _networks(config: FitConfig, device: torch.device) -> TeacherStudent:
+    """The networks of these settings, whose values come from a file."""
+    with torch.random.fork_rng(devices=[]), device:
+        encoder = build_encoder(config.backbone)
+        student = Student(encoder.stages, VARIANTS[config.variant].injection, config.student)
+        return TeacherStudent(encoder, student)

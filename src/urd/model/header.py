@@ -1,0 +1,114 @@
+"""What a model file or an exported one carries beside the weights; needs neither torch nor timm."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from urd.inspection.calibration import Calibration
+from urd.config import FitConfig
+from urd.data import Region
+from urd.system.documents import MIB, parse_json
+from urd.errors import UrdError
+from urd.system.schemas import CHECKSUM, Header, check
+
+FORMAT = 2
+MOST_CHARACTERS = 16 * MIB
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a detector knows beside its weights.
+
+    Attributes:
+        config: settings of the training.
+        mean, std: the backbone's normalisation of RGB in [0, 1].
+        heat_range: the anomaly values at which a heat map's colours begin and end: the median
+            score of good images and that of synthetic anomalies on them.
+        calibration: scores of good images that training did not see, `None` where there were none.
+        synthetic: image scores of held-out images with synthetic anomalies.
+        validation: scores on held-out images with synthetic anomalies at the last iteration.
+        data: fingerprint and counts of the training images.
+        encoder: fingerprint of the pretrained encoder, and where it came from.
+        versions: of urd, torch, timm and Python.
+        region: where all images alike are inspected, (H, W) bool, kept as a tensor; `None`: all.
+    """
+
+    config: FitConfig
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    heat_range: tuple[float, float]
+    calibration: Calibration | None = None
+    synthetic: tuple[float, ...] = ()
+    validation: dict[str, float] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    region: Region | None = None
+
+    def content(self) -> dict[str, Any]:
+        """All but the region, as JSON holds it.
+
+        Raises:
+            UrdError: a value that could not be read back, such as a score that is NaN.
+        """
+        fields = {**asdict(self), "config": self.config.to_dict()}
+        del fields["region"]
+        content = {"format": FORMAT, **_plain(fields)}
+        try:
+            check(Header, content)
+        except ValueError as error:
+            raise UrdError(f"the model's header cannot be written: {error}") from error
+        return content
+
+    def to_json(self) -> str:
+        """`content` as text.
+
+        Raises:
+            UrdError: as `content`.
+        """
+        return json.dumps(self.content(), allow_nan=False)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any]) -> ModelHeader:
+        """What `content` gave, checked before it is used.
+
+        Raises:
+            ValueError: with the first thing that is wrong, in one line.
+        """
+        if content.get("format") != FORMAT:
+            raise ValueError("it was written by another version of urd")
+        check(Header, content)
+        fields = {key: value for key, value in content.items() if key != "format"}
+        fields["config"] = FitConfig.from_mapping(fields["config"], source="the model file")
+        for name in ("mean", "std", "heat_range"):
+            fields[name] = tuple(float(value) for value in fields[name])
+        fields["synthetic"] = tuple(float(score) for score in fields.get("synthetic", ()))
+        if fields["calibration"] is not None:
+            fields["calibration"] = Calibration.from_dict(fields["calibration"])
+        return cls(**fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelHeader:
+        """The header in a text of `to_json`, or in that of a model file with its checksum.
+
+        Raises:
+            ValueError: with the first thing that is wrong, in one line.
+        """
+        if not text:
+            raise ValueError("it has no header of urd")
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(f"its header has over {MOST_CHARACTERS} characters")
+        content = parse_json(text)
+        if not isinstance(content, dict):
+            raise ValueError("its header is no dictionary")
+        content.pop(CHECKSUM, None)
+        return cls.from_content(content)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON has instead."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,255 @@
+"""What `urd predict` leaves in a folder: rows, overlays, maps, and how they are named."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from urd.inspection.calibration import Verdict
+from urd.system.csv_text import csv_text
+from urd.data import FOLDERS, Failure, name_of
+from urd.detector import Detector
+from urd.errors import UrdError
+from urd.system.files import growing, printable, refuse_special, write_together, writing
+from urd.inspection.judge import Inspection
+from urd.evaluation.map_files import write_map
+from urd.inspection.pictures import MAX_SIDE, overlay, save_picture
+from urd.inspection.prediction import Prediction
+from urd.system.progress import track
+from urd.system.threads import ahead, workers
+
+# Which verdicts get a picture; an image has none without calibration.
+OVERLAYS: dict[str, tuple[Verdict | None, ...]] = {
+    "all": ("OK", "REVIEW", "NG", None),
+    "rejects": ("REVIEW", "NG"),
+    "none": (),
+}
+_NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
+_MAP_NAME_BYTES = 240
+ROWS_NAME, TABLE_NAME = "predictions.jsonl", "predictions.csv"
+PARTIAL_NAME = "predictions.partial.jsonl"  # the rows until the last one is there
+_PLANNED = "planned"  # its first line: pictures and maps that a killed call may have written
+COLUMNS = (
+    "path",
+    "verdict",
+    "score",
+    "calibrated",
+    "n_defects",
+    "width",
+    "height",
+    "overlay",
+    "map",
+    "error",
+)
+
+
+def _forget(out: Path) -> None:
+    """Delete what earlier calls have left, pictures and maps by their lists: all of other weights.
+
+    A list goes last, and under the name of unfinished ones: a call that is killed meanwhile leaves
+    it to the next one.
+    """
+    (out / TABLE_NAME).unlink(missing_ok=True)
+    rows, partial = out / ROWS_NAME, out / PARTIAL_NAME
+    refuse_special(rows)
+    _forget_listed(out, partial)
+    if rows.exists():
+        rows.replace(partial)
+        _forget_listed(out, partial)
+
+
+def _forget_listed(out: Path, listing: Path) -> None:
+    refuse_special(listing)
+    if not listing.exists():
+        return
+    with listing.open("rb") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError, AttributeError, RecursionError):
+                row = json.loads(line)
+                for name in (row.get("overlay"), row.get("map"), *row.get(_PLANNED, ())):
+                    if name and (out / name).resolve().is_relative_to(out.resolve()):
+                        (out / name).unlink(missing_ok=True)
+    listing.unlink()
+
+
+def predict_to(
+    out: Path,
+    detector: Detector,
+    paths: list[Path],
+    batch_size: int = 8,
+    inspection: Inspection | None = None,
+    *,
+    maps: bool = False,
+    overlays: str = "all",
+) -> list[dict[str, Any]]:
+    """Judge images and write rows, overlays and, if asked for, maps to the folder `out`.
+
+    Decoding, the network and the writing of pictures go on at the same time, a few images ahead of
+    each other. Each row is in predictions.partial.jsonl as soon as it is known; predictions.jsonl
+    and predictions.csv are there when all are.
+
+    Args:
+        overlays: which images get a picture, one of `OVERLAYS`.
+
+    Returns:
+        The rows in the order of `paths`, without the lists of defects.
+    """
+    with writing(out):
+        _forget(out)
+        return _judge_to(out, detector, paths, batch_size, inspection, maps, overlays)
+
+
+def _judge_to(
+    out: Path,
+    detector: Detector,
+    paths: list[Path],
+    batch_size: int,
+    inspection: Inspection | None,
+    maps: bool,
+    overlays: str,
+) -> list[dict[str, Any]]:
+    drawn = OVERLAYS[overlays]
+    pictures = overlay_names(paths)
+    map_files = map_names(paths) if maps else [None] * len(paths)
+    heat_range = detector.heat_range(inspection)
+    rows = []
+    judged = zip(
+        paths,
+        pictures,
+        map_files,
+        detector.predict_many(paths, batch_size, inspection, MAX_SIDE if drawn else 0),
+        strict=True,
+    )
+    with (
+        growing(out / PARTIAL_NAME) as add_line,
+        workers(min(4, os.cpu_count() or 1)) as pool,
+    ):
+        planned = [*(pictures if drawn else ()), *filter(None, map_files)]
+        add_line(json.dumps({_PLANNED: planned}))
+        written = ahead(pool, lambda job: _row(out, heat_range, drawn, *job), judged, 8)
+        for row in track(written, "Predicting", len(paths)):
+            add_line(json.dumps(row, allow_nan=False))
+            del row["defects"]  # many images have many points
+            rows.append(row)
+    table = csv_text(COLUMNS, rows)
+    write_together(
+        {
+            out / TABLE_NAME: lambda new: new.write_text(table, encoding="utf-8"),
+            out / ROWS_NAME: lambda new: _copy_rows(out / PARTIAL_NAME, new),
+        }
+    )
+    (out / PARTIAL_NAME).unlink()
+    return rows
+
+
+def _copy_rows(partial: Path, rows: Path) -> None:
+    with partial.open("rb") as source, rows.open("wb") as target:
+        source.readline()  # what was planned
+        shutil.copyfileobj(source, target)
+
+
+def _row(
+    out: Path,
+    heat_range: tuple[float, float],
+    drawn: Sequence[Verdict | None],
+    path: Path,
+    picture: str,
+    map_file: str | None,
+    result: Prediction | Failure,
+) -> dict[str, Any]:
+    row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "defects": []}
+    row["path"] = printable(path)
+    if isinstance(result, Failure):
+        return {**row, "verdict": result.verdict, "error": result.reason}
+    row["score"] = result.score
+    row["verdict"], row["calibrated"] = result.verdict, result.calibrated
+    row["height"], row["width"] = result.size
+    if result.verdict is not None:
+        row["n_defects"] = len(result.defects)
+        row["defects"] = [asdict(defect) for defect in result.defects]
+    try:
+        if map_file is not None:
+            write_map(out / map_file, result.anomaly_map, result.size)
+            row["map"] = map_file
+        if result.picture is not None and result.verdict in drawn:
+            save_picture(out / picture, _overlay(result.picture, result, heat_range))
+            row["overlay"] = picture
+    except UrdError as error:
+        row["error"] = str(error)
+    return row
+
+
+def _overlay(
+    image: Image.Image, result: Prediction, heat_range: tuple[float, float]
+) -> Image.Image:
+    outlines = [defect.contour for defect in result.defects]
+    return overlay(
+        image,
+        result.anomaly_map,
+        heat_range,
+        result.score,
+        result.verdict,
+        outlines,
+        width=result.size[1],
+    )
+
+
+def overlay_names(paths: Sequence[Path]) -> list[str]:
+    """`overlays/NAME.png` for each image, with folder or number where two names are alike."""
+    names = [_short(path.stem, _NAME_BYTES) for path in paths]
+    folders = [_short(path.parent.name, _NAME_BYTES) for path in paths]
+    both = [f"{folder}_{name}" for folder, name in zip(folders, names, strict=True)]
+    return [f"overlays/{name}.png" for name in _unique(zip(names, both, strict=True))]
+
+
+def map_names(paths: Sequence[Path]) -> list[str]:
+    """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect.
+
+    Of images in folders below that of a defect, FOLDER is all folders from there.
+    """
+    candidates = []
+    for path in paths:
+        folders = [_short(folder, _MAP_NAME_BYTES) for folder in _folders_of(path.parent)]
+        candidates.append(("/".join([*folders, _short(name_of(path), _MAP_NAME_BYTES)]),))
+    return [f"maps/{name}.tiff" for name in _unique(candidates)]
+
+
+@cache
+def _folders_of(folder: Path) -> tuple[str, ...]:
+    """The folders from the test set of a data set down to this one; else its own name."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link keeps its own name
+    for above in folder.parents:
+        for of_layout in FOLDERS.values():
+            truth = above.parent / of_layout.ground_truth
+            if above.name == of_layout.test and truth.is_dir():
+                return folder.relative_to(above).parts
+    return (folder.name,)
+
+
+def _unique(candidates: Iterable[tuple[str, ...]]) -> list[str]:
+    """The first of each image's candidates that is not taken, else the last one with a number.
+
+    Names that differ in case only are alike: on some file systems they are one.
+    """
+    taken: set[str] = set()
+    names = []
+    for of_image in candidates:
+        numbered = (f"{of_image[-1]}_{n}" for n in itertools.count(2))
+        name = next(c for c in itertools.chain(of_image, numbered) if c.lower() not in taken)
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _short(name: str, length: int) -> str:
+    return printable(Path(name)).encode()[:length].decode(errors="ignore")

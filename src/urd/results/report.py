@@ -1,0 +1,313 @@
+"""What a report says, gathered from a run, and the page that says it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from urd.inspection.calibration import CONFIDENCE, Limit, chance_of_at_least
+from urd.detector import Detector
+from urd.system.documents import MIB, parse_json, read_text
+from urd.errors import UrdError, UsageError, first_line
+from urd.evaluation.evaluate import read_evaluation
+from urd.system.files import write_text, writing
+from urd.training.fit import is_finished
+from urd.metrics import METRICS
+from urd.metrics.regions import FPR_LIMIT
+from urd.results import charts
+from urd.results.gallery import galleries
+from urd.system.schemas import CurveLine, check
+from urd.evaluation.tally import VERDICTS, Tally
+
+REPORT_NAME, CURVE_NAME = "report.html", "metrics.jsonl"
+_MOST_CURVE_BYTES = 64 * MIB
+_WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresholds shows
+
+
+def write_report(
+    run: Path,
+    out: Path | None = None,
+    device: str = "auto",
+    *,
+    roi: str = "",
+    ignore: str = "",
+    **reading: int | None,
+) -> Path:
+    """Write the report of a run folder or a model file; where it was written.
+
+    With what `urd evaluate` has left in the run folder it shows the test set too. The pictures of
+    the galleries are made anew from the images, which must lie where they were.
+
+    Args:
+        out: the HTML file; `None`: report.html in the run folder.
+        roi, ignore: as `Detector.inspect_in`.
+        reading: as `Reading.changed`.
+
+    Raises:
+        UsageError: no run, or a model file without `out`.
+        UrdError: files of the run are damaged, or the report cannot be written.
+    """
+    if out is None and not run.is_dir():
+        raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
+    path = out or run / REPORT_NAME
+    with nullcontext() if out else writing(run):
+        write_text(path, _page_of(run, device, roi, ignore, reading))
+    return path
+
+
+def _page_of(run: Path, device: str, roi: str, ignore: str, reading: dict[str, int | None]) -> str:
+    detector = Detector.load(run, device)
+    detector.reading = detector.reading.changed(**reading)
+    if roi or ignore:
+        detector.inspect_in(roi, ignore)
+    metrics, details = read_evaluation(run, detector.engine.weights_sha256())
+    training = _curve(run)
+    try:
+        page = _render(detector, metrics, details, training)
+    except (ValueError, ArithmeticError, jinja2.TemplateError) as error:  # of extreme figures
+        raise UrdError(
+            f"the evaluation in {run} cannot be shown ({first_line(error)}): run urd evaluate anew"
+        ) from error
+    return page.encode("utf-8", "backslashreplace").decode()  # names may be odd bytes
+
+
+def _render(
+    detector: Detector,
+    metrics: dict[str, Any] | None,
+    details: dict[str, Any] | None,
+    training: list[dict[str, Any]],
+) -> str:
+    images = _judged(detector, details["images"]) if details is not None else []
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("urd.results", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    header = detector.header
+    return environment.get_template("page.html").render(
+        name=Path(metrics["data"]).name if metrics else "A detector without a test set",
+        config=detector.config,
+        header=header,
+        thresholds=_thresholds(detector),
+        shortfall=found.shortfall() if (found := detector.thresholds()) else None,
+        metrics=metrics,
+        figures=_figures(metrics) if metrics else [],
+        tiles=_tiles(metrics, images),
+        confusion=_confusion(images),
+        histogram=Markup(_histogram(detector, images)),
+        curves=[
+            (title, Markup(charts.rate_curve(details["curves"][name], title, limit)), about)
+            for name, title, limit, about in _CURVES
+            if details is not None and name in details["curves"]
+        ],
+        limits=_limits(detector, images),
+        defects=_by_type(metrics, images) if metrics else [],
+        galleries=galleries(detector, images) if images else [],
+        not_judged=[image for image in images if image["verdict"] == "ERROR"],
+        training=training,
+        settings={k: v for k, v in detector.config.to_dict().items() if v != ""},
+        provenance=_provenance(header.data, header.encoder, header.versions),
+        verdicts=VERDICTS,
+        percent=_percent,
+        confidence=CONFIDENCE,
+    )
+
+
+def _judged(detector: Detector, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The images with the verdicts of today's thresholds: calibration may be newer than they."""
+    thresholds = detector.thresholds()
+    if thresholds is None:
+        return images
+    return [
+        image
+        if image["verdict"] == "ERROR"
+        else {**image, "verdict": thresholds.verdict(image["score"])}
+        for image in images
+    ]
+
+
+_CURVES = (
+    ("roc", "ROC of the images", None, "share of the defective images found"),
+    ("pro", "PRO of the pixels", FPR_LIMIT, "mean share of a defect's region that is found"),
+)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A wanted share of false rejects, what is promised, and what the good test images say.
+
+    `conclusion` is empty where there are none.
+    """
+
+    limit: Limit
+    rejected: int
+    good: int
+    conclusion: str
+
+
+def _limits(detector: Detector, images: list[dict[str, Any]]) -> list[Observed]:
+    calibration = detector.header.calibration
+    if calibration is None:
+        return []
+    scores = np.array(_scores(images, good=True))
+    found = []
+    for wanted in _WANTED:
+        limit = calibration.thresholds(false_reject=wanted).reject
+        rejected = int((scores > limit.threshold).sum())
+        found.append(Observed(limit, rejected, len(scores), _conclusion(limit, rejected, scores)))
+    return found
+
+
+def _conclusion(limit: Limit, rejected: int, scores: np.ndarray) -> str:
+    """Do the good test images agree with a bound that was taken from others?"""
+    if not len(scores):
+        return ""
+    if rejected <= limit.bound * len(scores):
+        return "within the bound"
+    chance = chance_of_at_least(rejected, len(scores), limit.bound)
+    if chance > 1 - CONFIDENCE:
+        return f"above the bound, as chance may have it ({_percent(chance)})"
+    return f"these images differ from those of the calibration (chance {_percent(chance)})"
+
+
+def _thresholds(detector: Detector) -> list[tuple[str, Limit]]:
+    found = detector.thresholds()
+    if found is None:
+        return []
+    return [("REVIEW", found.review), ("NG", found.reject), ("pixels", found.pixel)]
+
+
+def _histogram(detector: Detector, images: list[dict[str, Any]]) -> str:
+    calibration, thresholds = detector.header.calibration, detector.thresholds()
+    groups = [
+        ("good, calibration", "good", calibration.scores if calibration else ()),
+        ("synthetic anomalies", "synthetic", detector.header.synthetic),
+        ("good, test", "good", _scores(images, good=True)),
+        ("defective, test", "bad", _scores(images, good=False)),
+    ]
+    if not any(len(values) for _, _, values in groups):
+        return ""
+    lines = []
+    if thresholds is not None:
+        lines = [("REVIEW", thresholds.review.threshold), ("NG", thresholds.reject.threshold)]
+    return charts.histogram(groups, lines)
+
+
+def _scores(images: list[dict[str, Any]], *, good: bool) -> list[float]:
+    """Of the good or the defective images that were judged."""
+    judged = (image for image in images if image["verdict"] != "ERROR")
+    return [image["score"] for image in judged if (image["defect"] == "good") == good]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure of the page's head; `style` is `bad` where it is one to act on."""
+
+    value: str
+    name: str
+    note: str
+    style: str = ""
+
+
+def _tiles(metrics: dict[str, Any] | None, images: list[dict[str, Any]]) -> list[Tile]:
+    """What is read first: mistakes, then metrics."""
+    tiles = _counts(Tally.of(images)) if images else []
+    for name in ("image_auroc", "aupro", "pixel_ap"):
+        if metrics and metrics.get(name) is not None:
+            ends = [metrics[f"{name}_{e}"] for e in ("low", "high") if f"{name}_{e}" in metrics]
+            note = "95 %: " + " to ".join(f"{100 * end:.1f}" for end in ends) if ends else ""
+            tiles.append(Tile(f"{100 * metrics[name]:.1f}", METRICS[name], note))
+    return tiles
+
+
+def _counts(tally: Tally) -> list[Tile]:
+    counts = [("not judged", tally.not_judged, tally.images, "bad")]
+    if tally.calibrated:
+        counts = [
+            ("missed defects", tally.missed, tally.defective, "bad"),
+            ("good parts rejected", tally.rejected, tally.good, "bad"),
+            ("good parts to review", tally.to_review, tally.good, "synthetic"),
+            *counts,
+        ]
+    return [
+        Tile(f"{count} of {total}", name, _percent(count / total), style if count else "")
+        for name, count, total, style in counts
+        if total
+    ]
+
+
+def _figures(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    from urd.metrics.protocol import describe
+
+    return describe(metrics)
+
+
+def _confusion(images: list[dict[str, Any]]) -> list[tuple[str, list[int]]]:
+    """Per label how many images had each of `VERDICTS`; empty without thresholds."""
+    if not images or not Tally.of(images).calibrated:
+        return []
+    counts = Counter((image["defect"] == "good", image["verdict"]) for image in images)
+    return [
+        (name, [counts[label, verdict] for verdict in VERDICTS])
+        for name, label in (("good", True), ("defective", False))
+    ]
+
+
+def _by_type(metrics: dict[str, Any], images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for defect in sorted({image["defect"] for image in images} - {"good"}):
+        verdicts = Counter(image["verdict"] for image in images if image["defect"] == defect)
+        rows.append(
+            {
+                "name": defect,
+                "count": sum(verdicts.values()),
+                "verdicts": [verdicts[v] for v in VERDICTS] if None not in verdicts else [],
+                "auroc": metrics.get(f"image_auroc:{defect}"),
+                "aupro": metrics.get(f"aupro:{defect}"),
+            }
+        )
+    return rows
+
+
+def _provenance(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", " "): value for part in parts for name, value in part.items()}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def _curve(run: Path) -> list[dict[str, Any]]:
+    """About a dozen lines of the training curve; none where it is not there, or not the model's.
+
+    Raises:
+        UrdError: a line is damaged. The last one may be cut off, as a kill leaves it.
+    """
+    path = run / CURVE_NAME
+    if not path.exists() or not is_finished(run):
+        return []
+    lines = []
+    try:
+        *whole, _ = read_text(path, _MOST_CURVE_BYTES).split("\n")
+        for number, line in enumerate(whole, start=1):
+            content = parse_json(line)
+            check(CurveLine, content)
+            if content.get("loss"):
+                lines.append(content)
+            if lines and content.get("loss", lines[0]["loss"]).keys() != lines[0]["loss"].keys():
+                raise ValueError(f"line {number} has other losses than the first")
+    except ValueError as error:
+        raise UrdError(
+            f"the training curve {path} is damaged ({first_line(error)}): move it away, and the "
+            "report leaves it out"
+        ) from error
+    return lines[:: max(1, len(lines) // 12)]

@@ -1,0 +1,1 @@
+"""Suites: data sets x categories x settings x seeds, resumable, with tables."""

@@ -1,0 +1,272 @@
+"""Tables of a suite's results: Markdown and LaTeX to read, CSV to compute with."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from urd.suites.suite import Suite
+from urd.system.csv_text import csv_text
+from urd.system.files import write_text
+from urd.metrics import METRICS
+
+COLUMNS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "aupro_per_image")
+MISSING = "-"
+_FEW = 4  # categories that get a table each; more get one table per metric
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text cells under a header; the caption holds the protocol."""
+
+    title: str
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        lines = [f"### {self.title}", "", self.caption, ""]
+        lines += [_line(self.header), _line(["---"] * len(self.header))]
+        return "\n".join([*lines, *map(_line, self.rows)]) + "\n"
+
+    def latex(self) -> str:
+        """A `table` environment that needs no package."""
+        columns = "l" * 2 + "r" * (len(self.header) - 2)
+        rows = [[_escape(cell) for cell in row] for row in (self.header, *self.rows)]
+        body = [" & ".join(row) + r" \\" for row in rows]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                rf"\caption{{{_escape(self.title)}. {_escape(self.caption)}}}",
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\hline",
+                body[0],
+                r"\hline",
+                *body[1:],
+                r"\hline",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def write_tables(
+    suite: Suite, results: Sequence[Result], labels: dict[str, str], out: Path
+) -> None:
+    """OUT/NAME.md, OUT/NAME.tex and OUT/NAME.csv, a row per job in the last one.
+
+    Args:
+        labels: of each job, by its digest.
+    """
+    tables = make_tables(suite, results, labels)
+    head = (
+        f"# {suite.title}\n\n{suite.about.strip()}\n\n" if suite.about else f"# {suite.title}\n\n"
+    )
+    write_text(out / f"{suite.name}.md", head + "\n".join(table.markdown() for table in tables))
+    write_text(out / f"{suite.name}.tex", "\n".join(table.latex() for table in tables))
+    write_text(out / f"{suite.name}.csv", tidy_csv(results, labels))
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The results of one data set, by category and label."""
+
+    data: str
+    caption: str
+    categories: list[str]
+    labels: list[str]
+    cells: dict[tuple[str, str], list[Result]]
+
+
+def make_tables(suite: Suite, results: Sequence[Result], labels: dict[str, str]) -> list[Table]:
+    """Per data set: means over categories; then each category; then intervals."""
+    tables = []
+    for data in suite.data:
+        grid = _grid(suite, data, results, labels)
+        published = [row for row in suite.published if row["data"] == data]
+        if len(grid.categories) > 1:
+            title = f"{data}: mean over {len(grid.categories)} categories"
+            tables.append(_summary(title, grid, grid.categories, published))
+        if len(grid.categories) <= _FEW:
+            alone = len(grid.categories) == 1
+            tables += [
+                _summary(f"{data}/{c}", grid, [c], published if alone else [])
+                for c in grid.categories
+            ]
+        else:
+            tables += [
+                _by_category(grid, column)
+                for column in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
+            ]
+        tables.append(_intervals(grid))
+    return tables
+
+
+def tidy_csv(results: Sequence[Result], labels: dict[str, str]) -> str:
+    """One row per job: data, settings, every metric and its interval, seconds."""
+    first = ("data", "category", "label")
+    settings = sorted({key for result in results for key in result["settings"]})
+    skipped = {
+        "digest",
+        "settings",
+        "machine",
+        "training",
+        "encoder",
+        "protocol",
+        *first,
+        *settings,
+    }
+    others = list(dict.fromkeys(key for r in results for key in r if key not in skipped))
+    columns = [*first, *settings, *others, "protocol"]
+    return csv_text(
+        columns, [{**r, **r["settings"], "label": labels[r["digest"]]} for r in results]
+    )
+
+
+def _grid(suite: Suite, data: str, results: Sequence[Result], labels: dict[str, str]) -> _Grid:
+    jobs = [job for job in suite.jobs if job.data == data]
+    of_data = [result for result in results if result["data"] == data]
+    cells: dict[tuple[str, str], list[Result]] = {(job.category, job.label): [] for job in jobs}
+    for result in of_data:
+        cells[result["category"], labels[result["digest"]]].append(result)
+    return _Grid(
+        data,
+        _caption(suite, of_data, data),
+        list(dict.fromkeys(job.category for job in jobs)),
+        list(dict.fromkeys(job.label for job in jobs)),
+        cells,
+    )
+
+
+def _summary(
+    title: str, grid: _Grid, categories: list[str], published: list[dict[str, Any]]
+) -> Table:
+    rows = []
+    for label in grid.labels:
+        groups = [grid.cells[category, label] for category in categories]
+        seeds = sorted({r["settings"]["seed"] for group in groups for r in group})
+        values = [[_mean_of_seed(groups, seed, column) for seed in seeds] for column in COLUMNS]
+        rows.append([label, _count(groups), *(_cell(of_column) for of_column in values)])
+    for row in published:
+        figures = (f"{row[c]:.1f}" if c in row else MISSING for c in COLUMNS)
+        note = f", {row['note']}" if row.get("note") else ""
+        rows.append([f"{row['name']} (published: {row['source']}{note})", MISSING, *figures])
+    return Table(title, grid.caption, ["", "jobs", *(METRICS[c] for c in COLUMNS)], rows)
+
+
+def _by_category(grid: _Grid, column: str) -> Table:
+    rows = []
+    for category in grid.categories:
+        groups = [grid.cells[category, label] for label in grid.labels]
+        cells = (_cell([_percent(result, column) for result in group]) for group in groups)
+        rows.append([category, _count(groups), *cells])
+    title = f"{grid.data}: {METRICS[column]} by category"
+    return Table(title, grid.caption, ["category", "jobs", *grid.labels], rows)
+
+
+def _intervals(grid: _Grid) -> Table:
+    rows = [
+        [category, label, *(_limits(grid.cells[category, label], column) for column in COLUMNS)]
+        for category in grid.categories
+        for label in grid.labels
+    ]
+    note = (
+        "95 % bootstrap intervals over the test images, the mean of the limits over seeds: how far "
+        "other test images could move a figure. "
+    )
+    header = ["category", "", *(METRICS[c] for c in COLUMNS)]
+    return Table(f"{grid.data}: intervals", note + grid.caption, header, rows)
+
+
+def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
+    jobs = [job for job in suite.jobs if job.data == data]
+    parts = [f"{len(results)} of {len(jobs)} jobs done."]
+    shared = {
+        key: value
+        for key, value in jobs[0].settings.items()
+        if key != "seed" and all(job.settings.get(key) == value for job in jobs)
+    }
+    shown = ("backbone", "iterations", "batch_size", "holdout", "foreground")
+    said = (f"{key.replace('_', ' ')} {shared[key]}" for key in shown if key in shared)
+    parts.append(", ".join(said) + ".")
+    if not all(result["encoder"]["pretrained"] for result in results):
+        some = any(result["encoder"]["pretrained"] for result in results)
+        parts.append("Some encoders are untrained." if some else "The encoder is untrained.")
+    textures = sorted({result["textures"] for result in results})
+    parts += [f"Textures: {' and '.join(textures)}."] if textures else []
+    protocols = sorted({result["protocol"] for result in results})
+    parts += [f"Protocol: {protocol}." for protocol in protocols[:1]]
+    if len(protocols) > 1:
+        parts.append(f"({len(protocols)} protocols: see the column of the CSV.)")
+    precisions = sorted({result["precision"] for result in results if "precision" in result})
+    parts += [f"Trained in {' and '.join(precisions)}."] if precisions else []
+    machines = sorted({r["machine"]["gpu"] or r["machine"]["cpu"] for r in results})
+    if machines:
+        parts.append(f"Measured on {', '.join(machines)}.")
+    parts.append(
+        "Percent; mean ± standard deviation over seeds, where there are several. Published rows "
+        "are their authors' figures, mostly with the epoch chosen on the test set."
+        if any(row["data"] == data for row in suite.published)
+        else "Percent; mean ± standard deviation over seeds, where there are several."
+    )
+    return " ".join(parts)
+
+
+def _mean_of_seed(groups: Sequence[Sequence[Result]], seed: int, column: str) -> float | None:
+    """Mean over categories for one seed; `None` unless every category is there."""
+    values = [
+        _percent(result, column)
+        for group in groups
+        for result in group
+        if result["settings"]["seed"] == seed
+    ]
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(groups) else None
+
+
+def _percent(result: Result, column: str) -> float | None:
+    return None if result.get(column) is None else 100 * result[column]
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return MISSING
+    spread = f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.1f}{spread}"
+
+
+def _limits(results: Sequence[Result], column: str) -> str:
+    lows = [r[f"{column}_low"] for r in results if r.get(f"{column}_low") is not None]
+    highs = [r[f"{column}_high"] for r in results if r.get(f"{column}_high") is not None]
+    if not lows:
+        return MISSING
+    return f"{100 * statistics.mean(lows):.1f} to {100 * statistics.mean(highs):.1f}"
+
+
+def _count(groups: Sequence[Sequence[Result]]) -> str:
+    return str(sum(len(group) for group in groups))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "±": r"$\pm$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+}
+
+
+def _escape(text: str) -> str:
+    return "".join(_SPECIAL.get(character, character) for character in text)

@@ -1,0 +1,100 @@
+"""Validation without labels: held-out good images, clean and with synthetic anomalies.
+
+The anomalies take textures that training does not use, and are the same at every validation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from urd.inspection.calibration import Calibration
+from urd.metrics import auroc, average_precision
+from urd.networks.folding import InferenceNetworks
+from urd.inspection.scoring import anomaly_map, image_score, pixel_quantile
+from urd.system.seeding import generator
+from urd.synthesis.corruption import corrupt, draw_corruption
+from urd.training.loop import TrainingImages, normalise
+
+MAX_IMAGES = 64
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class SyntheticScores:
+    """Image scores of clean (N,) and corrupted (N,) images, and the maps of the corrupted ones."""
+
+    clean: np.ndarray
+    corrupted: np.ndarray
+    maps: np.ndarray
+    masks: np.ndarray
+
+    def summary(self) -> dict[str, float]:
+        """Image AUROC of corrupted against clean, pixel AP in the corrupted ones, where defined."""
+        found = {
+            "synthetic_image_auroc": auroc(self.clean, self.corrupted),
+            "synthetic_pixel_ap": average_precision(self.maps[~self.masks], self.maps[self.masks]),
+        }
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+class SyntheticValidation:
+    """A fixed set of good images and their corrupted copies, to score a model on."""
+
+    def __init__(self, data: TrainingImages, seed: int) -> None:
+        self.data = data
+        count = min(len(data.images), MAX_IMAGES)
+        self.corruption = draw_corruption(
+            None if data.foreground is None else data.foreground[:count],
+            (data.images.shape[2], data.images.shape[3]),
+            count,
+            len(data.textures),
+            generator(seed, "validation"),
+            data.images.device,
+        )
+
+    @torch.no_grad()
+    def score(self, model: InferenceNetworks) -> SyntheticScores:
+        """Score all images."""
+        draw = self.corruption
+        clean_scores, corrupted_scores, maps = [], [], []
+        for start in range(0, len(draw.mask), _BATCH):
+            part = slice(start, min(start + _BATCH, len(draw.mask)))
+            clean = self.data.images[part].float() / 255
+            textures = self.data.textures[draw.texture_index[part]].float() / 255
+            mask, blend = draw.mask[part], draw.blend[part]
+            corrupted = corrupt(clean, textures, type(draw)(mask, draw.texture_index[part], blend))
+            region = None if self.data.region is None else self.data.region[part]
+            clean_scores.append(image_score(_maps(model, clean, self.data, region)))
+            maps.append(_maps(model, corrupted, self.data, region))
+            corrupted_scores.append(image_score(maps[-1]))
+        return SyntheticScores(
+            torch.cat(clean_scores).cpu().numpy(),
+            torch.cat(corrupted_scores).cpu().numpy(),
+            torch.cat(maps).cpu().numpy(),
+            draw.mask[:, 0].bool().cpu().numpy(),
+        )
+
+
+@torch.no_grad()
+def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) -> Calibration:
+    """The calibration by good images that training did not see."""
+    scores, pixels = [], []
+    for start in range(0, len(data.images), _BATCH):
+        part = slice(start, start + _BATCH)
+        region = None if data.region is None else data.region[part]
+        maps = _maps(model, data.images[part].float() / 255, data, region)
+        scores.append(image_score(maps))
+        pixels.append(pixel_quantile(maps, region))
+    return Calibration.of(torch.cat(scores).tolist(), torch.cat(pixels).tolist(), source)
+
+
+def _maps(
+    model: InferenceNetworks, images: Tensor, data: TrainingImages, region: Tensor | None
+) -> Tensor:
+    teacher, student = model(normalise(images, data))
+    return anomaly_map(teacher, student, (images.shape[2], images.shape[3]), region)
