@@ -110,7 +110,13 @@ def _import_everything() -> None:
 
     torch.set_num_threads(1)
     for name in (  # urd before the runtimes, whose telemetry it switches off
-        *("urd.suites", "urd.export", "urd.training.fit", "urd.results.prediction_files", "urd.results.report"),
+        *(
+            "urd.suites.runner",
+            "urd.export.files",
+            "urd.training.fit",
+            "urd.results.prediction_files",
+            "urd.results.report",
+        ),
         *("onnx", "onnxruntime", "openvino", "timm"),
     ):
         importlib.import_module(name)

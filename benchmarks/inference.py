@@ -105,18 +105,18 @@ def _ways(
     from torch.utils.flop_counter import FlopCounterMode
 
     from urd import Detector
+    from urd.backbones.weights import load_encoder
     from urd.config import FitConfig
     from urd.demo.dataset import render_sample
-    from urd.engines.torch_engine import TorchEngine
     from urd.engines.registry import open_exported
+    from urd.engines.torch_engine import TorchEngine
     from urd.export.files import FORMATS, Export, export
-    from urd.training.training_data import normalisation
-    from urd.model.file import ModelHeader
-    from urd.networks.variants import VARIANTS
-    from urd.networks.teacher_student import TeacherStudent
-    from urd.backbones.weights import load_encoder
     from urd.inspection.scoring import anomaly_map, image_score
+    from urd.model.file import ModelHeader
+    from urd.networks.teacher_student import TeacherStudent
+    from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
+    from urd.training.training_data import normalisation
 
     cpu = torch.device("cpu")
     config = FitConfig(backbone=tag, variant=variant, student=student, image_size=(SIDE, SIDE))

@@ -74,13 +74,13 @@ def plain_phases(options: argparse.Namespace) -> dict[str, float]:
     from scipy.ndimage import gaussian_filter
     from training_step import _data, _plain
 
+    from urd.backbones.weights import load_encoder
     from urd.config import FitConfig
     from urd.data import decode_all, read_layout, read_masks, resize_mask
-    from urd.training.training_data import normalisation
-    from urd.networks.variants import VARIANTS
     from urd.networks.teacher_student import TeacherStudent
-    from urd.backbones.weights import load_encoder
+    from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
+    from urd.training.training_data import normalisation
 
     config = FitConfig(backbone=options.backbone, batch_size=options.batch_size)
     expert = load_encoder(config.backbone, options.weights, generator(0, "encoder"))

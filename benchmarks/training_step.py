@@ -30,16 +30,15 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from urd.backbones.encoder import Encoder
+from urd.backbones.weights import load_encoder
 from urd.config import FitConfig
+from urd.networks.teacher_student import TeacherStudent
+from urd.networks.variants import VARIANTS
+from urd.synthesis.corruption import corrupt
 from urd.system.files import write_json
 from urd.system.machine import machine, pick_device, precision_on
-from urd.training.training_data import normalisation
-from urd.networks.variants import VARIANTS
-from urd.backbones.encoder import Encoder
-from urd.networks.teacher_student import TeacherStudent
-from urd.backbones.weights import load_encoder
 from urd.system.seeding import generator
-from urd.synthesis.corruption import corrupt
 from urd.training.clean_features import CleanFeatures
 from urd.training.loop import (
     ADAM_BETAS,
@@ -50,6 +49,7 @@ from urd.training.loop import (
     draw_for_iteration,
     train_iteration,
 )
+from urd.training.training_data import normalisation
 
 
 def main() -> None:

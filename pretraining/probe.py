@@ -28,6 +28,10 @@ from torch.nn import functional
 
 import urd.system.progress
 from pretraining.drawn_defects import DrawnSet
+from urd.backbones.encoder import Encoder, WhitenedEncoder
+from urd.backbones.weights import load_encoder
+from urd.backbones.whitening import OFFSET as FIT_OFFSET
+from urd.backbones.whitening import SHRINKAGE, wants_whitening, whiten
 from urd.data import (
     DEFAULT_READING,
     DataSet,
@@ -39,15 +43,10 @@ from urd.data import (
 )
 from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation.evaluate import mask_of, refuse_unusable
-from urd.training.training_data import normalisation
-from urd.metrics import evaluate_maps
-from urd.backbones.encoder import Encoder
-from urd.backbones.encoder import WhitenedEncoder
-from urd.backbones.weights import load_encoder
-from urd.backbones.whitening import OFFSET as FIT_OFFSET
-from urd.backbones.whitening import SHRINKAGE, wants_whitening, whiten
 from urd.inspection.scoring import gaussian_blur, image_score
+from urd.metrics import evaluate_maps
 from urd.system.seeding import generator
+from urd.training.training_data import normalisation
 
 SIZE = (256, 256)
 PLACES = 60

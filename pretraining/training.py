@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from pretraining.objectives import OBJECTIVES, Batch, Objective
 from pretraining.views import Views, make_views
-from urd.backbones.encoder import Encoder, build_encoder
 from urd.backbones.builtin import ARCHITECTURE, BUILTIN
+from urd.backbones.encoder import Encoder, build_encoder
 from urd.system.progress import Progress
 from urd.system.seeding import derived_seed, generator
 from urd.system.tensor_file import save_tensors

@@ -17,8 +17,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from urd import cli
-from urd.config import FitConfig
 from urd.backbones.weights import load_encoder
+from urd.config import FitConfig
 
 TINY = "test_resnet.r160_in1k"  # timm's own test network, 0.3 M parameters
 SHARED = Path(__file__).resolve().parents[2] / "shared"

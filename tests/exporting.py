@@ -15,14 +15,13 @@ import pytest
 import torch
 from conftest import TINY
 
-from urd.inspection.calibration import Calibration
 from urd.config import FitConfig
 from urd.detector import Detector
-from urd.engines.facts import Facts
-from urd.engines.torch_engine import TorchEngine
 from urd.engines.checksum import BLANK, CHECKSUM_KEY, fingerprint, sealed
-from urd.engines.facts import without_paths
+from urd.engines.facts import Facts, without_paths
 from urd.engines.registry import seal
+from urd.engines.torch_engine import TorchEngine
+from urd.inspection.calibration import Calibration
 from urd.model.header import ModelHeader
 
 SIZE = (32, 64)
@@ -59,9 +58,9 @@ def one_torch_export() -> Iterator[None]:
 
 def tiny_detector(facts: ModelHeader) -> Detector:
     """Networks with drawn weights, as a detector of this header."""
-    from urd.networks.variants import VARIANTS
-    from urd.networks.teacher_student import TeacherStudent
     from urd.backbones.weights import load_encoder
+    from urd.networks.teacher_student import TeacherStudent
+    from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
 
     encoder = load_encoder(TINY, "none", generator(0, "encoder"))

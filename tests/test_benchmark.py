@@ -20,16 +20,15 @@ import yaml
 from conftest import TINY
 from filelock import FileLock
 
-from urd.suites.runner import Places, missing_jobs, run_suite
-from urd.suites.suite import read_suite, shipped_suites
-from urd.suites import tables
-from urd.suites.job import run_job
-from urd.suites.runner import RESULTS_NAME, _devices, _Fingerprints
-from urd.suites.tables import make_tables, tidy_csv
-from urd.errors import UrdError, UsageError
-from urd.metrics import METRICS
 from urd.backbones import builtin
 from urd.backbones.builtin import BUILTIN
+from urd.errors import UrdError, UsageError
+from urd.metrics import METRICS
+from urd.suites import tables
+from urd.suites.job import run_job
+from urd.suites.runner import RESULTS_NAME, Places, _devices, _Fingerprints, missing_jobs, run_suite
+from urd.suites.suite import read_suite, shipped_suites
+from urd.suites.tables import make_tables, tidy_csv
 
 
 @pytest.fixture

@@ -14,17 +14,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from urd import Detector
-from urd.demo.dataset import render_dataset
-from urd.training.training_data import normalisation
-from urd.backbones.encoder import build_encoder
 from urd.backbones import builtin
 from urd.backbones.builtin import BUILTIN
+from urd.backbones.encoder import build_encoder
 from urd.backbones.norms import restate_norms
 from urd.backbones.weights import fingerprint, load_encoder
 from urd.backbones.whitening import OFFSET, looked_at, whiten
+from urd.demo.dataset import render_dataset
 from urd.synthesis.textures import procedural_textures
 from urd.training import loop
 from urd.training.losses import local_distance
+from urd.training.training_data import normalisation
 
 SMALL = {"backbone": BUILTIN, "image_size": (64, 64), "batch_size": 2, "holdout": 0.0}
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"

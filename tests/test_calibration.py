@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from urd.inspection.calibration import Calibration, enough_images, limit, upper_bound
 from urd.errors import UsageError
+from urd.inspection.calibration import Calibration, enough_images, limit, upper_bound
 
 GOOD = Calibration(tuple(np.linspace(0.1, 0.4, 199)), tuple(np.linspace(0.05, 0.2, 199)), "test")
 

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from urd import cli
-from urd.demo.dataset import PRODUCTS, render_dataset
 from urd.demo import dataset
-from urd.demo.dataset import render_sample
+from urd.demo.dataset import PRODUCTS, render_dataset, render_sample
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from urd.engines.base import optional
-from urd.errors import DISTRIBUTION, UsageError, how_to_install
+from urd.errors import UsageError
+from urd.system.extras import DISTRIBUTION, how_to_install, optional
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHER = re.compile(r"pip3? +install[^\n]*[\s'\"`]urd(?![\w./-])|['\"`]urd\[|\burd\[[a-z]+\]")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from urd.suites.suite import shipped_suites
 from urd.data import SOURCES
 from urd.metrics import METRICS
 from urd.results.prediction_files import COLUMNS
+from urd.suites.suite import shipped_suites
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

@@ -42,8 +42,8 @@ def fitted(tmp_path_factory):
     from conftest import TINY
     from safetensors.torch import save_file
 
-    from urd.config import FitConfig
     from urd.backbones.weights import load_encoder
+    from urd.config import FitConfig
 
     folder = tmp_path_factory.mktemp("export")
     rng = np.random.default_rng(0)

@@ -13,10 +13,10 @@ from exporting import grey, header, small_file, tiny_detector
 from PIL import Image
 
 from urd import Detector
-from urd.inspection.calibration import Calibration
 from urd.cli import cli
 from urd.errors import UrdError, UsageError
 from urd.export.own_thresholds import Unseen, unseen_by_training
+from urd.inspection.calibration import Calibration
 from urd.training.training_data import HELD_OUT, held_out, load_material
 
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -11,8 +11,8 @@ import threading
 
 import pytest
 
-from urd.system import files
 from urd.errors import NotWritten, UsageError
+from urd.system import files
 
 HOLD = """
 import sys, time

@@ -14,8 +14,8 @@ from urd.data.check import check
 from urd.errors import UsageError
 from urd.evaluation.evaluate import refuse_unusable
 from urd.evaluation.map_files import find_maps
-from urd.training.training_data import load_material
 from urd.results.prediction_files import map_names
+from urd.training.training_data import load_material
 
 RNG = np.random.default_rng(0)
 MASK = np.zeros((48, 48), np.uint8)

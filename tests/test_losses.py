@@ -11,10 +11,10 @@ import torch
 from conftest import TINY
 from torch.nn import functional
 
-from urd.config import FitConfig
-from urd.networks.variants import VARIANTS
 from urd.backbones.encoder import build_encoder
 from urd.backbones.weights import load_encoder
+from urd.config import FitConfig
+from urd.networks.variants import VARIANTS
 from urd.training.loop import build_networks
 from urd.training.losses import (
     cosine_distance,

@@ -17,17 +17,17 @@ from safetensors.torch import load_file, save_file
 
 import urd.system.progress
 from urd import Detector
-from urd.inspection.calibration import Calibration
+from urd.backbones.encoder import build_encoder
 from urd.config import FitConfig
 from urd.engines.torch_engine import TorchEngine
 from urd.errors import UrdError
+from urd.inspection.calibration import Calibration
 from urd.model.file import current_versions
 from urd.model.header import ModelHeader
-from urd.networks.variants import VARIANTS
+from urd.networks import memory
 from urd.networks.student import Student
 from urd.networks.teacher_student import TeacherStudent
-from urd.backbones.encoder import build_encoder
-from urd.networks import memory
+from urd.networks.variants import VARIANTS
 from urd.system.tensor_file import sign
 
 

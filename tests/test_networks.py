@@ -13,16 +13,15 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from urd import config
-from urd.errors import UsageError
-from urd.networks.variants import VARIANTS
-from urd.networks.student import Student
-from urd.networks.teacher_student import TeacherStudent
-from urd.backbones.encoder import build_encoder
 from urd.backbones.builtin import ARCHITECTURE, BUILTIN
+from urd.backbones.encoder import build_encoder
+from urd.backbones.weights import load_encoder
+from urd.errors import UsageError
 from urd.networks.folding import EvenMaxPool, InferenceNetworks
 from urd.networks.injection import Injection, guide
-from urd.networks.student import initialise
-from urd.backbones.weights import load_encoder
+from urd.networks.student import Student, initialise
+from urd.networks.teacher_student import TeacherStudent
+from urd.networks.variants import VARIANTS
 
 WIDE = "wide_resnet50_2.tv_in1k"
 PUBLISHED = {"rd": (108.7, 60.9), "urd-skip": (144.7, 90.4), "urd": (156.5, 100.1)}

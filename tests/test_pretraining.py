@@ -22,9 +22,9 @@ from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
 from pretraining.training import Recipe, train, write_weights
 from pretraining.views import cut, damage, make_views, photographed, placements
+from urd.backbones.weights import load_encoder
 from urd.data import read_layout, read_masks, read_rgb
 from urd.errors import UsageError
-from urd.backbones.weights import load_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = Recipe(images=8, steps=4, batch_size=4, side=32)

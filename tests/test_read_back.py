@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 
 import urd.system.progress
 from urd import Detector, fitting
-from urd.suites.job import run_job
+from urd.backbones.weights import load_encoder, read_weights
 from urd.errors import UrdError, UsageError
 from urd.evaluation.evaluate import read_written
-from urd.backbones.weights import load_encoder, read_weights
 from urd.results.report import write_report
+from urd.suites.job import run_job
 from urd.system.tensor_file import sign
 
 

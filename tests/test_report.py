@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import binom
 
 from urd import Detector
-from urd.inspection.calibration import Calibration, chance_of_at_least
 from urd.cli import cli
 from urd.errors import UrdError, UsageError
+from urd.inspection.calibration import Calibration, chance_of_at_least
 from urd.results import charts
 from urd.results.report import write_report
 

@@ -13,9 +13,9 @@ import pytest
 from conftest import TINY, assert_same_weights, picture, save
 
 from urd import Detector, cli, files, fitting
-from urd.system.csv_text import csv_text
 from urd.errors import NotWritten, UrdError, UsageError
 from urd.results.report import write_report
+from urd.system.csv_text import csv_text
 from urd.training import loop
 
 

@@ -8,7 +8,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from urd.export.graph import distance_of_units
-from urd.inspection.scoring import anomaly_map, cosine_distance, gaussian_blur, image_score, pixel_quantile
+from urd.inspection.scoring import (
+    anomaly_map,
+    cosine_distance,
+    gaussian_blur,
+    image_score,
+    pixel_quantile,
+)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 96), (5, 9), (1, 3)])

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from urd import Detector
-from urd.suites.suite import read_suite
+from urd.backbones.weights import read_weights
 from urd.config import read_config_file
 from urd.data import UnreadableImage, find_named, read_mask, read_regions, read_rgb
 from urd.data.check import check
-from urd.system.documents import read_json
 from urd.engines.registry import open_exported
 from urd.errors import UsageError
 from urd.evaluation.evaluate import read_written
-from urd.system.files import refuse_special, special, write_json
 from urd.evaluation.map_files import read_map
 from urd.model.file import load_model
-from urd.backbones.weights import read_weights
 from urd.results.prediction_files import predict_to
+from urd.suites.suite import read_suite
+from urd.system.documents import read_json
+from urd.system.files import refuse_special, special, write_json
 from urd.system.tensor_file import open_tensors
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")

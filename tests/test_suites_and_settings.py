@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import picture, save
 
-from urd.suites.suite import read_suite
 from urd.cli import cli as command
 from urd.config import read_config_file
-from urd.system.documents import parse_json, read_json
 from urd.errors import UsageError, one_line, quoted
+from urd.suites.suite import read_suite
+from urd.system.documents import parse_json, read_json
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
@@ -122,7 +122,7 @@ def test_suites_are_refused_in_one_line(tmp_path, name):
 def test_more_images_than_a_model_file_holds_scores_are_refused_at_once(tmp_path, monkeypatch):
     for index in range(3):
         save(picture(np.random.default_rng(index)), tmp_path / "good" / f"{index}.png")
-    monkeypatch.setattr("urd.system.schemas.MOST_SCORES", 2)
+    monkeypatch.setattr("urd.system.schema.MOST_SCORES", 2)
     with pytest.raises(UsageError, match="has 3 images; 2 are the most"):
         command(["calibrate", str(tmp_path), str(tmp_path / "good")], standalone_mode=False)
 

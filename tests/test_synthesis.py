@@ -12,10 +12,9 @@ from conftest import SHARED
 from urd.config import FitConfig
 from urd.data import decode_all, search
 from urd.synthesis.corruption import corrupt, draw_corruption
+from urd.synthesis.foreground import foreground_masks, looks_like_object
 from urd.synthesis.perlin import draw_perlin, perlin_noise
-from urd.synthesis.foreground import foreground_masks
 from urd.synthesis.textures import procedural_textures, split_textures
-from urd.synthesis.foreground import looks_like_object
 from urd.training.loop import TrainingImages, draw_for_iteration
 
 CPU = torch.device("cpu")

@@ -12,15 +12,15 @@ from conftest import TINY, assert_same_weights, weights_of
 from safetensors.torch import load_file
 
 from urd import Detector, fitting
+from urd.backbones.builtin import BUILTIN
 from urd.config import WARM_UP_ITERATIONS, FitConfig
 from urd.errors import UsageError
-from urd.training.training_data import holdout_count
 from urd.networks.variants import VARIANTS
-from urd.backbones.builtin import BUILTIN
 from urd.training import clean_features, loop
 from urd.training.clean_features import CleanFeatures
 from urd.training.loop import batch_indices
 from urd.training.step import still
+from urd.training.training_data import holdout_count
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

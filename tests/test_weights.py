@@ -14,12 +14,12 @@ import torch
 from conftest import SHARED, TINY
 from safetensors.torch import load_file, save_file
 
-from urd.doctor import doctor
-from urd.errors import UrdError, UsageError
-from urd.backbones.encoder import build_encoder
 from urd.backbones import builtin, weights
 from urd.backbones.builtin import BUILTIN
+from urd.backbones.encoder import build_encoder
 from urd.backbones.weights import fingerprint, load_encoder
+from urd.doctor import doctor
+from urd.errors import UrdError, UsageError
 
 GENERATOR = torch.Generator().manual_seed(0)
 

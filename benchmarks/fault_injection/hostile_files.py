@@ -105,7 +105,7 @@ def _resign(whole: Path, path: Path, rng: random.Random) -> str:
     """Write a model file with a hostile header or tensors, and a checksum that fits."""
     from safetensors import safe_open
 
-    from urd.system.schemas import CHECKSUM
+    from urd.system.schema import CHECKSUM
     from urd.system.tensor_file import sign
 
     tensors = load_file(whole)

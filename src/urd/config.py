@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from urd.system.documents import read_yaml
 from urd.errors import UsageError, first_line, quoted
+from urd.system.documents import read_yaml
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
 Precision = Literal["auto", "float32", "bfloat16"]

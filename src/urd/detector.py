@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
 from urd.config import FitConfig, given_settings, resolve_config
 from urd.data import (
     PER_IMAGE,
@@ -29,17 +28,18 @@ from urd.data import (
 from urd.data.images_in_memory import Channels, ImageLike, rgb_of
 from urd.engines.base import EXPORTED, Engine
 from urd.engines.exported import ExportedEngine
-from urd.engines.torch_engine import TorchEngine
 from urd.engines.registry import open_exported
+from urd.engines.torch_engine import TorchEngine
 from urd.errors import NotJudged, UsageError
 from urd.evaluation.evaluate import Evaluation, evaluate_predictions, refuse_unusable
+from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
 from urd.inspection.judge import Inspection, thresholds_of
-from urd.system.machine import pick_device
-from urd.model.header import ModelHeader
 from urd.inspection.pictures import reduced
 from urd.inspection.prediction import Prediction
-from urd.system.progress import track
 from urd.inspection.scoring import pixel_quantile
+from urd.model.header import ModelHeader
+from urd.system.machine import pick_device
+from urd.system.progress import track
 from urd.system.threads import ahead, workers
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class Detector:
         Raises:
             UsageError, UrdError: as `fitting.fit`; the message says what to do.
         """
-        from urd.training import fit as fitting  # with timm, which takes a second; exported files need none of it
+        from urd.training import (
+            fit as fitting,  # with timm, which takes a second; exported files need none of it
+        )
 
         folder = None if out is None else Path(out)
         if resume and folder is None:

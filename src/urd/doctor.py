@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from urd.config import PRESETS
-from urd.errors import UrdError, UsageError, how_to_install
-from urd.system.machine import computes_in_bfloat16, machine
-from urd.model.file import current_versions
-from urd.backbones.encoder import build_encoder
 from urd.backbones.builtin import BUILTIN, builtin_weights
+from urd.backbones.encoder import build_encoder
 from urd.backbones.weights import cached_weights_available, how_to_get
+from urd.config import PRESETS
+from urd.errors import UrdError, UsageError
+from urd.model.file import current_versions
+from urd.system.extras import how_to_install
+from urd.system.machine import computes_in_bfloat16, machine
 
 _EXTRAS = {  # what each brings; looked for, not imported
     "onnx": ("onnx", "onnxruntime", "onnxscript"),

@@ -83,11 +83,3 @@ class UsageError(UrdError, ValueError):
     """A request that cannot be carried out as given: an unknown option, name or folder."""
 
     exit_code = 2
-
-
-DISTRIBUTION = "urd-inspect"  # on the package index, where `urd` is another project
-
-
-def how_to_install(extra: str) -> str:
-    """The command that installs us with an extra."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"

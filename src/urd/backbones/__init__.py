@@ -1,1 +1,1 @@
-"""Pretrained encoders: which there are, how they are built, prepared and where their weights are."""
+"""Pretrained encoders: which there are, how they are built and prepared, where weights are."""

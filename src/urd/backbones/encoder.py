@@ -15,8 +15,8 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional
 
-from urd.errors import UsageError, first_line, quoted
 from urd.backbones.builtin import BUILTIN, architecture
+from urd.errors import UsageError, first_line, quoted
 
 STRIDES = (4, 8, 16)
 _PROBE = 128

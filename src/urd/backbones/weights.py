@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from urd.errors import UrdError, UsageError, first_line, quoted
-from urd.system.files import refuse_special
 from urd.backbones.builtin import BUILTIN, architecture, builtin_weights
 from urd.backbones.encoder import Encoder, build_encoder, pyramid_indices
+from urd.errors import UrdError, UsageError, first_line, quoted
+from urd.system.files import refuse_special
 
 AUTO = "auto"
 NONE = "none"

@@ -54,9 +54,9 @@ def benchmark(
     others. Exit code 1 if one failed.
     """
     import urd.system.progress
+    from urd.errors import UsageError
     from urd.suites.runner import Places, missing_jobs, run_suite
     from urd.suites.suite import read_suite, shipped_suites
-    from urd.errors import UsageError
 
     if list_suites:
         for name in shipped_suites():

@@ -63,9 +63,9 @@ def calibrate(
     from urd.data import read_layout
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.system.files import write_json
     from urd.model.file import MODEL_NAME
-    from urd.system.schemas import MOST_SCORES
+    from urd.model.schema import MOST_SCORES
+    from urd.system.files import write_json
 
     urd.system.progress.show()
     if out is None:

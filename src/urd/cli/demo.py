@@ -46,8 +46,8 @@ def demo(
     from urd.config import FitConfig
     from urd.demo.dataset import PRODUCTS
     from urd.demo.run import run_product
-    from urd.system.files import refuse_existing, write_json
     from urd.results.report import REPORT_NAME
+    from urd.system.files import refuse_existing, write_json
 
     urd.system.progress.show()
     only_writer(out)

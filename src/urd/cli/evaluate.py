@@ -42,8 +42,8 @@ def evaluate(
     """
     import urd.system.progress
     from urd.detector import Detector
-    from urd.system.files import write_json
     from urd.evaluation.tally import Tally
+    from urd.system.files import write_json
 
     urd.system.progress.show()
     if run.is_dir():

@@ -10,8 +10,8 @@ import click
 from urd.cli.options import reading_options
 
 if TYPE_CHECKING:
-    from urd.inspection.calibration import Thresholds
     from urd.engines.facts import Facts
+    from urd.inspection.calibration import Thresholds
 
 
 @click.command()
@@ -72,8 +72,8 @@ def export(
     from urd.detector import Detector
     from urd.errors import UsageError
     from urd.export.files import Export
-    from urd.export.own_thresholds import Unseen
     from urd.export.files import export as write
+    from urd.export.own_thresholds import Unseen
 
     fixed = None if size == "any" else convert("size", tuple[int, int], size)
     wanted = Export(form, precision, fixed, allow_changes)

@@ -36,9 +36,9 @@ def metrics(
     """
     import urd.system.progress
     from urd.data import Reading
-    from urd.system.files import write_json
     from urd.evaluation.map_files import as_test_images, find_maps
     from urd.metrics import PIXEL_PROTOCOL, evaluate
+    from urd.system.files import write_json
 
     urd.system.progress.show()
     reading = Reading().changed(max_megapixels=max_megapixels)

@@ -73,10 +73,10 @@ def predict(
     from urd.data import find_named
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.system.files import refuse_existing
+    from urd.evaluation.tally import VERDICTS
     from urd.inspection.judge import Inspection
     from urd.results.prediction_files import predict_to
-    from urd.evaluation.tally import VERDICTS
+    from urd.system.files import refuse_existing
 
     urd.system.progress.show()
     only_writer(out)

@@ -25,8 +25,8 @@ from urd.data.finding import name_of
 from urd.data.image_files import DEFAULT_READING, IMAGE_SUFFIXES, Reading
 from urd.data.picture import UnreadableImage
 from urd.data.store import resize_mask
-from urd.system.documents import MIB, read_json
 from urd.errors import UsageError, first_line
+from urd.system.documents import MIB, read_json
 from urd.system.files import refuse_special
 
 Region = NDArray[np.bool_]

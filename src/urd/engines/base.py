@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from urd.errors import UsageError, how_to_install
 
 Maps = NDArray[np.float32]
 PRECISIONS = ("float32", "float16", "int8")  # of exported files
@@ -38,15 +35,3 @@ class Engine(Protocol):
     def __call__(
         self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]: ...
-
-
-def optional(module: str, extra: str) -> Any:
-    """A module that an extra installs.
-
-    Raises:
-        UsageError: it is not there; the message names the extra.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(f"{module} is not installed: {how_to_install(extra)} brings it") from error

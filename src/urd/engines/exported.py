@@ -17,8 +17,8 @@ from urd.engines.base import Maps
 from urd.engines.checksum import fingerprint, sealed
 from urd.engines.facts import FORMAT, Facts
 from urd.errors import UrdError, UsageError, first_line
-from urd.system.files import refuse_special, write_atomically
 from urd.model.header import ModelHeader
+from urd.system.files import refuse_special, write_atomically
 from urd.system.progress import note
 
 _MOST_BYTES = 2**31  # an ONNX file cannot be larger, and no network of ours is

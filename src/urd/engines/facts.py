@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.inspection.calibration import Calibration, Thresholds
 from urd.config import FitConfig
 from urd.engines.base import PRECISIONS
 from urd.engines.checksum import BLANK, CHECKSUM_KEY
+from urd.inspection.calibration import Calibration, Thresholds
 from urd.model.header import ModelHeader
 
 FORMAT = "2"  # the first one had the keys of `_OLD_KEYS` only

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.engines.base import Maps, optional
+from urd.engines.base import Maps
 from urd.engines.exported import ExportedEngine, Port
 from urd.engines.facts import Facts
 from urd.errors import UrdError, first_line
+from urd.system.extras import optional
 
 # Constants of the network, by name, so that they can be set anew.
 THRESHOLD, STEEPNESS = "urd_threshold", "urd_steepness"

@@ -12,11 +12,12 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.engines.base import Maps, optional
+from urd.engines.base import Maps
 from urd.engines.exported import ExportedEngine, Port
 from urd.engines.facts import KEYS, Facts
 from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
 from urd.errors import UrdError, first_line
+from urd.system.extras import optional
 
 _TYPES = {"u8": "uint8", "f32": "float32"}
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from urd.data import paint_outside
 from urd.engines.base import Maps
-from urd.system.machine import precision_on
-from urd.model.header import ModelHeader
 from urd.inspection.scoring import anomaly_map, image_score
+from urd.model.header import ModelHeader
+from urd.system.machine import precision_on
 
 if TYPE_CHECKING:
     from urd.networks.teacher_student import TeacherStudent

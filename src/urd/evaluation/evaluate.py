@@ -11,13 +11,14 @@ import numpy as np
 
 from urd.config import FitConfig
 from urd.data import DEFAULT_READING, DataSet, Failure, Reading, Sample, read_masks, resize_mask
-from urd.system.documents import MIB, read_json
 from urd.errors import UrdError, UsageError, first_line
-from urd.system.files import json_text, printable, refuse_special, write_texts
-from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
-from urd.inspection.prediction import Prediction
-from urd.system.schemas import EvaluationDetails, EvaluationMetrics, check
+from urd.evaluation.schema import EvaluationDetails, EvaluationMetrics
 from urd.evaluation.tally import Tally
+from urd.inspection.prediction import Prediction
+from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
+from urd.system.documents import MIB, read_json
+from urd.system.files import json_text, printable, refuse_special, write_texts
+from urd.system.schema import check
 
 EVALUATION_NAME, DETAILS_NAME = "evaluation.json", "evaluation_details.json"
 _SCHEMAS = {EVALUATION_NAME: EvaluationMetrics, DETAILS_NAME: EvaluationDetails}

@@ -16,8 +16,8 @@ from urd.data.finding import some
 from urd.data.image_files import limited
 from urd.data.whole_files import refuse_partial
 from urd.errors import UrdError, UsageError, first_line
-from urd.system.files import refuse_special, write_atomically
 from urd.metrics import TestImage
+from urd.system.files import refuse_special, write_atomically
 from urd.system.progress import note
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from urd.detector import Detector
-from urd.engines.base import EXPORTED, PRECISIONS, optional
+from urd.engines.base import EXPORTED, PRECISIONS
 from urd.engines.exported import ExportedEngine
-from urd.engines.facts import Facts
-from urd.engines.facts import MOST_PIXELS, without_paths
+from urd.engines.facts import MOST_PIXELS, Facts, without_paths
 from urd.engines.registry import seal
 from urd.errors import NotWritten, UrdError, UsageError
 from urd.export import onnx_file, openvino_file
 from urd.export.graph import InspectionGraph
 from urd.export.own_thresholds import Unseen, calibrate_file, unseen_by_training
 from urd.export.parity import Parity, Pixels, compare, decoded
+from urd.system.extras import optional
 from urd.system.files import json_text, make_folder, temporary_folder, write_together, writing
 
 FORMATS = {name: suffix for suffix, name in EXPORTED.items()}

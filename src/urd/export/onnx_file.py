@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from urd.engines.base import optional
 from urd.export.graph import InspectionGraph
 from urd.export.parity import Pixels
 from urd.export.quiet import quiet
+from urd.system.extras import optional
 
 _OPSET = 18
 _COLOURS = 3

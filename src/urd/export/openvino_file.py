@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from urd.engines.base import optional
 from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
 from urd.export.parity import Pixels
 from urd.export.quiet import quiet
+from urd.system.extras import optional
 
 _COLOURS = 3
 _CURVE = (THRESHOLD, STEEPNESS)

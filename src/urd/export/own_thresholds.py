@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration
 from urd.data import Failure, read_layout
 from urd.detector import Detector
 from urd.errors import UsageError
-from urd.training.training_data import HELD_OUT, held_out
+from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration
 from urd.system.progress import note
+from urd.training.training_data import HELD_OUT, held_out
 
 _CLOSE = 0.05  # relative difference between two scores of one image, by torch on two machines
 

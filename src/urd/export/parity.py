@@ -16,8 +16,8 @@ from urd.data import UnreadableImage, read_rgb, resize_rgb
 from urd.detector import Detector
 from urd.engines.base import Engine
 from urd.errors import NotJudged, UrdError, UsageError
-from urd.system.files import printable
 from urd.inspection.prediction import Prediction
+from urd.system.files import printable
 from urd.system.progress import note
 
 _ROUNDS = 12

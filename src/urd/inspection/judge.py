@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from urd.errors import UsageError
 from urd.inspection.calibration import Calibration, Thresholds, Verdict
 from urd.inspection.defects import Defect, find_defects
-from urd.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from urd.inspection.calibration import Calibration, Verdict
 from urd.data import Region
-from urd.inspection.defects import Defect
 from urd.errors import NotJudged
+from urd.inspection.calibration import Calibration, Verdict
+from urd.inspection.defects import Defect
 from urd.inspection.judge import Inspection, judge
 
 

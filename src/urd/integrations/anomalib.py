@@ -26,21 +26,21 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.transforms.v2 import Compose, Resize
 
-from urd.config import FitConfig
-from urd.errors import UsageError
-from urd.training.fit import with_one_backbone
-from urd.training.training_data import normalisation, read_textures
-from urd.networks.teacher_student import TeacherStudent
 from urd.backbones.encoder import WhitenedEncoder
 from urd.backbones.norms import restate_norms
 from urd.backbones.weights import load_encoder
 from urd.backbones.whitening import images_wanted, looked_at, wants_whitening, whiten
+from urd.config import FitConfig
+from urd.errors import UsageError
 from urd.inspection.scoring import anomaly_map, image_score
-from urd.system.seeding import generator
+from urd.networks.teacher_student import TeacherStudent
 from urd.synthesis.corruption import corrupt, draw_corruption
 from urd.synthesis.foreground import foreground_masks
+from urd.system.seeding import generator
+from urd.training.fit import with_one_backbone
 from urd.training.loop import adam, autocast_for, build_networks, set_learning_rates
 from urd.training.step import Networks, train_with_expert, train_without_expert
+from urd.training.training_data import normalisation, read_textures
 
 _FOREGROUNDS = ("none", "otsu", "grabcut")
 _NO_EXPORT = (

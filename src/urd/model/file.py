@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 import urd
+from urd.backbones.encoder import build_encoder
 from urd.config import FitConfig
 from urd.errors import UrdError, UsageError, first_line
-from urd.system.files import refuse_special
 from urd.model.header import ModelHeader
-from urd.networks.variants import VARIANTS
+from urd.networks.memory import refuse_too_large
 from urd.networks.student import Student
 from urd.networks.teacher_student import TeacherStudent
-from urd.backbones.encoder import build_encoder
-from urd.networks.memory import refuse_too_large
+from urd.networks.variants import VARIANTS
+from urd.system.files import refuse_special
 from urd.system.progress import note
 from urd.system.tensor_file import TensorFile, open_tensors, save_signed
 

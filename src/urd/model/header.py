@@ -6,12 +6,13 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from urd.inspection.calibration import Calibration
 from urd.config import FitConfig
 from urd.data import Region
-from urd.system.documents import MIB, parse_json
 from urd.errors import UrdError
-from urd.system.schemas import CHECKSUM, Header, check
+from urd.inspection.calibration import Calibration
+from urd.model.schema import Header
+from urd.system.documents import MIB, parse_json
+from urd.system.schema import CHECKSUM, check
 
 FORMAT = 2
 MOST_CHARACTERS = 16 * MIB

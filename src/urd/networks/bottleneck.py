@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from urd.networks.blocks import conv_bn_relu, residual_stage
 from urd.backbones.encoder import Stage
+from urd.networks.blocks import conv_bn_relu, residual_stage
 
 
 class Bottleneck(nn.Module):

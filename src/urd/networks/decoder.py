@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from urd.backbones.encoder import Stage
 from urd.networks import variants
 from urd.networks.blocks import residual_stage
-from urd.backbones.encoder import Stage
 from urd.networks.injection import Injection
 
 

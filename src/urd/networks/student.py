@@ -8,10 +8,10 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from urd.backbones.encoder import Stage
 from urd.networks import variants
 from urd.networks.bottleneck import Bottleneck
 from urd.networks.decoder import Decoder
-from urd.backbones.encoder import Stage
 
 Size = Literal["full", "slim"]
 

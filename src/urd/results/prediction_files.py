@@ -15,16 +15,16 @@ from typing import Any
 
 from PIL import Image
 
-from urd.inspection.calibration import Verdict
-from urd.system.csv_text import csv_text
 from urd.data import FOLDERS, Failure, name_of
 from urd.detector import Detector
 from urd.errors import UrdError
-from urd.system.files import growing, printable, refuse_special, write_together, writing
-from urd.inspection.judge import Inspection
 from urd.evaluation.map_files import write_map
+from urd.inspection.calibration import Verdict
+from urd.inspection.judge import Inspection
 from urd.inspection.pictures import MAX_SIDE, overlay, save_picture
 from urd.inspection.prediction import Prediction
+from urd.system.csv_text import csv_text
+from urd.system.files import growing, printable, refuse_special, write_together, writing
 from urd.system.progress import track
 from urd.system.threads import ahead, workers
 

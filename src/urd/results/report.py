@@ -12,19 +12,20 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from urd.inspection.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.detector import Detector
-from urd.system.documents import MIB, parse_json, read_text
 from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation.evaluate import read_evaluation
-from urd.system.files import write_text, writing
-from urd.training.fit import is_finished
+from urd.evaluation.tally import VERDICTS, Tally
+from urd.inspection.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.metrics import METRICS
 from urd.metrics.regions import FPR_LIMIT
 from urd.results import charts
 from urd.results.gallery import galleries
-from urd.system.schemas import CurveLine, check
-from urd.evaluation.tally import VERDICTS, Tally
+from urd.system.documents import MIB, parse_json, read_text
+from urd.system.files import write_text, writing
+from urd.system.schema import check
+from urd.training.fit import is_finished
+from urd.training.schema import CurveLine
 
 REPORT_NAME, CURVE_NAME = "report.html", "metrics.jsonl"
 _MOST_CURVE_BYTES = 64 * MIB

@@ -17,11 +17,12 @@ from typing import Any
 import urd.system.progress
 from urd.config import FitConfig
 from urd.detector import Detector
-from urd.system.documents import MIB, read_json
 from urd.errors import NotWritten, UrdError, first_line
+from urd.suites.schema import JobOrder
+from urd.system.documents import MIB, read_json
 from urd.system.files import write_json
 from urd.system.machine import machine, precision_on
-from urd.system.schemas import JobOrder, check
+from urd.system.schema import check
 
 JOB_NAME, RESULT_NAME, RUN_NAME = "job.json", "result.json", "run"
 _OF_THE_RUN = ("data", "weights_sha256")  # what a result says otherwise, or not

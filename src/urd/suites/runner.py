@@ -15,21 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from urd.suites.job import JOB_NAME, RESULT_NAME, RUN_NAME
-from urd.suites.suite import PLAIN, Job, Suite
-from urd.suites.tables import write_tables
-from urd.config import WARM_UP_ITERATIONS
-from urd.data import SOURCES, read_layout, search
-from urd.system.documents import MIB, read_json
-from urd.errors import UrdError, UsageError, first_line
-from urd.system.files import make_folder, special, write_json, writing
-from urd.networks.variants import VARIANTS
 from urd.backbones import builtin
 from urd.backbones.builtin import BUILTIN
 from urd.backbones.norms import NORMS
 from urd.backbones.whitening import OFFSET, SHRINKAGE
+from urd.config import WARM_UP_ITERATIONS
+from urd.data import SOURCES, read_layout, search
+from urd.errors import UrdError, UsageError, first_line
+from urd.networks.variants import VARIANTS
+from urd.suites.job import JOB_NAME, RESULT_NAME, RUN_NAME
+from urd.suites.schema import BenchmarkResult
+from urd.suites.suite import PLAIN, Job, Suite
+from urd.suites.tables import write_tables
+from urd.system.documents import MIB, read_json
+from urd.system.files import make_folder, special, write_json, writing
 from urd.system.progress import Progress
-from urd.system.schemas import BenchmarkResult, check
+from urd.system.schema import check
 from urd.system.threads import workers
 
 RESULTS_NAME = "results.json"

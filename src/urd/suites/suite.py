@@ -13,10 +13,10 @@ from typing import Any
 
 from urd.config import PRESETS, FitConfig
 from urd.data import SOURCES
-from urd.system.documents import read_yaml
 from urd.errors import UsageError, first_line, quoted
-from urd.system.files import refuse_special
 from urd.metrics import METRICS
+from urd.system.documents import read_yaml
+from urd.system.files import refuse_special
 
 _SUITES = Path(__file__).parent / "shipped"
 # Where files lie and what the machine is like: no part of what a job is, but that an encoder is

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from urd.metrics import METRICS
 from urd.suites.suite import Suite
 from urd.system.csv_text import csv_text
 from urd.system.files import write_text
-from urd.metrics import METRICS
 
 COLUMNS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "aupro_per_image")
 MISSING = "-"

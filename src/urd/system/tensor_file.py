@@ -21,10 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from urd.system.documents import MIB, parse_json
 from urd.errors import first_line, quoted
+from urd.system.documents import MIB, parse_json
 from urd.system.files import refuse_special, write_atomically
-from urd.system.schemas import CHECKSUM, TensorEntry, check
+from urd.system.schema import CHECKSUM, TensorEntry, check
 
 _UNSIGNED = "0" * 64
 _PLACE = re.compile(rb'"\{\\"' + CHECKSUM.encode() + rb'\\": \\"([0-9a-f]{64})\\"')

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from urd.errors import UrdError, first_line, quoted
 from urd.backbones.encoder import Encoder
+from urd.errors import UrdError, first_line, quoted
 from urd.system.progress import note
-from urd.system.schemas import Checkpoint, check
+from urd.system.schema import check
 from urd.system.tensor_file import open_tensors, save_signed
+from urd.training.schema import Checkpoint
 from urd.training.step import Networks
 
 STATE_NAME, EXPERT_NAME = "state.safetensors", "expert.safetensors"

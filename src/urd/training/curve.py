@@ -12,8 +12,9 @@ from torch import Tensor
 
 from urd.system.documents import parse_json
 from urd.system.files import growing, refuse_special, write_text
-from urd.system.schemas import CurveLine, check
+from urd.system.schema import check
 from urd.training.checkpoint import NotFinite
+from urd.training.schema import CurveLine
 
 
 class Curve:

@@ -13,25 +13,23 @@ import numpy as np
 import torch
 import yaml
 
-from urd.inspection.calibration import Calibration
+from urd.backbones.builtin import BUILTIN
+from urd.backbones.encoder import Encoder, WhitenedEncoder, build_encoder
+from urd.backbones.norms import restate_norms
+from urd.backbones.weights import choose_backbone, fingerprint, load_encoder
+from urd.backbones.whitening import looked_at, wants_whitening, whiten
 from urd.config import FitConfig, read_config_file, resolve_config
 from urd.data import Failure, Sample, read_layout
 from urd.errors import UsageError
 from urd.evaluation.evaluate import DETAILS_NAME, EVALUATION_NAME
-from urd.system.files import is_empty, make_folder, refuse_existing, write_text, writing
-from urd.system.machine import pick_device, precision_on
-from urd.training.training_data import HELD_OUT, Material, load_material
+from urd.inspection.calibration import Calibration
 from urd.model.file import MODEL_NAME, current_versions, load_model, save_model
 from urd.model.header import ModelHeader
-from urd.networks.variants import VARIANTS
-from urd.backbones.encoder import Encoder, build_encoder
-from urd.networks.teacher_student import TeacherStudent
-from urd.backbones.builtin import BUILTIN
-from urd.backbones.encoder import WhitenedEncoder
 from urd.networks.folding import InferenceNetworks
-from urd.backbones.norms import restate_norms
-from urd.backbones.weights import choose_backbone, fingerprint, load_encoder
-from urd.backbones.whitening import looked_at, wants_whitening, whiten
+from urd.networks.teacher_student import TeacherStudent
+from urd.networks.variants import VARIANTS
+from urd.system.files import is_empty, make_folder, refuse_existing, write_text, writing
+from urd.system.machine import pick_device, precision_on
 from urd.system.progress import note
 from urd.system.seeding import generator
 from urd.training.checkpoint import (
@@ -44,6 +42,7 @@ from urd.training.checkpoint import (
 )
 from urd.training.loop import Record, TrainingImages, build_networks, train
 from urd.training.step import Networks
+from urd.training.training_data import HELD_OUT, Material, load_material
 from urd.training.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
 CONFIG_NAME = "config.yaml"

@@ -17,16 +17,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from urd.config import WARM_UP_ITERATIONS, FitConfig
-from urd.system.machine import precision_on
-from urd.networks.variants import VARIANTS
 from urd.backbones.encoder import Encoder
-from urd.networks.teacher_student import TeacherStudent
-from urd.networks.folding import InferenceNetworks
 from urd.backbones.whitening import wants_whitening
+from urd.config import WARM_UP_ITERATIONS, FitConfig
+from urd.networks.folding import InferenceNetworks
+from urd.networks.teacher_student import TeacherStudent
+from urd.networks.variants import VARIANTS
+from urd.synthesis.corruption import Corruption, corrupt, draw_corruption
+from urd.system.machine import precision_on
 from urd.system.progress import Progress
 from urd.system.seeding import generator
-from urd.synthesis.corruption import Corruption, corrupt, draw_corruption
 from urd.training.checkpoint import NotFinite, save_checkpoint
 from urd.training.clean_features import CleanFeatures
 from urd.training.curve import Curve

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from urd.networks.teacher_student import TeacherStudent
 from urd.networks.folding import InferenceNetworks
+from urd.networks.teacher_student import TeacherStudent
 from urd.training.losses import (
     MaskResize,
     mask_pyramid,

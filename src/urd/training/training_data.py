@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from urd.backbones.builtin import BUILTIN, MEAN, STD
 from urd.config import FitConfig
 from urd.data import (
     PER_IMAGE,
@@ -34,11 +35,10 @@ from urd.data import (
 )
 from urd.errors import UsageError
 from urd.model.header import ModelHeader
-from urd.backbones.builtin import BUILTIN, MEAN, STD
-from urd.system.progress import note
-from urd.system.seeding import generator
 from urd.synthesis.foreground import foreground_masks
 from urd.synthesis.textures import procedural_textures, split_textures
+from urd.system.progress import note
+from urd.system.seeding import generator
 from urd.training.loop import TrainingImages
 
 HELD_OUT = "held-out training images"  # what a calibration by `Material.holdout` says of its source

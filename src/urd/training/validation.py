@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from urd.inspection.calibration import Calibration
+from urd.inspection.scoring import anomaly_map, image_score, pixel_quantile
 from urd.metrics import auroc, average_precision
 from urd.networks.folding import InferenceNetworks
-from urd.inspection.scoring import anomaly_map, image_score, pixel_quantile
-from urd.system.seeding import generator
 from urd.synthesis.corruption import corrupt, draw_corruption
+from urd.system.seeding import generator
 from urd.training.loop import TrainingImages, normalise
 
 MAX_IMAGES = 64

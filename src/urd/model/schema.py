@@ -1,0 +1,80 @@
+"""What the header of a model file or of an exported file must hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from urd.system.schema import (
+    Ascending,
+    Checked,
+    Count,
+    Name,
+    Number,
+    Open,
+    OpenShare,
+    Score,
+    Share,
+    Text,
+)
+
+MOST_SCORES = 100_000  # of a calibration, and synthetic ones
+
+
+class CalibrationFields(Checked):
+    scores: Annotated[list[Score], Field(min_length=1, max_length=MOST_SCORES), Ascending]
+    pixels: Annotated[list[Score], Field(min_length=1, max_length=MOST_SCORES), Ascending]
+    source: Text
+    false_reject: OpenShare = 0.01
+    review: OpenShare = 0.05
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> CalibrationFields:
+        if len(self.scores) != len(self.pixels):
+            raise ValueError("as many scores as pixels are needed")
+        return self
+
+
+class DataFacts(Open):
+    """What a model file says of its training images; empty where the networks came otherwise."""
+
+    fingerprint: Name | None = None
+    synthesis_fingerprint: Name | None = None
+    train_images: Count | None = None
+    holdout_images: Count | None = None
+    skipped: Count | None = None
+    textures: Count | None = None
+    foreground: Text | None = None
+    region_of_interest: Literal["one per image", "one for all images"] | None = None
+
+
+class EncoderFacts(Open):
+    tag: Name | None = None
+    sha256: Name | None = None
+    pretrained: bool | None = None
+    expert_used: bool | None = None
+
+
+class Header(Checked):
+    """The header of a model file or an exported file; `config` is checked by `FitConfig`."""
+
+    format: Literal[2]
+    config: dict[Name, Any]
+    mean: Annotated[list[Share], Field(min_length=3, max_length=3)]
+    std: Annotated[
+        list[Annotated[float, Field(ge=1e-4, le=1e4)]], Field(min_length=3, max_length=3)
+    ]
+    heat_range: Annotated[list[Score], Field(min_length=2, max_length=2)]
+    calibration: CalibrationFields | None
+    synthetic: Annotated[list[Score], Field(default=[], max_length=MOST_SCORES)]
+    validation: Annotated[dict[Name, Number], Field(max_length=100)]
+    data: DataFacts
+    encoder: EncoderFacts
+    versions: Annotated[dict[Name, Name], Field(max_length=100)]
+
+    @model_validator(mode="after")
+    def _rising(self) -> Header:
+        if not self.heat_range[0] < self.heat_range[1]:
+            raise ValueError("heat_range does not rise")
+        return self

@@ -1,0 +1,129 @@
+"""How a file that is read back is checked before any use: types of fields, and `check`.
+
+What each kind of file must hold stands in the room that writes it, in `schema.py`. A value that
+passes has its type, a length, a range and is finite, so that nothing which uses it later can fail
+on it. Values are never converted: a text that looks like a number is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from urd.errors import one_line, quoted
+
+CHECKSUM = "file_sha256"  # of a file of tensors, the first field of its header
+LONGEST = 4096
+_MOST = 1e12
+_MOST_WHOLE = 2**63 - 1
+
+
+def _text(shortest: int, longest: int) -> Callable[[Any], Any]:
+    """pydantic's own check of texts refuses the surrogates that stand for odd bytes of file names.
+
+    Those that stand for nothing, and the character 0, are refused here too.
+    """
+
+    def check_text(value: Any) -> Any:
+        if not isinstance(value, str) or not shortest <= len(value) <= longest or "\0" in value:
+            raise ValueError(f"a text of {shortest} to {longest} characters is needed")
+        value.encode("utf-8", "surrogateescape")
+        return value
+
+    return check_text
+
+
+Text = Annotated[Any, AfterValidator(_text(0, LONGEST))]
+Name = Annotated[Any, AfterValidator(_text(1, 300))]
+Count = Annotated[int, Field(ge=0, le=_MOST_WHOLE)]
+Number = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False)]
+Score = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+ROUNDING = 1e-9  # of sums of shares
+Share = Annotated[float, Field(ge=-ROUNDING, le=1 + ROUNDING, allow_inf_nan=False)]
+OpenShare = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return _text(0, LONGEST)(value)
+    if value is None or type(value) is bool or (type(value) is int and abs(value) <= _MOST_WHOLE):
+        return value
+    if type(value) is not float or not abs(value) <= _MOST:
+        raise ValueError("a text, a number, true, false or null is needed")
+    return value
+
+
+Scalar = Annotated[Any, AfterValidator(_plain)]
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if any(a > b for a, b in itertools.pairwise(values)):
+        raise ValueError("they do not ascend")
+    return values
+
+
+Ascending = AfterValidator(_ascending)
+
+
+class Checked(BaseModel):
+    """Every field is known, and has its very type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Open(Checked):
+    """Fields that are known have their types; others are plain values of a limited size."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[Name, Scalar]
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Open:
+        if len(self.__pydantic_extra__) > 1000:
+            raise ValueError("over a thousand fields")
+        return self
+
+
+class TensorEntry(Checked):
+    """What the safetensors format says of one tensor."""
+
+    dtype: Name
+    shape: Annotated[list[Count], Field(max_length=8)]
+    data_offsets: Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def check(schema: Any, content: Any) -> None:
+    """Refuse content that is not what `schema` says.
+
+    Raises:
+        ValueError: with the first field that is wrong, in one line.
+    """
+    try:
+        _adapter(schema).validate_python(content)
+    except ValidationError as error:
+        raise ValueError(_said(error)) from error
+
+
+def _said(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    found = "" if first["type"] == "missing" else f" (it is {quoted(first['input'])})"
+    return one_line(f"{one_line(place)[:100]}: {said}{found}" if place else f"{said}{found}")

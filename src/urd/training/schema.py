@@ -1,0 +1,39 @@
+"""What a checkpoint and a line of the training curve must hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from urd.system.schema import Checked, Count, Name, Number, Open, Text
+
+
+class Checkpoint(Checked):
+    """The header of a checkpoint; `settings` are checked by `FitConfig`."""
+
+    iteration: Annotated[int, Field(ge=1, le=10_000_000)]
+    settings: dict[Name, Any]
+    fingerprint: Name
+    synthesis_fingerprint: Name
+    train_images: Count
+    holdout_images: Count
+    skipped: Count
+    textures: Count
+    foreground: Text
+    region_of_interest: Text | None = None
+
+
+class CurveLine(Open):
+    """A line of `metrics.jsonl`: losses and speed, or validation scores."""
+
+    iteration: Count
+    loss: Annotated[dict[Name, Number], Field(max_length=20)] | None = None
+    images_per_second: Number | None = None
+    validation: Annotated[dict[Name, Number | None], Field(max_length=20)] | None = None
+
+    @model_validator(mode="after")
+    def _speed_with_losses(self) -> CurveLine:
+        if self.loss is not None and self.images_per_second is None:
+            raise ValueError("losses without images_per_second")
+        return self
