@@ -15,80 +15,146 @@ from urd.system.documents import read_yaml
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Scope = Literal["model", "training", "machine"]
+Group = Literal["data", "training", "inspection", "expert"]
 _LONGEST = 4096  # characters of a text, as of the path of a file
-WARM_UP_ITERATIONS = 20  # of a student of the built-in backbone, whose rate rises meanwhile
 
 
-def _option(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+def _option(default: Any, help_text: str, scope: Scope, group: Group, *, path: bool = False) -> Any:
+    """One option.
+
+    Args:
+        scope: what it belongs to. model: what is computed of an image; training: the way to the
+            weights; machine: where files lie and what the machine can do, which never shapes a
+            result by its value.
+        group: under which heading `urd fit --help` shows it.
+        path: its value may be the path of a file or folder. What lies there counts, not where.
+    """
+    return field(
+        default=default, metadata={"help": help_text, "scope": scope, "group": group, "path": path}
+    )
 
 
 @dataclass(frozen=True)
 class FitConfig:
     """Settings of one training. The defaults are those of the paper (preset `paper`)."""
 
-    variant: Variant = _option("urd", "Which parts of the method are used.")
-    backbone: str = _option(
-        "wide_resnet50_2.tv_in1k",
-        "timm tag of the pretrained encoder, or builtin; of several, with commas between, the "
-        "first whose weights can be had. The presets name theirs and then builtin.",
+    variant: Variant = _option("urd", "Parts of the method that are used.", "model", "training")
+    backbone: tuple[str, ...] = _option(
+        ("wide_resnet50_2.tv_in1k", "builtin"),
+        "Pretrained encoder: builtin, or a timm tag. Of several, with commas between, the first "
+        "whose weights are available is used.",
+        "model",
+        "training",
     )
     weights: str = _option(
         "auto",
-        "Weight file of the encoder; auto: shipped, timm's cache or download; none: untrained.",
+        "Weight file of the encoder. auto: the shipped file, timm's cache, or timm's download; "
+        "none: untrained.",
+        "machine",
+        "training",
+        path=True,
     )
     student: Literal["full", "slim"] = _option(
-        "full", "full: mirrors the encoder, as in the paper; slim: several times fewer operations."
+        "full",
+        "full: mirrors the encoder, as in the paper; slim: several times fewer operations.",
+        "model",
+        "training",
     )
     textures: str = _option(
-        "procedural", "Folder of texture images for synthetic anomalies, or procedural."
+        "procedural",
+        "Folder of texture images for synthetic anomalies, or procedural.",
+        "machine",
+        "data",
+        path=True,
     )
     foreground: str = _option(
-        "auto", "Where anomalies are painted: auto, none, otsu, grabcut, or a folder of masks."
+        "auto",
+        "Where synthetic anomalies are painted: auto, none, otsu, grabcut, or a folder of masks.",
+        "training",
+        "data",
+        path=True,
     )
     roi: str = _option(
         "",
-        "What is inspected: a mask image (white), polygons in JSON, or a folder of one per image; "
-        "empty: whole images.",
+        "Region of interest: a mask image (white is inspected), polygons in JSON, or a folder with "
+        "one of them for each image. Empty: the whole image.",
+        "training",
+        "inspection",
+        path=True,
     )
-    ignore: str = _option("", "What is not inspected, likewise.")
-    iterations: int = _option(5000, "Training iterations.")
-    batch_size: int = _option(16, "Images per iteration.")
+    ignore: str = _option(
+        "",
+        "Region that is not inspected, given like --roi.",
+        "training",
+        "inspection",
+        path=True,
+    )
+    iterations: int = _option(5000, "Number of training iterations.", "training", "training")
+    batch_size: int = _option(16, "Images per iteration.", "training", "training")
     image_size: tuple[int, int] = _option(
-        (256, 256), "Size of the network's input, N or HEIGHTxWIDTH, multiples of 32."
+        (256, 256),
+        "Input size of the network, N or HEIGHTxWIDTH, in multiples of 32.",
+        "model",
+        "training",
     )
-    seed: int = _option(0, "Seed of everything random.")
-    device: str = _option("auto", "auto, cpu, cuda or cuda:N.")
-    precision: Precision = _option("auto", "auto: bfloat16 where the machine computes in it.")
+    seed: int = _option(0, "Seed of all random numbers.", "training", "training")
+    device: str = _option("auto", "auto, cpu, cuda or cuda:N.", "machine", "training")
+    precision: Precision = _option(
+        "auto",
+        "auto: bfloat16 where the machine computes in it.",
+        "training",
+        "expert",
+    )
     holdout: float = _option(
-        0.1, "Share of the good images kept for validation, at least 8 of them; 0: none."
+        0.1,
+        "Share of the good images kept for validation, at least 8 images; 0: none.",
+        "training",
+        "data",
     )
     validate_every: int = _option(
-        0, "Iterations between validations; 0: ten times in all, at the least 50 apart."
+        0,
+        "Iterations between validations; 0: ten validations, at least 50 iterations apart.",
+        "training",
+        "expert",
     )
     mask_resize: Literal["chained", "direct"] = _option(
-        "chained", "How masks reach the levels' sizes: from level to level, or each time anew."
+        "chained",
+        "How defect masks are resized for the levels. chained: from level to level; direct: each "
+        "from the full mask.",
+        "training",
+        "expert",
     )
-    student_lr: float = _option(
-        0.005,
-        "Learning rate of the student; with the built-in weights it is reached after "
-        f"{WARM_UP_ITERATIONS} iterations.",
+    student_lr: float = _option(0.005, "Learning rate of the student.", "training", "expert")
+    teacher_lr: float = _option(0.0001, "Learning rate of the teacher.", "training", "expert")
+    warm_up: int = _option(
+        -1,
+        "Iterations over which the learning rate of the student rises to its value; -1: what the "
+        "backbone recommends (builtin 20, others 0).",
+        "training",
+        "expert",
     )
-    teacher_lr: float = _option(0.0001, "Learning rate of the teacher.")
     schedule: Literal["constant", "cosine"] = _option(
-        "constant", "Learning rates: constant as in the paper, or falling to 0 along a half cosine."
+        "constant",
+        "Learning rates: constant, as in the paper, or falling to 0 along half a cosine.",
+        "training",
+        "expert",
     )
-    checkpoint_seconds: float = _option(120.0, "Time between checkpoints, in seconds.")
+    checkpoint_seconds: float = _option(120.0, "Seconds between checkpoints.", "machine", "expert")
     white_level: int = _option(
-        65535, "16-bit value that is shown as white; 4095 for 12-bit cameras."
+        65535,
+        "16-bit value that is shown as white; 4095 for 12-bit cameras.",
+        "model",
+        "data",
     )
     max_megapixels: int = _option(
-        100, "Size of the largest image that is read, in millions of pixels."
+        100, "Size of the largest image that is read, in millions of pixels.", "machine", "data"
     )
     page: int = _option(
         0,
-        "Which page or frame of files with several is read, counted from 1; 0: such files are "
-        "errors.",
+        "Page or frame to read in files with several, counted from 1. 0: such a file is an error.",
+        "model",
+        "data",
     )
 
     def __post_init__(self) -> None:
@@ -121,7 +187,26 @@ class FitConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML and JSON."""
-        return {**dataclasses.asdict(self), "image_size": list(self.image_size)}
+        one = self.backbone[0] if len(self.backbone) == 1 else list(self.backbone)
+        sides = list(self.image_size)
+        return {**dataclasses.asdict(self), "backbone": one, "image_size": sides}
+
+    @property
+    def tag(self) -> str:
+        """The one backbone, once it was chosen; of several the first, which is wanted most."""
+        return self.backbone[0]
+
+
+def options(
+    *, scope: Scope | None = None, path: bool | None = None, group: Group | None = None
+) -> list[str]:
+    """Names of the options of a scope or group, or of those that may be paths."""
+    wanted = {"scope": scope, "path": path, "group": group}
+    return [
+        option.name
+        for option in dataclasses.fields(FitConfig)
+        if all(value in (None, option.metadata[key]) for key, value in wanted.items())
+    ]
 
 
 _LIMITS: dict[str, tuple[float, float]] = {
@@ -130,6 +215,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "holdout": (0.0, 0.5),
     "validate_every": (0, 10_000_000),
+    "warm_up": (-1, 10_000_000),
     "student_lr": (0.0, 1.0),
     "teacher_lr": (0.0, 1.0),
     "checkpoint_seconds": (0.0, 1e9),
@@ -138,16 +224,13 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "page": (0, 1_000_000),
 }
 
+_QUICK = {"backbone": "resnet18.tv_in1k,builtin", "iterations": 1000, "batch_size": 8}
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"backbone": "wide_resnet50_2.tv_in1k,builtin"},
-    "fast": {"backbone": "resnet18.tv_in1k,builtin", "iterations": 1000, "batch_size": 8},
-    "edge": {
-        "backbone": "resnet18.tv_in1k,builtin",
-        "student": "slim",
-        "iterations": 1000,
-        "batch_size": 8,
-    },
+    "paper": {},
+    "fast": _QUICK,
+    "edge": {**_QUICK, "student": "slim"},
 }
+_PRESET = "preset"
 
 
 def resolve_config(
@@ -157,22 +240,39 @@ def resolve_config(
     options: Mapping[str, Any] | None = None,
 ) -> FitConfig:
     """Settings in rising order of precedence: defaults, preset, configuration file, options."""
-    return FitConfig.from_mapping(given_settings(preset or "paper", config_file, options))
+    return FitConfig.from_mapping(given_settings(preset, config_file, options))
 
 
 def given_settings(
     preset: str | None, config_file: Path | None, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What a preset, a configuration file and options say, the last of them first."""
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"unknown preset {quoted(preset)}; known are {', '.join(PRESETS)}")
-    of_preset = PRESETS[preset] if preset is not None else {}
+    """What a preset, a configuration file and options say; the later ones override.
+
+    The file may name a preset itself, under the key `preset`; `preset` overrides that.
+
+    Raises:
+        UsageError: an unknown preset, or a file that cannot be used.
+    """
     of_file = read_config_file(config_file) if config_file is not None else {}
-    return {**of_preset, **of_file, **(options or {})}
+    named = of_file.pop(_PRESET, None)
+    return {**of_preset(named if preset is None else preset), **of_file, **(options or {})}
+
+
+def of_preset(name: Any) -> dict[str, Any]:
+    """The settings of a preset; none of `None`.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if name is None:
+        return {}
+    if not isinstance(name, str) or name not in PRESETS:
+        raise UsageError(f"unknown preset {quoted(name)}; known are {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The settings that a YAML file names, checked."""
+    """The settings that a YAML file names, checked; `preset` may be among them."""
     try:
         content = read_yaml(path)
     except ValueError as error:
@@ -181,7 +281,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path} must hold 'option: value' lines")
     try:
-        FitConfig.from_mapping(content)
+        of_preset(content.get(_PRESET))
+        FitConfig.from_mapping({k: v for k, v in content.items() if k != _PRESET})
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return content
@@ -194,6 +295,8 @@ def convert(name: str, kind: Any, value: Any) -> Any:
             if value not in typing.get_args(kind):
                 raise ValueError(f"choose from {', '.join(typing.get_args(kind))}")
             return value
+        if kind == tuple[str, ...]:
+            return _names(value)
         if typing.get_origin(kind) is tuple:
             return _image_size(value)
         if kind is str:
@@ -223,6 +326,18 @@ def _text(value: Any) -> str:
         raise ValueError(f"a text of at most {_LONGEST} characters, none of them 0, is needed")
     text.encode("utf-8", "surrogateescape")
     return text
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Names with commas between, or a list of them; at least one."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("names are needed")
+    names = tuple(_text(part).strip() for part in parts)
+    names = tuple(name for name in names if name)
+    if not names:
+        raise ValueError("a name is needed")
+    return names
 
 
 def _image_size(value: Any) -> tuple[int, int]:
