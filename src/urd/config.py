@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from urd.errors import UsageError, first_line, quoted
 from urd.system.documents import read_yaml
@@ -195,6 +195,36 @@ class FitConfig:
     def tag(self) -> str:
         """The one backbone, once it was chosen; of several the first, which is wanted most."""
         return self.backbone[0]
+
+
+class FitOptions(TypedDict, total=False):
+    """The options of `FitConfig` as keyword arguments; a test holds both together."""
+
+    variant: Variant
+    backbone: str | Sequence[str]
+    weights: str | Path
+    student: Literal["full", "slim"]
+    textures: str | Path
+    foreground: str | Path
+    roi: str | Path
+    ignore: str | Path
+    iterations: int
+    batch_size: int
+    image_size: int | str | tuple[int, int]
+    seed: int
+    device: str
+    precision: Precision
+    holdout: float
+    validate_every: int
+    mask_resize: Literal["chained", "direct"]
+    student_lr: float
+    teacher_lr: float
+    warm_up: int
+    schedule: Literal["constant", "cosine"]
+    checkpoint_seconds: float
+    white_level: int
+    max_megapixels: int
+    page: int
 
 
 def options(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
-import torch
 from PIL import Image
 
-from urd.config import FitConfig, given_settings, resolve_config
+from urd.config import FitConfig, FitOptions, given_settings, resolve_config
 from urd.data import (
     PER_IMAGE,
-    Failure,
     Reading,
     Region,
     RegionsOfInterest,
@@ -29,20 +27,24 @@ from urd.data.images_in_memory import Channels, ImageLike, rgb_of
 from urd.engines.base import EXPORTED, Engine
 from urd.engines.exported import ExportedEngine
 from urd.engines.registry import open_exported
-from urd.engines.torch_engine import TorchEngine
 from urd.errors import NotJudged, UsageError
 from urd.evaluation.evaluate import Evaluation, evaluate_predictions, refuse_unusable
-from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
-from urd.inspection.judge import Inspection, thresholds_of
+from urd.inspection.calibration import (
+    FALSE_REJECT,
+    REVIEW,
+    Calibration,
+    Thresholds,
+    pixel_statistic,
+)
+from urd.inspection.judge import Inspection, judge, thresholds_of
 from urd.inspection.pictures import reduced
-from urd.inspection.prediction import Prediction
-from urd.inspection.scoring import pixel_quantile
+from urd.inspection.prediction import Failure, Prediction
 from urd.model.header import ModelHeader
-from urd.system.machine import pick_device
 from urd.system.progress import track
-from urd.system.threads import ahead, workers
+from urd.system.threads import map_ahead
 
 if TYPE_CHECKING:
+    from urd.engines.torch_engine import TorchEngine
     from urd.networks.teacher_student import TeacherStudent
 
 
@@ -71,7 +73,6 @@ class Detector:
         self.engine = engine
         self.header = header
         self.reading = Reading.of(header.config)
-        self.failures: list[Failure] = []
         self._regions: RegionsOfInterest | None = None
         if header.region is not None and not self.region_per_image:
             self._regions = RegionsOfInterest(header.region, (), header.config.image_size)
@@ -91,9 +92,11 @@ class Detector:
         preset: str | None = None,
         resume: bool = False,
         overwrite: bool = False,
-        **options: Any,
+        **options: Unpack[FitOptions],
     ) -> Detector:
         """Train on the good images of DATA.
+
+        Images that cannot be read are skipped; `out`/skipped.json names them.
 
         Args:
             data: a category in MVTec layout, or a folder of good images.
@@ -103,11 +106,12 @@ class Detector:
             overwrite: train anew where `out` already holds a run.
 
         Raises:
-            UsageError, UrdError: as `fitting.fit`; the message says what to do.
+            UsageError, UrdError: as `urd.training.fit.fit`; the message says what to do.
         """
-        from urd.training import (
-            fit as fitting,  # with timm, which takes a second; exported files need none of it
-        )
+        from urd.engines.torch_engine import TorchEngine
+        from urd.system.machine import pick_device
+        from urd.training.fit import fit
+        from urd.training.resume import settings_to_resume
 
         folder = None if out is None else Path(out)
         if resume and folder is None:
@@ -115,15 +119,11 @@ class Detector:
         if config is not None and (preset is not None or options):
             raise UsageError("give config, or preset and options, not both")
         if config is None and resume and folder is not None:
-            config = fitting.settings_to_resume(folder, given_settings(preset, None, options))
+            config = settings_to_resume(folder, given_settings(preset, None, options))
         settings = config or resolve_config(preset=preset, options=options)
-        model, header, failures = fitting.fit(
-            data, folder, settings, resume=resume, overwrite=overwrite
-        )
-        device = pick_device(settings.device)
-        detector = cls(TorchEngine(model, header, device), header)
-        detector.failures = failures
-        return detector
+        fitted = fit(data, folder, settings, resume=resume, overwrite=overwrite)
+        engine = TorchEngine(fitted.model, fitted.header, pick_device(settings.device))
+        return cls(engine, fitted.header)
 
     @classmethod
     def load(cls, run: str | Path, device: str = "auto", precision: str | None = None) -> Detector:
@@ -144,15 +144,17 @@ class Detector:
                 raise UsageError(f"{path} has a precision of its own; leave --precision out")
             engine = open_exported(path)
             return cls(engine, engine.header)
+        from urd.engines.torch_engine import TorchEngine
         from urd.model.file import load_model
+        from urd.system.machine import pick_device
 
         computes_on = pick_device(device)
         model, header = load_model(path, computes_on)
         return cls(TorchEngine(model, header, computes_on, precision), header)
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
+    def device(self) -> str:
+        """Where it computes: cpu, cuda:0, ..."""
         return self.engine.device
 
     @property
@@ -162,17 +164,19 @@ class Detector:
         Raises:
             UsageError: it was opened from an exported file, whose weights stay as they are.
         """
-        if not isinstance(self.engine, TorchEngine):
+        if isinstance(self.engine, ExportedEngine):
             raise UsageError("an exported file cannot be changed: use the run that it came from")
-        return self.engine.model
+        return self._torch_engine.model
 
     def in_precision(self, precision: str) -> Detector:
         """The same detector, computing in `auto`, `float32` or `bfloat16`."""
-        engine = TorchEngine(self.model, self.header, self.device, precision)
-        detector = Detector(engine, self.header)
-        detector.failures, detector._regions = self.failures, self._regions
-        detector.reading = self.reading
+        detector = Detector(self._torch_engine.in_precision(precision), self.header)
+        detector._regions, detector.reading = self._regions, self.reading
         return detector
+
+    @property
+    def _torch_engine(self) -> TorchEngine:
+        return cast("TorchEngine", self.engine)
 
     def save(self, path: str | Path) -> None:
         """Write one self-contained file, atomically: a model file, or again the exported one.
@@ -251,7 +255,7 @@ class Detector:
         review: float = REVIEW,
         batch_size: int = 8,
         channels: Channels = "rgb",
-    ) -> None:
+    ) -> list[Failure]:
         """Take thresholds from good images that training did not see; `save` keeps them.
 
         Args:
@@ -259,21 +263,23 @@ class Detector:
             false_reject, review: wanted shares of good images above the two thresholds.
             channels: as `predict`.
 
+        Returns:
+            The images that could not be judged, and are left out.
+
         Raises:
             UsageError: shares that mean nothing, or no image that can be read.
         """
-        scores, pixels = [], []
-        self.failures = []
+        scores, pixels, failures = [], [], []
         for result in self.predict_many(good, batch_size, channels=channels):
             if isinstance(result, Failure):
-                self.failures.append(result)
+                failures.append(result)
                 continue
             scores.append(result.score)
-            region = None if result.region is None else torch.from_numpy(result.region)[None]
-            pixels.append(float(pixel_quantile(torch.from_numpy(result.anomaly_map)[None], region)))
+            pixels.append(pixel_statistic(result.anomaly_map, result.region))
         calibration = Calibration.of(scores, pixels, source, false_reject, review)
         calibration.thresholds(false_reject, review)  # refuses what means nothing
         self.header = replace(self.header, calibration=calibration)
+        return failures
 
     def thresholds(self, inspection: Inspection | None = None) -> Thresholds | None:
         """What decides between OK, REVIEW and NG; `None` without calibration."""
@@ -320,8 +326,8 @@ class Detector:
             except UnreadableImage as error:
                 return Failure(error.path, error.reason)
 
-        with workers(min(4, os.cpu_count() or 1)) as pool:
-            prepared = ahead(pool, prepare, images, 2 * batch_size)
+        prepared = map_ahead(prepare, images, depth=2 * batch_size)
+        with closing(prepared):  # who takes no more results needs no more threads
             while batch := list(itertools.islice(prepared, batch_size)):
                 readable = [item for item in batch if not isinstance(item, Failure)]
                 scored = iter(self._score(readable, inspection or Inspection()) if readable else ())
@@ -358,7 +364,6 @@ class Detector:
             resamples=resamples,
             reading=self.reading,
         )
-        self.failures = found.failures
         facts = {
             "data": str(data),
             "inference_precision": self.engine.precision,
@@ -387,13 +392,20 @@ class Detector:
         maps, scores = self.engine(
             np.stack([item.pixels for item in batch]), np.stack(regions) if regions else None
         )
+        heat_range = self.heat_range(inspection)
         judged: list[Prediction | Failure] = []
         for score, anomaly, item in zip(scores.tolist(), maps, batch, strict=True):
             try:
                 raw = Prediction(
-                    score, anomaly, item.size, item.path, region=item.region, picture=item.picture
+                    score,
+                    anomaly,
+                    item.size,
+                    item.path,
+                    region=item.region,
+                    picture=item.picture,
+                    heat_range=heat_range,
                 )
-                judged.append(raw.judged(self.header.calibration, inspection))
+                judged.append(judge(raw, self.header.calibration, inspection))
             except NotJudged as error:
                 judged.append(Failure(error.path, error.reason))
         return judged

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from urd.backbones.builtin import BUILTIN, builtin_weights
-from urd.backbones.encoder import build_encoder
-from urd.backbones.weights import cached_weights_available, how_to_get
-from urd.config import PRESETS
+from urd.backbones.builtin import BUILTIN
+from urd.backbones.registry import backbone_of
+from urd.config import PRESETS, resolve_config
 from urd.errors import UrdError, UsageError
 from urd.model.file import current_versions
 from urd.system.extras import how_to_install
@@ -26,7 +25,7 @@ _EXTRAS = {  # what each brings; looked for, not imported
 
 
 @dataclass(frozen=True)
-class Backbone:
+class BackboneFinding:
     """Whether `urd fit --backbone TAG` can start here without a network, and why or why not."""
 
     tag: str
@@ -41,7 +40,7 @@ class Findings:
     versions: dict[str, str]
     machine: dict[str, Any]
     bfloat16: bool
-    backbones: list[Backbone]
+    backbones: list[BackboneFinding]
     missing_extras: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +50,7 @@ class Findings:
 def doctor(tags: Sequence[str] = ()) -> Findings:
     """Look at the machine and at the backbones of the presets and of `tags`; asks no network."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    preferred = [tag for preset in PRESETS.values() for tag in preset["backbone"].split(",")]
+    preferred = [tag for preset in PRESETS for tag in resolve_config(preset=preset).backbone]
     return Findings(
         current_versions(),
         machine(device),
@@ -65,14 +64,10 @@ def doctor(tags: Sequence[str] = ()) -> Findings:
     )
 
 
-def _examine(tag: str) -> Backbone:
+def _examine(tag: str) -> BackboneFinding:
     try:
-        if tag == BUILTIN:
-            builtin_weights()
-            return Backbone(tag, True, "comes with urd")
-        build_encoder(tag)
-        if cached_weights_available(tag):
-            return Backbone(tag, True, "its weights lie in timm's cache")
-        return Backbone(tag, False, how_to_get(tag))
+        backbone = backbone_of(tag)
+        backbone.build()
+        return BackboneFinding(tag, backbone.on_this_machine(), backbone.how_to_get())
     except (UrdError, UsageError) as error:
-        return Backbone(tag, False, str(error))
+        return BackboneFinding(tag, False, str(error))

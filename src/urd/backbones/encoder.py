@@ -1,25 +1,16 @@
-"""The encoder: stem and first three stages of a pretrained backbone, by timm tag or built in.
-
-Expert and teacher are two copies of it.
-"""
+"""The encoder: stem and first three stages of a pretrained backbone. Expert and teacher are two."""
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import timm
 import torch
-from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
-from torch.nn import functional
 
-from urd.backbones.builtin import BUILTIN, architecture
-from urd.errors import UsageError, first_line, quoted
-
-STRIDES = (4, 8, 16)
-_PROBE = 128
+Colour = tuple[float, float, float]
+_PROBE = 64
 
 
 @dataclass(frozen=True)
@@ -34,20 +25,75 @@ class Stage:
     width: int | None
 
 
-class Encoder(nn.Module):
-    """Image (B, 3, H, W), normalised, to three feature maps at strides 4, 8 and 16.
+@dataclass(frozen=True)
+class Pyramid:
+    """The three levels of an encoder, at strides 4, 8 and 16.
 
-    H and W are multiples of 32. Levels are numbered k = 1, 2, 3 in the paper and 0, 1, 2 here.
+    Attributes:
+        stages: of levels 1, 2 and 3.
+        signed: the levels hold negative values too; else they come from a ReLU. A student can only
+            restore signed levels by linear heads.
     """
 
-    def __init__(self, tag: str, body: nn.Module, stages: tuple[Stage, Stage, Stage]) -> None:
+    stages: tuple[Stage, Stage, Stage]
+    signed: bool = False
+
+
+class Normalisation(nn.Module):
+    """(image - mean) / std per channel, always in float32; the weights' precision afterwards.
+
+    Both are buffers that no file keeps: they belong to the backbone and not to a training.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Colour, std: Colour) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalisation:
+        # Follow the network to another device, but not into bfloat16: 8 bits of a mean are too few.
+        self.mean, self.std = (buffer.to(fn(buffer).device) for buffer in (self.mean, self.std))
+        return self
+
+
+class Encoder(nn.Module):
+    """Image (B, 3, H, W) in [0, 1] to three feature maps at strides 4, 8 and 16.
+
+    H and W are multiples of 32. Levels are numbered k = 1, 2, 3 in the paper and 0, 1, 2 here.
+
+    Args:
+        body: what computes the levels of a normalised image.
+        mean, std: of each RGB channel in [0, 1], as the backbone was trained.
+    """
+
+    def __init__(
+        self, tag: str, body: nn.Module, pyramid: Pyramid, mean: Colour, std: Colour
+    ) -> None:
         super().__init__()
         self.tag = tag
+        self.normalisation = Normalisation(mean, std)
         self.body = body
-        self.stages = stages
+        self.pyramid = pyramid
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return cast(list[Tensor], self.body(images))
+        return self.levels(self.network_input(images))
+
+    def levels(self, normalised: Tensor) -> list[Tensor]:
+        """The three levels of a normalised image."""
+        return cast(list[Tensor], self.body(normalised))
+
+    def network_input(self, images: Tensor) -> Tensor:
+        """The image normalised, in the weights' precision and memory format."""
+        normalised = self.normalisation(images).to(next(self.parameters()).dtype)
+        if torch.compiler.is_exporting():  # a file for other programs has no memory format
+            return cast(Tensor, normalised)
+        return cast(Tensor, normalised.contiguous(memory_format=torch.channels_last))
 
     def weights(self) -> dict[str, Tensor]:
         """What a weight file holds, by the names that it has there."""
@@ -57,125 +103,12 @@ class Encoder(nn.Module):
         self.body.load_state_dict(weights)
 
 
-class WhitenedEncoder(Encoder):
-    """A residual network whose levels are W_k f_k + b_k, rectified; W_k is a 1x1 convolution.
-
-    f_k is the output of stage k before its last ReLU, which hides half of what the stage found.
-    Before W_k is set (`urd.backbones.whitening`) it is the identity: the levels are the stages'.
-    W_k and b_k are no part of a weight file, since they are of the images that are inspected.
-    """
-
-    def __init__(self, tag: str, body: nn.Module, stages: tuple[Stage, Stage, Stage]) -> None:
-        super().__init__(tag, body, stages)
-        self.heads = nn.ModuleList(_identity(stage.channels) for stage in stages)
-        for stage in self._residual_stages():
-            stage[-1].act2 = nn.Identity()
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        features = self.features(images)
-        return [functional.relu(w(f)) for w, f in zip(self.heads, features, strict=True)]
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """f_1, f_2, f_3."""
-        body = cast(Any, self.body)
-        found = []
-        x = body.maxpool(body.act1(body.bn1(body.conv1(images))))
-        for stage in self._residual_stages():
-            found.append(stage(x))
-            x = functional.relu(found[-1])
-        return found
-
-    @property
-    def whitened(self) -> bool:
-        """Whether W_k was set."""
-        weights = [cast(Tensor, head.weight).flatten(1) for head in self.heads]
-        return any((w != torch.eye(len(w), device=w.device)).any() for w in weights)
-
-    def _residual_stages(self) -> tuple[Any, Any, Any]:
-        body = cast(Any, self.body)
-        return body.layer1, body.layer2, body.layer3
-
-
-def _identity(channels: int) -> nn.Conv2d:
-    """A 1x1 convolution that gives what it takes."""
-    conv = nn.Conv2d(channels, channels, 1)
-    nn.init.dirac_(conv.weight)
-    nn.init.zeros_(cast(Tensor, conv.bias))
-    return conv
-
-
-def build_encoder(tag: str) -> Encoder:
-    """The encoder of a timm tag, or the built-in one, untrained; `weights` has the trained ones.
-
-    Raises:
-        UsageError: the tag is unknown to timm, or its pyramid has no levels at 4, 8 and 16.
-    """
-    name = architecture(tag)
-    indices = pyramid_indices(name)
-    body: Any = timm.create_model(name, pretrained=False, features_only=True, out_indices=indices)
-    channels = tuple(body.feature_info.channels())
-    kind = WhitenedEncoder if tag == BUILTIN else Encoder
-    return kind(tag, body, _stages(body, channels))
-
-
-def pyramid_indices(tag: str) -> tuple[int, ...]:
-    """Which of the backbone's levels have strides 4, 8 and 16."""
-    if not timm.is_model(tag):
-        near = difflib.get_close_matches(tag, timm.list_models(pretrained=True), n=3)
-        hint = f" Near names: {', '.join(near)}." if near else ""
-        raise UsageError(
-            f"unknown backbone {quoted(tag)}: it is not '{BUILTIN}', and timm {timm.__version__} "
-            f"has no such model.{hint}"
-        )
-    try:
-        with torch.device("meta"):
-            pyramid: Any = timm.create_model(tag, pretrained=False, features_only=True)
-    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"backbone {quoted(tag)} offers no feature pyramid, and the decoder needs one at "
-            f"strides 4, 8 and 16 ({type(error).__name__})"
-        ) from error
-    reductions = list(pyramid.feature_info.reduction())
-    if not all(reductions.count(stride) == 1 for stride in STRIDES):
-        raise UsageError(
-            f"backbone {quoted(tag)} has levels at strides {reductions}; the decoder needs one "
-            "level each at 4, 8 and 16. Residual networks have them, for example resnet18.tv_in1k."
-        )
-    indices = tuple(reductions.index(stride) for stride in STRIDES)
-    _check_maps(tag, pyramid, indices)
-    return indices
-
-
-def _check_maps(tag: str, pyramid: Any, indices: tuple[int, ...]) -> None:
-    """Refuse backbones of a fixed image size, or whose maps are not (B, C, H, W)."""
-    channels = pyramid.feature_info.channels()
-    sides = [_PROBE // stride for stride in STRIDES]
-    expected = [(1, channels[i], n, n) for i, n in zip(indices, sides, strict=True)]
-    try:
-        with torch.no_grad():
-            maps = pyramid(torch.zeros(1, 3, _PROBE, _PROBE, device="meta"))
-        shapes = [tuple(maps[index].shape) for index in indices]
-    except Exception as error:  # each family refuses a foreign size in its own way
-        raise UsageError(
-            f"backbone {quoted(tag)} takes no image of {_PROBE}x{_PROBE}: {first_line(error)}"
-        ) from error
-    if shapes != expected:
-        raise UsageError(f"backbone {quoted(tag)} gives maps of shapes {shapes}, not {expected}")
-
-
-def _stages(body: nn.Module, channels: tuple[int, ...]) -> tuple[Stage, Stage, Stage]:
-    """Block kind and depth of each residual stage; two basic blocks for other families."""
-    stages = []
-    for level, c in enumerate(channels, start=1):
-        blocks = [
-            block
-            for block in getattr(body, f"layer{level}", nn.Module()).children()
-            if isinstance(block, BasicBlock | Bottleneck)
-        ]
-        width = blocks[0].conv1.out_channels if blocks and _is_bottleneck(blocks[0]) else None
-        stages.append(Stage(c, len(blocks) or 2, width))
-    return cast(tuple[Stage, Stage, Stage], tuple(stages))
-
-
-def _is_bottleneck(block: nn.Module) -> bool:
-    return isinstance(block, Bottleneck)
+@torch.no_grad()
+def has_signed_levels(encoder: Encoder) -> bool:
+    """Whether a level of some image holds negative values, as none does after a ReLU."""
+    random = torch.Generator().manual_seed(0)
+    image: Any = torch.rand(1, 3, _PROBE, _PROBE, generator=random)
+    mode = encoder.training
+    found = encoder.eval()(image.to(next(encoder.parameters()).device))
+    encoder.train(mode)
+    return any(bool((level < 0).any()) for level in found)

@@ -1,4 +1,4 @@
-"""Pretrained weights for the encoder: a file, timm's cache or download, or none.
+"""Weight files of encoders: read, compared with what the encoder wants, and told apart.
 
 Nothing is ever unpickled: `.pth` files are read with PyTorch's `weights_only`.
 """
@@ -6,81 +6,20 @@ Nothing is ever unpickled: `.pth` files are read with PyTorch's `weights_only`.
 from __future__ import annotations
 
 import hashlib
-import os
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from urd.backbones.builtin import BUILTIN, architecture, builtin_weights
-from urd.backbones.encoder import Encoder, build_encoder, pyramid_indices
-from urd.errors import UrdError, UsageError, first_line, quoted
+from urd.backbones.encoder import Encoder
+from urd.errors import UsageError, first_line, quoted
 from urd.system.files import refuse_special
 
-AUTO = "auto"
-NONE = "none"
-_HUB_SECONDS = 5.0
 _NESTED_KEYS = ("state_dict", "model", "model_state_dict")
-
-
-def load_encoder(tag: str, weights: str, generator: torch.Generator) -> Encoder:
-    """The encoder of a timm tag with its weights.
-
-    Args:
-        weights: a file; `auto` for timm's cache or, failing that, its download, and for the
-            built-in backbone the shipped file; `none` for an untrained encoder drawn from
-            `generator`.
-
-    Raises:
-        UsageError: unknown backbone or unusable file.
-        UrdError: `auto`, and the weights are neither in the cache nor can be had.
-    """
-    # timm initialises with the global generator: seed a copy of it and put the old one back.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        encoder = build_encoder(tag)
-    if weights == NONE:
-        return _open_branches(encoder)
-    state = _pretrained_state(encoder) if weights == AUTO else read_weights(Path(weights))
-    source = f"the weights of {tag}" if weights == AUTO else weights
-    _load_state(encoder, state, source)
-    return encoder
-
-
-def _open_branches(encoder: Encoder) -> Encoder:
-    """Let every residual branch of an untrained encoder contribute.
-
-    timm starts the last norm of each branch at zero, so that the whole stage begins as the identity
-    and its random filters are never seen; that helps long training and makes poor fixed features.
-    """
-    for module in encoder.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
-            nn.init.ones_(module.weight)
-    return encoder
-
-
-def choose_backbone(wanted: str, weights: str = AUTO) -> str:
-    """The first of the backbones in `wanted` (with commas between) whose weights can be had.
-
-    That is the first one where `weights` names a file or none. Whether the last one's can be had is
-    not asked: loading it tells, and says what to do.
-    """
-    tags = [tag.strip() for tag in wanted.split(",") if tag.strip()]
-    if not tags:
-        raise UsageError("backbone is empty; give a timm tag or 'builtin'")
-    if weights != AUTO:
-        return tags[0]
-    for tag in tags[:-1]:
-        if cached_weights_available(tag) or hub_reachable():
-            return tag
-    return tags[-1]
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -146,92 +85,26 @@ def fingerprint(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-def cached_weights_available(tag: str) -> bool:
-    """True when the weights of this tag lie on this machine; asks no network."""
-    if tag == BUILTIN:
-        return True
-    try:
-        from huggingface_hub import try_to_load_from_cache
-
-        repository = _repository(tag)
-        if not repository:
-            return False
-        names = ("model.safetensors", "pytorch_model.bin")
-        return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
-    except (ImportError, ValueError, OSError):
-        return False
-
-
-def _repository(tag: str) -> str | None:
-    """Where timm's weights of a tag lie on the hub; `None`: nowhere."""
-    config = timm.get_pretrained_cfg(tag, allow_unregistered=True)
-    repository = config.hf_hub_id if config is not None else None
-    if not repository:
-        return None
-    return f"{repository}{tag}" if repository.endswith("/") else str(repository)
-
-
-def _pretrained_state(encoder: Encoder) -> dict[str, Tensor]:
-    """The shipped weights, or those by timm: its cache, else its download."""
-    tag = encoder.tag
-    if tag == BUILTIN:
-        return builtin_weights()
-    if not cached_weights_available(tag) and not hub_reachable():
-        raise UrdError(f"the hub cannot be reached, and there are {how_to_get(tag)}")
-    indices = pyramid_indices(tag)
-    try:
-        body = timm.create_model(tag, pretrained=True, features_only=True, out_indices=indices)
-    except Exception as error:  # the hub's client raises types of its own, of many libraries
-        raise UrdError(
-            f"download failed ({type(error).__name__}), and there are {how_to_get(tag)}"
-        ) from error
-    return body.state_dict()
-
-
-def hub_reachable() -> bool:
-    """One short attempt: the hub's own client would retry for a minute and a half.
-
-    A server that answers but refuses, a proxy's for one, will not give the weights either.
-    """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    request = urllib.request.Request(_hub(), method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=_HUB_SECONDS):
-            return True
-    except urllib.error.HTTPError as error:
-        return error.code in (404, 405)  # it answers, though not to this request
-    except (OSError, ValueError):
-        return False
-
-
-def _hub() -> str:
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-
-
-def how_to_get(tag: str) -> str:
-    """What to tell a user whose machine lacks the weights of a tag."""
-    return (
-        f"no pretrained weights of '{tag}' in timm's cache. On a machine with a network fetch "
-        f"{_hub()}/{_repository(tag) or f'timm/{tag}'}/resolve/main/model.safetensors and pass it "
-        f"with --weights FILE; --backbone {BUILTIN} needs no file, at lower accuracy."
-    )
-
-
-def _load_state(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:
+def load_state(
+    encoder: Encoder, state: Mapping[str, Tensor], source: str, whole: Mapping[str, torch.Size]
+) -> None:
     """Copy the tensors that the encoder has; refuse any mismatch but an absent or extra tail.
 
     Stage 4 and the classifier are not part of the encoder: their tensors may be there or not.
+
+    Args:
+        source: of the weights, for messages.
+        whole: names and shapes of the whole model.
+
+    Raises:
+        UsageError: a tensor is missing, unknown, of another shape or kind, or holds NaN or Inf.
     """
     wanted = encoder.weights()
     # timm flattens the first level of some families: stem.0 of the whole model is stem_0 here.
     flat = {name: name.replace(".", "_", 1) for name in state}
     state = {flat[n] if n not in wanted and flat[n] in wanted else n: t for n, t in state.items()}
     missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
-    with torch.device("meta"):
-        full = timm.create_model(architecture(encoder.tag), pretrained=False)
-    shapes = {name: value.shape for name, value in full.state_dict().items()}
-    unknown = [quoted(n) for n in state if n not in wanted and n not in shapes]
+    unknown = [quoted(n) for n in state if n not in wanted and n not in whole]
     wrong = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
         for name, value in wanted.items()

@@ -7,13 +7,13 @@ image; a student that has to restore few directions restores those of defects to
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from urd.backbones.builtin import BUILTIN
-from urd.backbones.encoder import WhitenedEncoder
-from urd.backbones.weights import NONE
+from urd.backbones.encoder import Colour, Encoder, Pyramid
 
 SHRINKAGE = 0.01  # of the largest eigenvalue, added to all of them
 OFFSET = 1.0  # deviations: the ReLU passes five values of six
@@ -29,21 +29,62 @@ def images_wanted(height: int, width: int) -> int:
     return max(_LEAST, _PIXELS // (height * width))
 
 
-def wants_whitening(backbone: str, weights: str) -> bool:
-    """Whether training begins with `whiten`, with `restate_norms` where a teacher learns, and with
-    a learning rate of the student that rises.
+class WhitenedEncoder(Encoder):
+    """A residual network whose levels are W_k f_k + b_k, rectified; W_k is a 1x1 convolution.
 
-    For the built-in backbone, unless it is untrained.
+    f_k is the output of stage k before its last ReLU, which hides half of what the stage found.
+    Before W_k is set (`whiten`) it is the identity: the levels are the stages'.
+    W_k and b_k are no part of a weight file, since they are of the images that are inspected.
     """
-    return backbone == BUILTIN and weights != NONE
+
+    def __init__(
+        self, tag: str, body: nn.Module, pyramid: Pyramid, mean: Colour, std: Colour
+    ) -> None:
+        super().__init__(tag, body, pyramid, mean, std)
+        self.heads = nn.ModuleList(_identity(stage.channels) for stage in pyramid.stages)
+        for stage in self._residual_stages():
+            stage[-1].act2 = nn.Identity()
+
+    def levels(self, normalised: Tensor) -> list[Tensor]:
+        features = self._features(normalised)
+        return [functional.relu(w(f)) for w, f in zip(self.heads, features, strict=True)]
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """f_1, f_2, f_3 of images in [0, 1]."""
+        return self._features(self.network_input(images))
+
+    def _features(self, normalised: Tensor) -> list[Tensor]:
+        body = cast(Any, self.body)
+        found = []
+        x = body.maxpool(body.act1(body.bn1(body.conv1(normalised))))
+        for stage in self._residual_stages():
+            found.append(stage(x))
+            x = functional.relu(found[-1])
+        return found
+
+    @property
+    def whitened(self) -> bool:
+        """Whether W_k was set."""
+        weights = [cast(Tensor, head.weight).flatten(1) for head in self.heads]
+        return any((w != torch.eye(len(w), device=w.device)).any() for w in weights)
+
+    def _residual_stages(self) -> tuple[Any, Any, Any]:
+        body = cast(Any, self.body)
+        return body.layer1, body.layer2, body.layer3
+
+
+def _identity(channels: int) -> nn.Conv2d:
+    """A 1x1 convolution that gives what it takes."""
+    conv = nn.Conv2d(channels, channels, 1)
+    nn.init.dirac_(conv.weight)
+    nn.init.zeros_(cast(Tensor, conv.bias))
+    return conv
 
 
 @torch.no_grad()
 def whiten(
     encoder: WhitenedEncoder,
     images: Tensor,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
     shrinkage: float = SHRINKAGE,
     offset: float = OFFSET,
 ) -> None:
@@ -56,7 +97,7 @@ def whiten(
     """
     mode = encoder.training
     encoder.eval()
-    found = _moments(encoder, looked_at(images, mean, std, next(encoder.parameters()).device))
+    found = _moments(encoder, looked_at(images, next(encoder.parameters()).device))
     encoder.train(mode)
     for head, moments in zip(encoder.heads, found, strict=True):
         middle, spread, within = moments
@@ -69,17 +110,13 @@ def whiten(
         head.bias.copy_(offset - root @ middle)
 
 
-def looked_at(
-    images: Tensor, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
-) -> Iterator[Tensor]:
-    """Evenly spaced ones of good images (N, 3, H, W) uint8, in batches, normalised, on `device`."""
+def looked_at(images: Tensor, device: torch.device) -> Iterator[Tensor]:
+    """Evenly spaced ones of good images (N, 3, H, W) uint8, in batches in [0, 1], on `device`."""
     height, width = images.shape[2:]
     count = min(len(images), images_wanted(height, width))
     chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
-    shift, scale = (torch.tensor(v, device=device)[:, None, None] for v in (mean, std))
     for batch in chosen.split(max(1, _PIXELS_AT_ONCE // (height * width))):
-        normalised = (batch.to(device).float() / 255 - shift) / scale
-        yield normalised.contiguous(memory_format=torch.channels_last)
+        yield batch.to(device).float() / 255
 
 
 def _moments(

@@ -63,7 +63,7 @@ def calibrate(
     from urd.data import read_layout
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.model.file import MODEL_NAME
+    from urd.model.run_folder import model_file_of
     from urd.model.schema import MOST_SCORES
     from urd.system.files import write_json
 
@@ -83,22 +83,22 @@ def calibrate(
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     before = detector.thresholds()
-    detector.calibrate(
+    failures = detector.calibrate(
         [sample.path for sample in data.train],
         str(good),
         false_reject=false_reject,
         review=review,
         batch_size=batch_size,
     )
-    detector.save(out or (run / MODEL_NAME if run.is_dir() else run))
+    detector.save(out or model_file_of(run))
     thresholds = detector.thresholds()
     assert thresholds is not None
     if json_file is not None:
         write_json(json_file, thresholds.to_dict())
     print_thresholds(thresholds, before)
-    for failure in detector.failures:
+    for failure in failures:
         print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
-    if detector.failures:
+    if failures:
         raise SystemExit(1)
 
 

@@ -53,7 +53,7 @@ def demo(
     only_writer(out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to replace it, or another --out")
     config = FitConfig(
-        backbone=backbone,
+        backbone=(backbone,),
         weights=weights,
         student="slim",  # 70 steps of it take less time than 40 of the full one
         iterations=iterations,

@@ -67,7 +67,7 @@ def evaluate(
         write_json(json_file, result)
     if run.is_dir():
         evaluation.write(run)
-    for failure in detector.failures:
+    for failure in evaluation.failures:
         print(f"not judged {failure.path}: {failure.reason}", file=sys.stderr)
-    if detector.failures:
+    if evaluation.failures:
         raise SystemExit(1)

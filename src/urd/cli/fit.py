@@ -6,12 +6,16 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from urd.cli.options import config_options, given
 from urd.config import PRESETS
+
+if TYPE_CHECKING:
+    from urd.model.header import ModelHeader
+    from urd.model.run_folder import RunFolder
 
 _FEW_TO_TRAIN_ON, _FEW_TO_VALIDATE_ON = 20, 8
 
@@ -43,29 +47,29 @@ def fit(
     """
     import urd.system.progress
     from urd.config import given_settings, resolve_config
-    from urd.detector import Detector
-    from urd.training.fit import is_finished
+    from urd.model.run_folder import RunFolder
+    from urd.training.fit import fit as train
+    from urd.training.resume import settings_to_resume
 
     urd.system.progress.show()
-    finished = resume and is_finished(out)
+    finished = resume and RunFolder(out).is_finished
     if resume:
-        settings = given_settings(preset, config_file, given(options))
-        detector = Detector.fit(data, out, resume=True, overwrite=overwrite, **settings)
+        config = settings_to_resume(out, given_settings(preset, config_file, given(options)))
     else:
         config = resolve_config(preset=preset, config_file=config_file, options=given(options))
-        detector = Detector.fit(data, out, config=config, overwrite=overwrite)
+    fitted = train(data, out, config, resume=resume, overwrite=overwrite)
     if finished:
         print("This run was finished already: nothing was trained.")
-    for failure in detector.failures:
-        print(f"skipped {failure.path}: {failure.reason}", file=sys.stderr)
-    _summary(detector.header, out)
-    print(_what_next(data, out, detector.header))
+    for error in fitted.skipped:
+        print(f"skipped {error}", file=sys.stderr)
+    _summary(fitted.header, RunFolder(out))
+    print(_what_next(data, out))
 
 
-def _summary(header: Any, out: Path) -> None:
+def _summary(header: ModelHeader, run: RunFolder) -> None:
     data, config = header.data, header.config
     print(
-        f"Trained {config.variant} ({config.backbone}) for {config.iterations} iterations on "
+        f"Trained {config.variant} ({config.tag}) for {config.iterations} iterations on "
         f"{data['train_images']} good images; {data['holdout_images']} held out, "
         f"{data['skipped']} skipped; foreground: {data['foreground']}."
     )
@@ -81,7 +85,7 @@ def _summary(header: Any, out: Path) -> None:
         print(f"On held-out images with synthetic anomalies: {name} {value:.4f}")
     for sentence in _too_few(data):
         print(sentence)
-    print(f"Model: {out / 'model.safetensors'}")
+    print(f"Model: {run.model}")
 
 
 def _too_few(data: dict[str, Any]) -> Iterator[str]:
@@ -98,7 +102,7 @@ def _too_few(data: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _what_next(data: str, out: Path, header: Any) -> str:
+def _what_next(data: str, out: Path) -> str:
     """Commands to copy."""
     run, of_data = shlex.quote(str(out)), shlex.quote(data)
     commands = [f"urd calibrate {run} GOOD", f"urd predict {run} IMAGES --out {run}-predictions"]

@@ -21,7 +21,7 @@ from urd.data.regions_of_interest import (
     read_regions,
 )
 from urd.data.sources import SOURCES, Source
-from urd.data.store import Failure, decode_all, decode_or_refuse, resize_mask, resize_rgb
+from urd.data.store import decode_all, decode_or_refuse, resize_mask, resize_rgb
 
 __all__ = [
     "DEFAULT_READING",
@@ -33,7 +33,6 @@ __all__ = [
     "PER_IMAGE",
     "SOURCES",
     "DataSet",
-    "Failure",
     "Found",
     "Pairs",
     "Reading",

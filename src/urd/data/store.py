@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -19,18 +17,6 @@ from urd.system.progress import track
 from urd.system.threads import workers
 
 Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image without a verdict, and why; in rows and tables its verdict is ERROR."""
-
-    path: Path
-    reason: str
-
-    @property
-    def verdict(self) -> Literal["ERROR"]:
-        return "ERROR"
 
 
 def resize_rgb(image: Image.Image, size: Size) -> np.ndarray:
@@ -55,40 +41,41 @@ def decode_all(
     reading: Reading = DEFAULT_READING,
     *,
     label: str = "Reading",
-) -> tuple[np.ndarray, list[int], list[Failure]]:
+) -> tuple[np.ndarray, list[int], list[UnreadableImage]]:
     """Decode and resize many images in threads.
 
     Returns:
-        (N, H, W, 3) uint8 of the readable images, their indices in `paths`, and the failures.
+        (N, H, W, 3) uint8 of the readable images, their indices in `paths`, and the errors of the
+        others.
     """
 
-    def decode(path: Path) -> np.ndarray | Failure:
+    def decode(path: Path) -> np.ndarray | UnreadableImage:
         try:
             return resize_rgb(read_rgb(path, reading=reading), size)
         except UnreadableImage as error:
-            return Failure(path, error.reason)
+            return error
 
     with workers(min(8, os.cpu_count() or 1)) as pool:
         results = list(track(pool.map(decode, paths), label, len(paths)))
-    failures = [result for result in results if isinstance(result, Failure)]
-    kept = [index for index, result in enumerate(results) if not isinstance(result, Failure)]
-    images = [result for result in results if not isinstance(result, Failure)]
+    unreadable = [result for result in results if isinstance(result, UnreadableImage)]
+    readable = {i: r for i, r in enumerate(results) if not isinstance(r, UnreadableImage)}
+    kept, images = list(readable), list(readable.values())
     stacked = np.stack(images) if images else np.empty((0, *size, 3), np.uint8)
-    return stacked, kept, failures
+    return stacked, kept, unreadable
 
 
 def decode_or_refuse(
     paths: Sequence[Path], size: Size, reading: Reading, *, at_least: int, what: str, label: str
-) -> tuple[np.ndarray, list[int], list[Failure]]:
+) -> tuple[np.ndarray, list[int], list[UnreadableImage]]:
     """`decode_all`, refusing a set of which fewer than `at_least` images can be read.
 
     Raises:
         UsageError: it names the first unreadable image and its reason.
     """
-    images, kept, failures = decode_all(paths, size, reading, label=label)
+    images, kept, unreadable = decode_all(paths, size, reading, label=label)
     if len(kept) < at_least:
-        first = f"; {failures[0].path}: {failures[0].reason}" if failures else ""
+        first = f"; {unreadable[0]}" if unreadable else ""
         raise UsageError(
             f"{what}: {len(kept)} readable of {len(paths)} images, {at_least} needed{first}"
         )
-    return images, kept, failures
+    return images, kept, unreadable

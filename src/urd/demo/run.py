@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from urd.config import FitConfig
-from urd.data import Failure, Sample, read_layout, read_masks, read_rgb
+from urd.data import Sample, read_layout, read_masks, read_rgb
 from urd.demo.dataset import render_dataset
 from urd.detector import Detector
 from urd.inspection.pictures import blend, contact_sheet, save_picture
@@ -49,7 +49,7 @@ def _sheet(detector: Detector, folder: Path, product: str, result: dict[str, Any
     rows = [(kind, [p for s in of_kind[kind][:2] for p in _triple(detector, s)]) for kind in kinds]
     pretrained = "" if detector.header.encoder["pretrained"] else ", untrained encoder"
     title = (
-        f"{product}: {detector.config.variant}, {detector.config.backbone}{pretrained}   "
+        f"{product}: {detector.config.variant}, {detector.config.tag}{pretrained}   "
         f"image AUROC {result['image_auroc']:.3f}, pixel AUROC {result['pixel_auroc']:.3f}, "
         f"AUPRO {result['aupro']:.3f}"
     )
@@ -59,7 +59,6 @@ def _sheet(detector: Detector, folder: Path, product: str, result: dict[str, Any
 def _triple(detector: Detector, sample: Sample) -> list[np.ndarray]:
     image = np.asarray(read_rgb(sample.path))
     prediction = detector.predict(sample.path)
-    assert not isinstance(prediction, Failure)
     mask = read_masks(sample.masks) if sample.masks else np.zeros(image.shape[:2], bool)
     white = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
     return [image, white, blend(image, prediction.anomaly_map, detector.heat_range())]

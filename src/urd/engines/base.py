@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 Maps = NDArray[np.float32]
@@ -24,7 +23,8 @@ class Engine(Protocol):
     def input_size(self) -> tuple[int, int]: ...
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> str:
+        """Where it computes: cpu, cuda:0, ..."""
 
     @property
     def precision(self) -> str: ...

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from urd.engines.base import Maps
@@ -48,7 +47,7 @@ class ExportedEngine(ABC):
         UrdError: not a whole file of `urd export`, or not the expected one.
     """
 
-    device = torch.device("cpu")
+    device: ClassVar[str] = "cpu"
     suffix: ClassVar[str]
     runtime: ClassVar[str]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +13,9 @@ from urd.data import paint_outside
 from urd.engines.base import Maps
 from urd.inspection.scoring import anomaly_map, image_score
 from urd.model.header import ModelHeader
+from urd.networks.folding import InferenceNetworks
+from urd.networks.teacher_student import TeacherStudent
 from urd.system.machine import precision_on
-
-if TYPE_CHECKING:
-    from urd.networks.teacher_student import TeacherStudent
 
 
 class TorchEngine:
@@ -33,22 +32,25 @@ class TorchEngine:
         device: torch.device,
         precision: str | None = None,
     ) -> None:
-        # timm takes a second to import, and an exported file needs none of it.
-        from urd.networks.folding import InferenceNetworks
-
-        self.device = device
+        self._device = device
         self.header = header
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.precision = precision_on(device, precision or header.config.precision)
         self.networks = InferenceNetworks(self.model, self.precision)
         self.input_size = header.config.image_size
         self.colour = header.mean
-        self.mean = torch.tensor(header.mean, device=device)
-        self.std = torch.tensor(header.std, device=device)
+
+    @property
+    def device(self) -> str:
+        return str(self._device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker process gets the networks and makes of them what it computes with."""
-        return type(self), (self.model, self.header, self.device, self.precision)
+        return type(self), (self.model, self.header, self._device, self.precision)
+
+    def in_precision(self, precision: str) -> TorchEngine:
+        """The same networks, computing in `auto`, `float32` or `bfloat16`."""
+        return TorchEngine(self.model, self.header, self._device, precision)
 
     def weights_sha256(self) -> str:
         digest = hashlib.sha256()
@@ -62,10 +64,9 @@ class TorchEngine:
         self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]:
         pixels = paint_outside(pixels, regions, self.colour)
-        rgb = torch.from_numpy(pixels).to(self.device).float()
+        rgb = torch.from_numpy(pixels).to(self._device).float()
         # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
-        images = ((rgb / 255 - self.mean) / self.std).permute(0, 3, 1, 2)
-        teacher, student = self.networks(images)
-        inspected = None if regions is None else torch.from_numpy(regions).to(self.device)
+        teacher, student = self.networks((rgb / 255).permute(0, 3, 1, 2))
+        inspected = None if regions is None else torch.from_numpy(regions).to(self._device)
         maps = anomaly_map(teacher, student, self.input_size, inspected)
         return maps.cpu().numpy(), image_score(maps).cpu().numpy()

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from urd.config import FitConfig
-from urd.data import DEFAULT_READING, DataSet, Failure, Reading, Sample, read_masks, resize_mask
+from urd.data import DEFAULT_READING, DataSet, Reading, Sample, read_masks, resize_mask
 from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation.schema import EvaluationDetails, EvaluationMetrics
 from urd.evaluation.tally import Tally
-from urd.inspection.prediction import Prediction
+from urd.inspection.prediction import Failure, Prediction
 from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
 from urd.system.documents import MIB, read_json
 from urd.system.files import json_text, printable, refuse_special, write_texts
@@ -155,7 +155,7 @@ def evaluate_predictions(
             **Tally.of(rows).metrics(),
             "protocol": _protocol(config, data_set.has_masks, in_regions),
             "variant": config.variant,
-            "backbone": config.backbone,
+            "backbone": config.tag,
             "seed": config.seed,
         },
         rows,

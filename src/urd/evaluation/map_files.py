@@ -16,6 +16,7 @@ from urd.data.finding import some
 from urd.data.image_files import limited
 from urd.data.whole_files import refuse_partial
 from urd.errors import UrdError, UsageError, first_line
+from urd.inspection.prediction import Prediction
 from urd.metrics import TestImage
 from urd.system.files import refuse_special, write_atomically
 from urd.system.progress import note
@@ -33,11 +34,9 @@ class MapFile:
     masks: tuple[Path, ...]
 
 
-def write_map(path: Path, anomaly_map: np.ndarray, size: tuple[int, int]) -> None:
-    """A float32 TIFF of (height, width) `size`: what MVTec's evaluation reads."""
-    height, width = size
-    resized = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
-    _, encoded = cv2.imencode(".tiff", resized)
+def write_map(path: Path, prediction: Prediction) -> None:
+    """A float32 TIFF of the image's size: what MVTec's evaluation reads."""
+    _, encoded = cv2.imencode(".tiff", prediction.map_at(prediction.size))
     write_atomically(path, lambda new: new.write_bytes(encoded.tobytes()), one_of_many=True)
 
 

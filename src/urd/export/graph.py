@@ -37,8 +37,6 @@ class InspectionGraph(nn.Module):
             raise UsageError("a detector with a region of interest per image cannot be exported")
         self.model = detector.model.to("cpu").float().eval()
         self.size = header.config.image_size
-        self.mean = torch.tensor(header.mean).view(3, 1, 1)
-        self.std = torch.tensor(header.std).view(3, 1, 1)
         self.region = None if header.region is None else torch.from_numpy(header.region)
         self.paint = torch.tensor([float(round(255 * channel)) for channel in header.mean])
         self.calibrated = calibrated
@@ -54,7 +52,7 @@ class InspectionGraph(nn.Module):
         pixels = resized(images.permute(0, 3, 1, 2).float(), self.size)
         if self.region is not None:
             pixels = torch.where(self.region, pixels, self.paint.view(3, 1, 1))
-        teacher, student = self.model((pixels / 255 - self.mean) / self.std)
+        teacher, student = self.model(pixels / 255)
         maps = anomaly_map(teacher, student, self.size, self.region, distance_of_units)
         scores = image_score(maps)
         if not self.calibrated:

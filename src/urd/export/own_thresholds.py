@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from urd.data import Failure, read_layout
+from urd.data import read_layout
 from urd.detector import Detector
 from urd.errors import UsageError
 from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration
+from urd.inspection.prediction import Failure
 from urd.system.progress import note
 from urd.training.training_data import HELD_OUT, held_out
 
@@ -79,7 +80,9 @@ def calibrate_file(
 ) -> None:
     """Give a file thresholds by its own scores, at the shares that were wanted before."""
     shares = (before.false_reject, before.review) if before else (FALSE_REJECT, REVIEW)
-    opened.calibrate(unseen.paths, unseen.source, false_reject=shares[0], review=shares[1])
-    for failure in opened.failures:
+    failures = opened.calibrate(
+        unseen.paths, unseen.source, false_reject=shares[0], review=shares[1]
+    )
+    for failure in failures:
         note(f"left out {failure.path}: {failure.reason}")
     opened.save(path)

@@ -48,6 +48,16 @@ class Limit:
     more_images: int
 
 
+def pixel_statistic(anomaly_map: np.ndarray, roi: np.ndarray | None = None) -> float:
+    """The value that a share `PIXEL_SHARE` of the pixels of a map (H, W) exceeds.
+
+    With `roi`, (H, W) bool, those pixels count, and the map is 0 elsewhere.
+    """
+    count = anomaly_map.size if roi is None else int(roi.sum())
+    place = anomaly_map.size - 1 - int(PIXEL_SHARE * count)
+    return float(np.partition(anomaly_map.ravel(), place)[place])
+
+
 def limit(scores: Sequence[float], wanted: float) -> Limit:
     """The lowest threshold that good images are expected to exceed at most as often as wanted.
 

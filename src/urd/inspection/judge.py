@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numpy as np
-
 from urd.errors import UsageError
-from urd.inspection.calibration import Calibration, Thresholds, Verdict
-from urd.inspection.defects import Defect, find_defects
+from urd.inspection.calibration import Calibration, Thresholds
+from urd.inspection.defects import find_defects
+from urd.inspection.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -35,40 +34,28 @@ class Inspection:
             raise UsageError(f"smallest_area is {self.smallest_area}; it cannot be negative")
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """`calibrated` is 0.5 at the threshold between what passes and what does not."""
-
-    verdict: Verdict
-    calibrated: float
-    defects: list[Defect]
-
-
-def judge(
-    anomaly_map: np.ndarray,
-    score: float,
-    size: tuple[int, int],
-    calibration: Calibration,
-    inspection: Inspection,
-    region: np.ndarray | None = None,
-) -> Judgement:
-    """Verdict, calibrated score and defects of one image of `size` (H, W), within its region.
+def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspection) -> Prediction:
+    """The prediction with verdict, calibrated score and defects; as it is without calibration.
 
     An image with the verdict OK has no defects, and another one has at least one, unless it is
     smaller than asked for; the verdict is by the score alone.
     """
+    if calibration is None:
+        return raw
     thresholds = thresholds_of(calibration, inspection.false_reject, inspection.review)
     seed = thresholds.review.threshold
     defects = find_defects(
-        anomaly_map,
-        size,
+        raw.anomaly_map,
+        raw.size,
         grow=thresholds.pixel.threshold,
         seed=seed,
         smallest_area=inspection.smallest_area,
         mm_per_pixel=inspection.mm_per_pixel,
-        region=region,
+        region=raw.region,
     )
-    return Judgement(thresholds.verdict(score), calibration.calibrated(score, seed), defects)
+    calibrated = calibration.calibrated(raw.score, seed)
+    verdict = thresholds.verdict(raw.score)
+    return replace(raw, verdict=verdict, calibrated=calibrated, defects=defects)
 
 
 @lru_cache(maxsize=32)

@@ -1,22 +1,26 @@
-"""What a detector says of one image."""
+"""What is said of one image: a prediction, or a failure where nothing could be said."""
 
 from __future__ import annotations
 
+import io
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 from PIL import Image
 
-from urd.data import Region
-from urd.errors import NotJudged
-from urd.inspection.calibration import Calibration, Verdict
+from urd.data import Region, read_rgb
+from urd.errors import NotJudged, UsageError
+from urd.inspection.calibration import Verdict
 from urd.inspection.defects import Defect
-from urd.inspection.judge import Inspection, judge
+from urd.inspection.judgement import judgement
+from urd.inspection.pictures import blend, overlay
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What the detector says of one image.
 
@@ -28,9 +32,10 @@ class Prediction:
         verdict: OK, REVIEW or NG; `None` without calibration, as the two below. An image that could
             not be judged is a `Failure`, whose verdict is ERROR, and never a prediction.
         calibrated: the score brought to (0, 1), 0.5 where OK ends.
-        defects: regions, the largest first; none where the verdict is OK.
-        picture: the image, upright RGB, reduced to what was asked for; `None`: not asked for.
+        defects: the largest first; none where the verdict is OK.
         region: (H, W) bool, what was inspected; the map is 0 elsewhere. `None`: all of it.
+        picture: the image, upright RGB, reduced to what was asked for; `None`: not asked for.
+        heat_range: the anomaly values at which the colours of `overlay` begin and end.
 
     Raises:
         NotJudged: the score or a value of the map is NaN or Inf.
@@ -45,21 +50,93 @@ class Prediction:
     defects: list[Defect] = field(default_factory=list)
     region: Region | None = None
     picture: Image.Image | None = None
+    heat_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and np.isfinite(self.anomaly_map).all()):
             raise NotJudged(self.path or Path("image"), "its anomaly map holds NaN or Inf")
 
-    def judged(self, calibration: Calibration | None, inspection: Inspection) -> Prediction:
-        """With verdict, calibrated score and defects; the same prediction without calibration."""
-        if calibration is None:
-            return self
-        judgement = judge(
-            self.anomaly_map, self.score, self.size, calibration, inspection, self.region
+    def __repr__(self) -> str:
+        name = f"{self.path.name!r}, " if self.path else ""
+        verdict = f"{self.verdict}, " if self.verdict else ""
+        height, width = self.size
+        defects = f", {len(self.defects)} defects" if self.defects else ""
+        return f"Prediction({name}{verdict}score {self.score:.4f}, {width}x{height} px{defects})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The judgement as plain values, as every row and message has it; without the map.
+
+        `urd/inspection/judgement.schema.json` describes it.
+        """
+        height, width = self.size
+        return judgement(
+            self.path,
+            self.verdict,
+            score=self.score,
+            calibrated=self.calibrated,
+            defects=self.defects if self.verdict else None,
+            width=width,
+            height=height,
         )
-        return replace(
-            self,
-            verdict=judgement.verdict,
-            calibrated=judgement.calibrated,
-            defects=judgement.defects,
+
+    def map_at(self, size: tuple[int, int]) -> np.ndarray:
+        """The anomaly map (height, width) at another size, bilinear; `self.size`: the image's."""
+        return cv2.resize(self.anomaly_map, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+    def overlay(self, image: Image.Image | None = None) -> Image.Image:
+        """The image with its anomaly map over it, outlines of defects, and a legend below.
+
+        Args:
+            image: upright RGB; `None`: the one that was kept, or the file read again.
+
+        Raises:
+            UsageError: there is no image to draw on: it was given as an array.
+            UnreadableImage: the file cannot be read any more.
+        """
+        return overlay(
+            image or self._image(),
+            self.anomaly_map,
+            self._heat_range,
+            self.score,
+            self.verdict,
+            [defect.contour for defect in self.defects],
+            width=self.size[1],
         )
+
+    def _image(self) -> Image.Image:
+        if self.picture is not None:
+            return self.picture
+        if self.path is None:
+            raise UsageError("the image was given as an array: pass it, prediction.overlay(image)")
+        return read_rgb(self.path)
+
+    @property
+    def _heat_range(self) -> tuple[float, float]:
+        return self.heat_range or (0.0, max(self.score, 1e-6))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the overlay, or the map alone where the image is not at hand."""
+        if self.picture is None and self.path is None:
+            black = np.zeros((*self.anomaly_map.shape, 3), np.uint8)
+            shown = Image.fromarray(blend(black, self.anomaly_map, self._heat_range))
+        else:
+            shown = self.overlay()
+        content = io.BytesIO()
+        shown.save(content, "PNG")
+        return content.getvalue()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be judged, and why; its verdict is ERROR."""
+
+    path: Path
+    reason: str
+
+    @property
+    def verdict(self) -> Literal["ERROR"]:
+        return "ERROR"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The judgement as plain values, like `Prediction.to_dict`."""
+        return judgement(self.path, self.verdict, error=self.reason)

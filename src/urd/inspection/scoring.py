@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from urd.inspection.calibration import PIXEL_SHARE
-
 BLUR_SIGMA = 4.0
 _TRUNCATE = 4.0
 _EPS = 1e-8
@@ -46,18 +44,6 @@ def anomaly_map(
 def image_score(maps: Tensor) -> Tensor:
     """The largest value of each map: (B, H, W) to (B,)."""
     return maps.flatten(1).amax(dim=1)
-
-
-def pixel_quantile(maps: Tensor, region: Tensor | None = None) -> Tensor:
-    """Per map of (B, H, W) the value that a share `PIXEL_SHARE` of its pixels exceeds, (B,).
-
-    With `region`, (B, H, W) bool, those pixels count, and the maps are 0 elsewhere.
-    """
-    flat = maps.flatten(1)
-    counts = [flat.shape[1]] * len(flat) if region is None else region.flatten(1).sum(1).tolist()
-    above = torch.tensor([int(PIXEL_SHARE * count) for count in counts], device=maps.device)
-    highest = flat.topk(int(above.max()) + 1, dim=1).values
-    return highest.gather(1, above[:, None])[:, 0]
 
 
 def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:

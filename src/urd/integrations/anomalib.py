@@ -14,6 +14,7 @@ anomalib's. It is not exported through anomalib, see `Urd`. Needs the extra:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import torch
@@ -26,10 +27,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchvision.transforms.v2 import Compose, Resize
 
-from urd.backbones.encoder import WhitenedEncoder
-from urd.backbones.norms import restate_norms
-from urd.backbones.weights import load_encoder
-from urd.backbones.whitening import images_wanted, looked_at, wants_whitening, whiten
+from urd.backbones.base import Backbone
+from urd.backbones.registry import backbone_of, choose_backbone
 from urd.config import FitConfig
 from urd.errors import UsageError
 from urd.inspection.scoring import anomaly_map, image_score
@@ -37,10 +36,11 @@ from urd.networks.teacher_student import TeacherStudent
 from urd.synthesis.corruption import corrupt, draw_corruption
 from urd.synthesis.foreground import foreground_masks
 from urd.system.seeding import generator
-from urd.training.fit import with_one_backbone
-from urd.training.loop import adam, autocast_for, build_networks, set_learning_rates
+from urd.training.loop import autocast_for
+from urd.training.prepare import adam, prepare_networks
+from urd.training.schedule import set_learning_rates
 from urd.training.step import Networks, train_with_expert, train_without_expert
-from urd.training.training_data import normalisation, read_textures
+from urd.training.synthesis_inputs import read_textures
 
 _FOREGROUNDS = ("none", "otsu", "grabcut")
 _NO_EXPORT = (
@@ -56,31 +56,22 @@ class UrdNetworks(nn.Module):
     never trained, and its norms stay in evaluation mode.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: FitConfig) -> None:
         super().__init__()
-        encoder = load_encoder(config.backbone, config.weights, generator(config.seed, "encoder"))
-        networks = build_networks(encoder, config, torch.device("cpu"))
+        self.backbone = backbone_of(config.tag, config.weights)
+        encoder = self.backbone.load(generator(config.seed, "encoder"))
+        networks = prepare_networks(self.backbone, encoder, config, torch.device("cpu"), None)
         self.pair: TeacherStudent = networks.model
         # Not the folded copy for this CPU: the Engine chooses device and precision.
-        still = encoder.requires_grad_(False).eval()
-        self.expert = still if networks.expert is not None else None
-        mean, std = normalisation(config.backbone)
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        frozen = encoder.requires_grad_(False).eval()
+        self.expert = frozen if networks.expert is not None else None
 
     def train(self, mode: bool = True) -> UrdNetworks:
         """The training step decides who trains; as a whole the networks are for evaluation."""
         return super().train(False)
 
-    def normalised(self, images: Tensor) -> Tensor:
-        normalised = (images - self.mean) / self.std
-        return normalised.contiguous(memory_format=torch.channels_last)
-
     def forward(self, images: Tensor) -> InferenceBatch:
-        teacher, student = self.pair(self.normalised(images))
+        teacher, student = self.pair(images)
         maps = anomaly_map(teacher, student, (images.shape[2], images.shape[3]))
         return InferenceBatch(pred_score=image_score(maps), anomaly_map=maps[:, None])
 
@@ -140,7 +131,8 @@ class Urd(AnomalibModule):
                 "precision": precision,
             }
         )
-        self.config = with_one_backbone(config)
+        chosen = choose_backbone(config.backbone, config.weights)
+        self.config = replace(config, backbone=(chosen.tag,))
         if pre_processor is True:
             pre_processor = self.configure_pre_processor(self.config.image_size)
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
@@ -185,21 +177,18 @@ class Urd(AnomalibModule):
 
     def on_train_start(self) -> None:
         """The built-in backbone is prepared by good images, before its first training."""
-        teacher, expert = self.model.pair.teacher, self.model.expert
-        if not wants_whitening(self.config.backbone, self.config.weights):
+        backbone, pair = self.model.backbone, self.model.pair
+        if not backbone.images_to_prepare(*self.config.image_size):
             return
-        assert isinstance(teacher, WhitenedEncoder)
-        if teacher.whitened:
-            return
-        images, colours = self._good_images(), normalisation(self.config.backbone)
-        whiten(teacher, images, *colours)
-        if isinstance(expert, WhitenedEncoder):
-            expert.heads.load_state_dict(teacher.heads.state_dict())
-            restate_norms(teacher, looked_at(images, *colours, self.device))
+        images = self._good_images(backbone)
+        if self.model.expert is not None:
+            backbone.prepare(self.model.expert, pair.teacher, images)
+        else:
+            backbone.prepare(pair.teacher, None, images)
         # Each process has seen images of its own.
         self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
 
-    def _good_images(self) -> Tensor:
+    def _good_images(self, backbone: Backbone) -> Tensor:
         """(N, 3, H, W) uint8, as training sees them; the order of the batches is not touched."""
         found: list[Tensor] = []
         # Not the whole pre-processor: outside of training it resizes without antialiasing.
@@ -208,7 +197,7 @@ class Urd(AnomalibModule):
             loader: Any = self.trainer.train_dataloader
             for batch in loader:
                 found += (resize(batch.image).clamp(0, 1) * 255).round().byte()
-                if len(found) >= images_wanted(*found[0].shape[1:]):
+                if len(found) >= backbone.images_to_prepare(*found[0].shape[1:]):
                     break
         return torch.stack(found)
 
@@ -218,18 +207,19 @@ class Urd(AnomalibModule):
         student, *others = optimizers if isinstance(optimizers, list) else [optimizers]
         teacher = others[0] if others else None
         networks = Networks(self.model.pair, student, self.model.expert, teacher)
-        set_learning_rates(networks, self.config, self.global_step // (1 + len(others)))
+        iteration = self.global_step // (1 + len(others))
+        set_learning_rates(networks, self.config, self.model.backbone, iteration)
         autocast = autocast_for(self.device, self.config.precision)
         assert batch.image is not None
         clean = batch.image.clamp(0, 1)
         if networks.expert is None:
-            losses = train_without_expert(networks, self.model.normalised(clean), autocast)
+            losses = train_without_expert(networks, clean, autocast)
         else:
             corrupted, mask = self._corrupted(clean)
             losses = train_with_expert(
                 networks,
-                self.model.normalised(clean),
-                self.model.normalised(corrupted),
+                clean,
+                corrupted,
                 mask,
                 self.config.mask_resize,
                 autocast,

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.system.threads import ahead, workers
+from urd.system.threads import map_ahead
 
 Scores = NDArray[np.floating]
 Floats = NDArray[np.float64]
@@ -83,9 +83,9 @@ def rank(positives: Scores, negatives: Iterable[Callable[[], Scores]]) -> Ranks:
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`map` with one item per core in work at a time, in order; nothing is computed far ahead."""
-    threads = max(1, min(8, os.cpu_count() or 1))
-    with workers(threads) as pool:
-        yield from ahead(pool, function, items, threads + 1)
+    most = 8
+    depth = min(most, os.cpu_count() or 1) + 1
+    yield from map_ahead(function, items, depth=depth, most_threads=most)
 
 
 def area_below(ranks: Ranks, weights: Floats, limit: float = 1.0) -> float:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 import urd
-from urd.backbones.encoder import build_encoder
+from urd.backbones.encoder import Normalisation
+from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
 from urd.errors import UrdError, UsageError, first_line
 from urd.model.header import ModelHeader
+from urd.model.run_folder import model_file_of
 from urd.networks.memory import refuse_too_large
 from urd.networks.student import Student
 from urd.networks.teacher_student import TeacherStudent
@@ -26,7 +28,6 @@ from urd.system.tensor_file import TensorFile, open_tensors, save_signed
 
 _HEADER = "urd_model"
 _REGION = "region_of_interest"
-MODEL_NAME = "model.safetensors"
 
 
 def current_versions() -> dict[str, str]:
@@ -58,7 +59,7 @@ def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherSt
         UsageError: no such file, or the folder holds no finished model.
         UrdError: not a model file of urd, damaged, of another version, or too large to be used.
     """
-    path = run / MODEL_NAME if run.is_dir() else run
+    path = model_file_of(run)
     refuse_special(path)
     if not path.is_file():
         unfinished = " (its training has not finished; see --resume)" if run.is_dir() else ""
@@ -68,10 +69,10 @@ def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherSt
         if not file.content:
             raise ValueError("it has no header of urd")
         header = ModelHeader.from_content(file.content)
-        wanted = _networks(header.config, torch.device("meta"))
+        wanted = _networks(header, torch.device("meta"))
         tensors = _tensors(file, wanted, header.config)
         refuse_too_large(wanted, header.config.image_size, device or torch.device("cpu"))
-        model = _networks(header.config, torch.device("cpu"))
+        model = _networks(header, torch.device("cpu"))
     except UsageError as error:
         raise UrdError(f"{path} cannot be used: {error}") from error
     except ValueError as error:
@@ -93,9 +94,13 @@ def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> d
     return file.tensors()
 
 
-def _networks(config: FitConfig, device: torch.device) -> TeacherStudent:
-    """The networks of these settings, whose values come from a file."""
+def _networks(header: ModelHeader, device: torch.device) -> TeacherStudent:
+    """The networks of a header, whose values come from a file."""
+    config = header.config
     with torch.random.fork_rng(devices=[]), device:
-        encoder = build_encoder(config.backbone)
-        student = Student(encoder.stages, VARIANTS[config.variant].injection, config.student)
+        encoder = backbone_of(config.tag).build()
+        encoder.normalisation = Normalisation(header.mean, header.std)
+        signed = bool(header.encoder.get("signed"))
+        encoder.pyramid = replace(encoder.pyramid, signed=signed)
+        student = Student(encoder.pyramid, VARIANTS[config.variant].injection, config.student)
         return TeacherStudent(encoder, student)

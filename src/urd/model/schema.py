@@ -53,6 +53,7 @@ class EncoderFacts(Open):
     tag: Name | None = None
     sha256: Name | None = None
     pretrained: bool | None = None
+    signed: bool | None = None
     expert_used: bool | None = None
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from urd.backbones.encoder import Stage
+from urd.backbones.encoder import Pyramid, Stage
 from urd.networks import variants
 from urd.networks.bottleneck import Bottleneck
 from urd.networks.decoder import Decoder
@@ -26,17 +27,19 @@ class Student(nn.Module):
 
     def __init__(
         self,
-        stages: tuple[Stage, Stage, Stage],
+        pyramid: Pyramid,
         injection: variants.Injection,
         size: Size = "full",
     ) -> None:
         super().__init__()
         slim = size == "slim"
+        stages = pyramid.stages
         if slim:
             narrow = (Stage(s.channels, 1, (s.width or s.channels) // 2) for s in stages)
             stages = cast(tuple[Stage, Stage, Stage], tuple(narrow))
+        pyramid = replace(pyramid, stages=stages)
         self.bottleneck = Bottleneck(stages, depth=1 if slim else None)
-        self.decoder = Decoder(stages, injection, injection_kernel=1 if slim else 3)
+        self.decoder = Decoder(pyramid, injection, injection_kernel=1 if slim else 3)
 
     def forward(self, teacher: list[Tensor]) -> list[Tensor]:
         return self.decoder(self.bottleneck(teacher), teacher)
@@ -49,6 +52,8 @@ def initialise(student: Student, generator: torch.Generator) -> None:
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
         elif isinstance(module, nn.Conv2d):
             nn.init.xavier_normal_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +11,7 @@ from urd.networks.variants import Variant
 
 
 class TeacherStudent(nn.Module):
-    """Normalised images (B, 3, H, W) to the teacher's and the student's three feature maps.
+    """Images (B, 3, H, W) in [0, 1] to the teacher's and the student's three feature maps.
 
     The expert is not part of it: it is needed in training only, by the variants that have one.
     """
@@ -26,16 +24,16 @@ class TeacherStudent(nn.Module):
     @classmethod
     def build(
         cls,
-        encoder: Encoder,
+        teacher: Encoder,
         variant: Variant,
         generator: torch.Generator,
         size: Size = "full",
     ) -> TeacherStudent:
-        """An untrained student before a teacher that starts as a copy of `encoder`."""
+        """An untrained student behind a teacher."""
         with torch.random.fork_rng(devices=[]):  # layers draw weights, which are drawn anew below
-            student = Student(encoder.stages, variant.injection, size)
+            student = Student(teacher.pyramid, variant.injection, size)
         initialise(student, generator)
-        return cls(copy.deepcopy(encoder), student)
+        return cls(teacher, student)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         teacher_features = self.teacher(images)

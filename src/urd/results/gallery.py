@@ -10,10 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from urd.data import Failure, read_rgb
+from urd.data import read_rgb
 from urd.detector import Detector
 from urd.errors import UrdError
 from urd.inspection.pictures import heat_picture
+from urd.inspection.prediction import Failure
 
 _EACH = 8
 _SIDE = 320

@@ -8,25 +8,22 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from urd.data import FOLDERS, Failure, name_of
+from urd.data import FOLDERS, name_of
 from urd.detector import Detector
 from urd.errors import UrdError
 from urd.evaluation.map_files import write_map
 from urd.inspection.calibration import Verdict
 from urd.inspection.judge import Inspection
-from urd.inspection.pictures import MAX_SIDE, overlay, save_picture
-from urd.inspection.prediction import Prediction
+from urd.inspection.pictures import MAX_SIDE, save_picture
+from urd.inspection.prediction import Failure, Prediction
 from urd.system.csv_text import csv_text
 from urd.system.files import growing, printable, refuse_special, write_together, writing
 from urd.system.progress import track
-from urd.system.threads import ahead, workers
+from urd.system.threads import map_ahead
 
 # Which verdicts get a picture; an image has none without calibration.
 OVERLAYS: dict[str, tuple[Verdict | None, ...]] = {
@@ -121,7 +118,6 @@ def _judge_to(
     drawn = OVERLAYS[overlays]
     pictures = overlay_names(paths)
     map_files = map_names(paths) if maps else [None] * len(paths)
-    heat_range = detector.heat_range(inspection)
     rows = []
     judged = zip(
         paths,
@@ -130,13 +126,10 @@ def _judge_to(
         detector.predict_many(paths, batch_size, inspection, MAX_SIDE if drawn else 0),
         strict=True,
     )
-    with (
-        growing(out / PARTIAL_NAME) as add_line,
-        workers(min(4, os.cpu_count() or 1)) as pool,
-    ):
+    with growing(out / PARTIAL_NAME) as add_line:
         planned = [*(pictures if drawn else ()), *filter(None, map_files)]
         add_line(json.dumps({_PLANNED: planned}))
-        written = ahead(pool, lambda job: _row(out, heat_range, drawn, *job), judged, 8)
+        written = map_ahead(lambda job: _row(out, drawn, *job), judged, depth=8)
         for row in track(written, "Predicting", len(paths)):
             add_line(json.dumps(row, allow_nan=False))
             del row["defects"]  # many images have many points
@@ -160,48 +153,26 @@ def _copy_rows(partial: Path, rows: Path) -> None:
 
 def _row(
     out: Path,
-    heat_range: tuple[float, float],
     drawn: Sequence[Verdict | None],
     path: Path,
     picture: str,
     map_file: str | None,
     result: Prediction | Failure,
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {**dict.fromkeys(COLUMNS), "defects": []}
-    row["path"] = printable(path)
+    """The judgement, with the names of the picture and the map that were written."""
+    row = {**result.to_dict(), "path": printable(path)}
     if isinstance(result, Failure):
-        return {**row, "verdict": result.verdict, "error": result.reason}
-    row["score"] = result.score
-    row["verdict"], row["calibrated"] = result.verdict, result.calibrated
-    row["height"], row["width"] = result.size
-    if result.verdict is not None:
-        row["n_defects"] = len(result.defects)
-        row["defects"] = [asdict(defect) for defect in result.defects]
+        return row
     try:
         if map_file is not None:
-            write_map(out / map_file, result.anomaly_map, result.size)
+            write_map(out / map_file, result)
             row["map"] = map_file
         if result.picture is not None and result.verdict in drawn:
-            save_picture(out / picture, _overlay(result.picture, result, heat_range))
+            save_picture(out / picture, result.overlay())
             row["overlay"] = picture
     except UrdError as error:
         row["error"] = str(error)
     return row
-
-
-def _overlay(
-    image: Image.Image, result: Prediction, heat_range: tuple[float, float]
-) -> Image.Image:
-    outlines = [defect.contour for defect in result.defects]
-    return overlay(
-        image,
-        result.anomaly_map,
-        heat_range,
-        result.score,
-        result.verdict,
-        outlines,
-        width=result.size[1],
-    )
 
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:

@@ -19,12 +19,12 @@ from urd.evaluation.tally import VERDICTS, Tally
 from urd.inspection.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.metrics import METRICS
 from urd.metrics.regions import FPR_LIMIT
+from urd.model.run_folder import RunFolder
 from urd.results import charts
 from urd.results.gallery import galleries
 from urd.system.documents import MIB, parse_json, read_text
 from urd.system.files import write_text, writing
 from urd.system.schema import check
-from urd.training.fit import is_finished
 from urd.training.schema import CurveLine
 
 REPORT_NAME, CURVE_NAME = "report.html", "metrics.jsonl"
@@ -294,7 +294,7 @@ def _curve(run: Path) -> list[dict[str, Any]]:
         UrdError: a line is damaged. The last one may be cut off, as a kill leaves it.
     """
     path = run / CURVE_NAME
-    if not path.exists() or not is_finished(run):
+    if not path.exists() or not RunFolder(run).is_finished:
         return []
     lines = []
     try:

@@ -50,9 +50,10 @@ def run_job(folder: Path) -> dict[str, Any]:
     fitted = time.monotonic()
     # In float32 on every machine: what is compared are trainings, not roundings.
     detector = detector.in_precision("float32")
-    measured = detector.evaluate(order["data_path"], resamples=order["resamples"])
+    evaluation = detector.evaluation(order["data_path"], resamples=order["resamples"])
+    measured = evaluation.metrics
     if measured["n_not_judged"]:
-        first = detector.failures[0]
+        first = evaluation.failures[0]
         raise UrdError(
             f"{measured['n_not_judged']} test images could not be judged, so the figures would be "
             f"of another test set; first {first.path}: {first.reason}"

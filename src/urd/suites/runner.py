@@ -15,11 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from urd.backbones import builtin
 from urd.backbones.builtin import BUILTIN
-from urd.backbones.norms import NORMS
-from urd.backbones.whitening import OFFSET, SHRINKAGE
-from urd.config import WARM_UP_ITERATIONS
+from urd.backbones.registry import backbone_of
 from urd.data import SOURCES, read_layout, search
 from urd.errors import UrdError, UsageError, first_line
 from urd.networks.variants import VARIANTS
@@ -219,8 +216,6 @@ class _Fingerprints:
                 samples = [*data_set.train, *data_set.test]
                 files = [path for sample in samples for path in (sample.path, *sample.masks)]
                 self._images[job.data, job.category] = _of_files(files, data_set.root.parent)
-        weights = {places.weights_of(job) for job in suite.jobs}
-        self._weights = {name: _of_path(name) for name in weights}
         self._textures = _of_path(places.textures)
 
     def of(self, job: Job) -> dict[str, str]:
@@ -231,13 +226,8 @@ class _Fingerprints:
         }
 
     def _of_weights(self, job: Job) -> str:
-        name = self._places.weights_of(job)
-        if name != "auto" or job.settings["backbone"] != BUILTIN:
-            return self._weights[name]
-        # What is built in are these weights, what is made of them by good images, and the student's
-        # warm-up.
-        restated = f" {NORMS}" if VARIANTS[job.settings["variant"]].expert else ""
-        return f"{builtin.SHA256} {SHRINKAGE} {OFFSET}{restated} {WARM_UP_ITERATIONS}"
+        backbone = backbone_of(job.settings["backbone"], self._places.weights_of(job))
+        return backbone.identity(teacher_learns=VARIANTS[job.settings["variant"]].expert)
 
 
 def _of_path(name: str) -> str:

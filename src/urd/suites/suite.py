@@ -257,7 +257,9 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
                     f"unknown preset {quoted(layer['preset'])}; known are {', '.join(PRESETS)}"
                 )
             merged |= PRESETS[layer["preset"]]
-            merged["backbone"] = merged.get("backbone", FitConfig().backbone)  # a job never falls back
+            merged["backbone"] = merged.get(
+                "backbone", FitConfig().backbone
+            )  # a job never falls back
         merged |= {key: value for key, value in layer.items() if key != "preset"}
     untrained = {"weights": "none"} if merged.get("weights") == "none" else {}
     for key in _OF_THE_MACHINE:

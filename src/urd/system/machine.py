@@ -15,14 +15,14 @@ from urd.errors import UsageError, first_line
 _CONTAINER = Path("/sys/fs/cgroup")
 
 
-def machine(device: torch.device | None = None) -> dict[str, Any]:
+def machine(device: torch.device | str | None = None) -> dict[str, Any]:
     """Processor, threads, GPU (of a CUDA device) and PyTorch's version, as results record them."""
     model = platform.processor()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.exists():
         lines = cpu_info.read_text(encoding="utf-8").splitlines()
         model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
-    on_gpu = device is not None and device.type == "cuda"
+    on_gpu = device is not None and torch.device(device).type == "cuda"
     return {
         "cpu": model,
         "threads": torch.get_num_threads(),
@@ -67,11 +67,11 @@ def _left_to_container() -> int:
     return max(0, limit - used + int(parts.get("inactive_file", 0)))  # cached files give way
 
 
-def precision_on(device: torch.device, precision: str) -> str:
+def precision_on(device: torch.device | str, precision: str) -> str:
     """What the setting `precision` means on a device: `auto` is bfloat16 where that is fast."""
     if precision != "auto":
         return precision
-    return "bfloat16" if computes_in_bfloat16(device) else "float32"
+    return "bfloat16" if computes_in_bfloat16(torch.device(device)) else "float32"
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:

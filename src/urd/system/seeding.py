@@ -7,6 +7,8 @@ the same.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,3 +26,13 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derived_seed(seed, *purpose))
+
+
+@contextmanager
+def on_seeded_generator(generator: torch.Generator) -> Iterator[None]:
+    """Let libraries that know the global generator only draw as `generator` says; put it back."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
+        yield

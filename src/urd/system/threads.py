@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -29,20 +30,22 @@ def workers(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def ahead(
-    pool: ThreadPoolExecutor,
+def map_ahead(
     function: Callable[[Item], Result],
     items: Iterable[Item],
+    *,
     depth: int,
-) -> Iterator[Result]:
-    """`map` in threads that keeps at most `depth` results waiting."""
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= depth:
+    most_threads: int = 4,
+) -> Generator[Result, None, None]:
+    """`map` in threads, in order, that keeps at most `depth` results waiting to be taken."""
+    with workers(min(most_threads, os.cpu_count() or 1)) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= depth:
+                yield waiting.popleft().result()
+        while waiting:
             yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from urd.backbones.encoder import Encoder
+from urd.backbones.encoder import Encoder, has_signed_levels
 from urd.errors import UrdError, first_line, quoted
+from urd.model.run_folder import RunFolder
 from urd.system.progress import note
 from urd.system.schema import check
 from urd.system.tensor_file import open_tensors, save_signed
 from urd.training.schema import Checkpoint
 from urd.training.step import Networks
 
-STATE_NAME, EXPERT_NAME = "state.safetensors", "expert.safetensors"
 _HEADER, _EXPERT_HEADER = "urd_checkpoint", "urd_encoder"
 
 
@@ -31,7 +32,7 @@ class NotFinite(UrdError):
 
 
 def save_checkpoint(
-    folder: Path, networks: Networks, iteration: int, facts: dict[str, Any]
+    run: RunFolder, networks: Networks, iteration: int, facts: dict[str, Any]
 ) -> None:
     """Keep the state after `iteration` iterations; refuses to replace a good state by NaN or Inf.
 
@@ -42,16 +43,16 @@ def save_checkpoint(
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise NotFinite(f"NaN or Inf in {broken[0]} after iteration {iteration}")
-    save_signed(folder / STATE_NAME, tensors, _HEADER, {"iteration": iteration, **facts})
+    save_signed(run.state, tensors, _HEADER, {"iteration": iteration, **facts})
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
-    """The header of the checkpoint in `folder`, `None` where there is none.
+def read_facts(run: RunFolder) -> dict[str, Any] | None:
+    """The header of the checkpoint of a run, `None` where there is none.
 
     Raises:
         UrdError: it is damaged, or is no checkpoint.
     """
-    path = folder / STATE_NAME
+    path = run.state
     if not path.exists():
         return None
     with _readable(path):
@@ -62,13 +63,13 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     return file.content
 
 
-def load_checkpoint(folder: Path, networks: Networks) -> None:
-    """Put the state in `folder` into networks of the same settings.
+def load_checkpoint(run: RunFolder, networks: Networks) -> None:
+    """Put the checkpoint of a run into networks of the same settings.
 
     Raises:
         UrdError: it is damaged, or of other networks.
     """
-    path = folder / STATE_NAME
+    path = run.state
     with _readable(path):
         file = open_tensors(path, _HEADER)
         file.refuse_others_than(_expected(networks, set(file.layout)))
@@ -79,24 +80,26 @@ def load_checkpoint(folder: Path, networks: Networks) -> None:
         load_optimizer(optimizer, _below(f"{name}_optimizer.", tensors))
 
 
-def save_expert(folder: Path, expert: Encoder) -> None:
+def save_expert(run: RunFolder, expert: Encoder) -> None:
     """Keep the pretrained encoder of a run beside its checkpoint."""
-    save_signed(folder / EXPERT_NAME, expert.state_dict(), _EXPERT_HEADER, {})
+    save_signed(run.expert, expert.state_dict(), _EXPERT_HEADER, {})
 
 
-def load_expert(folder: Path, expert: Encoder) -> None:
-    """Put the encoder that `save_expert` kept into one of the same backbone.
+def load_expert(run: RunFolder, expert: Encoder) -> Encoder:
+    """The encoder that `save_expert` kept, put into one of the same backbone.
 
     Raises:
         UrdError: the file is missing, damaged, or of another encoder.
     """
-    path = folder / EXPERT_NAME
+    path = run.expert
     with _readable(path):
         file = open_tensors(path, _EXPERT_HEADER)
         if file.content:
             raise ValueError("its header is not empty")
         file.refuse_others_than(expert.state_dict())
         expert.load_state_dict(file.tensors())
+    expert.pyramid = replace(expert.pyramid, signed=has_signed_levels(expert))
+    return expert
 
 
 @contextmanager

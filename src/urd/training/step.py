@@ -28,7 +28,7 @@ class Networks:
     """What is trained, and by which optimisers; no expert means a frozen teacher.
 
     Attributes:
-        still_teacher: computes what the teacher does in evaluation mode, by weights that it is
+        eval_teacher: computes what the teacher does in evaluation mode, by weights that it is
             told to `follow`; `None`: the teacher itself is asked.
     """
 
@@ -36,7 +36,7 @@ class Networks:
     student_optimizer: Optimizer
     expert: nn.Module | None = None
     teacher_optimizer: Optimizer | None = None
-    still_teacher: InferenceNetworks | None = None
+    eval_teacher: InferenceNetworks | None = None
 
 
 def train_with_expert(
@@ -48,7 +48,7 @@ def train_with_expert(
     autocast: Autocast,
     e_clean: list[Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Teacher step, then student step, on x and x~ (B, 3, H, W) with M (B, 1, H, W).
+    """Teacher step, then student step, on x and x~ (B, 3, H, W) in [0, 1] with M (B, 1, H, W).
 
     The evaluating teacher normalises by fixed statistics, so x and x~ pass through it in one batch;
     the training teacher and the student see them in batches of their own.
@@ -71,7 +71,7 @@ def train_with_expert(
 
     teacher.eval()
     with torch.no_grad(), autocast():
-        t_clean, t_corrupt = _halves(still(networks)(torch.cat([clean, corrupted])))
+        t_clean, t_corrupt = _halves(evaluating_teacher(networks)(torch.cat([clean, corrupted])))
     student.train()
     with autocast():
         s_clean, s_corrupt = student(t_clean), student(t_corrupt)
@@ -95,12 +95,12 @@ def train_without_expert(
     return {"student": loss.detach()}
 
 
-def still(networks: Networks) -> nn.Module:
+def evaluating_teacher(networks: Networks) -> nn.Module:
     """What gives the teacher's features in evaluation mode, by its weights as they are now."""
-    if networks.still_teacher is None:
+    if networks.eval_teacher is None:
         return networks.model.teacher
-    networks.still_teacher.follow(networks.model.teacher)
-    return networks.still_teacher
+    networks.eval_teacher.follow(networks.model.teacher)
+    return networks.eval_teacher
 
 
 def _descend(loss: Tensor, optimizer: Optimizer) -> None:

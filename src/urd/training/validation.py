@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from urd.inspection.calibration import Calibration
-from urd.inspection.scoring import anomaly_map, image_score, pixel_quantile
+from urd.inspection.calibration import Calibration, pixel_statistic
+from urd.inspection.scoring import anomaly_map, image_score
 from urd.metrics import auroc, average_precision
 from urd.networks.folding import InferenceNetworks
 from urd.synthesis.corruption import corrupt, draw_corruption
 from urd.system.seeding import generator
-from urd.training.loop import TrainingImages, normalise
+from urd.training.training_data import TrainingImages
 
 MAX_IMAGES = 64
 _BATCH = 8
@@ -69,8 +69,8 @@ class SyntheticValidation:
             mask, blend = draw.mask[part], draw.blend[part]
             corrupted = corrupt(clean, textures, type(draw)(mask, draw.texture_index[part], blend))
             region = None if self.data.region is None else self.data.region[part]
-            clean_scores.append(image_score(_maps(model, clean, self.data, region)))
-            maps.append(_maps(model, corrupted, self.data, region))
+            clean_scores.append(image_score(_maps(model, clean, region)))
+            maps.append(_maps(model, corrupted, region))
             corrupted_scores.append(image_score(maps[-1]))
         return SyntheticScores(
             torch.cat(clean_scores).cpu().numpy(),
@@ -83,18 +83,18 @@ class SyntheticValidation:
 @torch.no_grad()
 def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) -> Calibration:
     """The calibration by good images that training did not see."""
-    scores, pixels = [], []
+    scores: list[float] = []
+    pixels: list[float] = []
     for start in range(0, len(data.images), _BATCH):
         part = slice(start, start + _BATCH)
         region = None if data.region is None else data.region[part]
-        maps = _maps(model, data.images[part].float() / 255, data, region)
-        scores.append(image_score(maps))
-        pixels.append(pixel_quantile(maps, region))
-    return Calibration.of(torch.cat(scores).tolist(), torch.cat(pixels).tolist(), source)
+        maps = _maps(model, data.images[part].float() / 255, region)
+        scores += image_score(maps).tolist()
+        regions = [None] * len(maps) if region is None else list(region.cpu().numpy())
+        pixels += map(pixel_statistic, maps.cpu().numpy(), regions)
+    return Calibration.of(scores, pixels, source)
 
 
-def _maps(
-    model: InferenceNetworks, images: Tensor, data: TrainingImages, region: Tensor | None
-) -> Tensor:
-    teacher, student = model(normalise(images, data))
+def _maps(model: InferenceNetworks, images: Tensor, region: Tensor | None) -> Tensor:
+    teacher, student = model(images)
     return anomaly_map(teacher, student, (images.shape[2], images.shape[3]), region)

@@ -1,0 +1,56 @@
+"""The hub that timm downloads from, and the cache where it keeps what it has."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+
+import timm
+
+_SECONDS = 5.0
+
+
+def cached_weights_available(tag: str) -> bool:
+    """True when the weights of this tag lie on this machine; asks no network."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+
+        repository = repository_of(tag)
+        if not repository:
+            return False
+        names = ("model.safetensors", "pytorch_model.bin")
+        return any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
+    except (ImportError, ValueError, OSError):
+        return False
+
+
+def repository_of(tag: str) -> str | None:
+    """Where timm's weights of a tag lie on the hub; `None`: nowhere."""
+    config = timm.get_pretrained_cfg(tag, allow_unregistered=True)
+    repository = config.hf_hub_id if config is not None else None
+    if not repository:
+        return None
+    return f"{repository}{tag}" if repository.endswith("/") else str(repository)
+
+
+def hub_reachable() -> bool:
+    """One short attempt: the hub's own client would retry for a minute and a half.
+
+    A server that answers but refuses, a proxy's for one, will not give the weights either.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    request = urllib.request.Request(hub_address(), method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code in (404, 405)  # it answers, though not to this request
+    except (OSError, ValueError):
+        return False
+
+
+def hub_address() -> str:
+    """The hub, or the mirror that the environment names."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")

@@ -1,0 +1,101 @@
+"""A judgement as plain values: one definition for rows of files, answers and messages.
+
+`judgement.schema.json` beside this file is the JSON Schema for other programs;
+`python -m urd.inspection.judgement` writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from urd.system.files import printable
+
+if TYPE_CHECKING:
+    from urd.inspection.calibration import Verdict
+    from urd.inspection.defects import Defect
+
+VERSION = 1  # raised when a field changes its meaning or goes; a new one is no reason
+SCHEMA_FILE = Path(__file__).with_name("judgement.schema.json")
+
+
+def judgement(
+    path: Path | None,
+    verdict: Verdict | None,
+    *,
+    score: float | None = None,
+    calibrated: float | None = None,
+    defects: Sequence[Defect] | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """One image's judgement. `overlay` and `map` are for whoever writes these files.
+
+    Args:
+        verdict: `None`: the detector has no thresholds, and looks for no defects.
+        width, height: of the image, in pixels.
+        error: why the image was not judged, or what could not be written.
+    """
+    return {
+        "version": VERSION,
+        "path": None if path is None else printable(path),
+        "verdict": verdict,
+        "score": score,
+        "calibrated": calibrated,
+        "n_defects": None if defects is None else len(defects),
+        "width": width,
+        "height": height,
+        "overlay": None,
+        "map": None,
+        "error": error,
+        "defects": [asdict(defect) for defect in defects or ()],
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a judgement."""
+    from pydantic import BaseModel, ConfigDict, Field
+
+    Point = tuple[float, float]  # noqa: N806 - a type
+    Share = Annotated[float, Field(ge=0, le=1)]  # noqa: N806 - a type
+
+    class DefectFields(BaseModel):
+        """A connected part of the image that is not normal; places in pixels of the image."""
+
+        model_config = ConfigDict(title="Defect", extra="forbid")
+        box: tuple[float, float, float, float] = Field(description="left, top, right, bottom")
+        contour: list[Point] = Field(description="outline, as points (x, y)")
+        area: float = Field(description="in pixels")
+        area_mm2: float | None = Field(description="null: the scale is not known")
+        peak: float = Field(description="highest value of the anomaly map inside")
+        mean: float = Field(description="mean value of the anomaly map inside")
+        centroid: Point
+
+    class Judgement(BaseModel):
+        """What is said of one image."""
+
+        model_config = ConfigDict(title="Judgement", extra="allow")
+        version: Literal[1]
+        path: str | None = Field(description="the image file; null: it came as an array")
+        verdict: Literal["OK", "REVIEW", "NG", "ERROR"] | None = Field(
+            description="ERROR: not judged, error says why; null: the detector has no thresholds"
+        )
+        score: float | None = Field(description="maximum of the anomaly map; null: ERROR")
+        calibrated: Share | None = Field(description="score in 0..1, 0.5 where OK ends")
+        n_defects: int | None
+        width: int | None = Field(description="of the image, in pixels")
+        height: int | None
+        overlay: str | None = Field(description="picture, relative to the folder of the rows")
+        map: str | None = Field(description="anomaly map, relative to the folder of the rows")
+        error: str | None
+        defects: list[DefectFields]
+
+    return Judgement.model_json_schema()
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,36 @@
+"""What an iteration sees: which images, and how they are corrupted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from urd.config import FitConfig
+from urd.synthesis.corruption import Corruption, draw_corruption
+from urd.system.seeding import generator
+from urd.training.training_data import TrainingImages
+
+
+def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> Tensor:
+    """Which images an iteration sees: one random order after another, cut into batches."""
+    first = iteration * batch_size
+    positions = range(first, first + batch_size)
+    orders = {
+        epoch: torch.randperm(count, generator=generator(seed, "order", epoch))
+        for epoch in range(positions[0] // count, positions[-1] // count + 1)
+    }
+    return torch.stack([orders[p // count][p % count] for p in positions])
+
+
+def draw_for_iteration(
+    data: TrainingImages, index: Tensor, config: FitConfig, iteration: int
+) -> Corruption:
+    """The corruption of an iteration's batch: a function of seed and iteration alone."""
+    return draw_corruption(
+        None if data.foreground is None else data.foreground[index],
+        (data.images.shape[2], data.images.shape[3]),
+        len(index),
+        len(data.textures),
+        generator(config.seed, "synthesis", iteration),
+        data.images.device,
+    )

@@ -1,0 +1,74 @@
+"""Networks and optimisers before the first iteration."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from urd.backbones.base import Backbone
+from urd.backbones.encoder import Encoder
+from urd.config import FitConfig
+from urd.networks.folding import InferenceNetworks
+from urd.networks.teacher_student import TeacherStudent
+from urd.networks.variants import VARIANTS
+from urd.system.machine import precision_on
+from urd.system.seeding import generator
+from urd.training.step import Networks
+
+_ADAM_BETAS = (0.5, 0.999)
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def prepare_networks(
+    backbone: Backbone,
+    expert: Encoder,
+    config: FitConfig,
+    device: torch.device,
+    good_images: Tensor | None,
+) -> Networks:
+    """Teacher, student, expert where the variant has one, and their optimisers, on `device`.
+
+    Args:
+        expert: the pretrained encoder, on the CPU; the backbone may fit it to the images.
+        good_images: (N, 3, H, W) uint8; `None`: a checkpoint will bring what they would change.
+    """
+    teacher_learns = VARIANTS[config.variant].expert
+    teacher = _placed(copy.deepcopy(expert), device)
+    if good_images is not None:
+        backbone.prepare(expert, teacher if teacher_learns else None, good_images)
+        if not teacher_learns:
+            teacher = _placed(copy.deepcopy(expert), device)
+    return build_networks(expert, teacher, config, device)
+
+
+def build_networks(
+    expert: Encoder, teacher: Encoder, config: FitConfig, device: torch.device
+) -> Networks:
+    """A student is drawn by the seed; a variant without expert gets a frozen teacher."""
+    variant = VARIANTS[config.variant]
+    of_student = generator(config.seed, "student")
+    model = _placed(TeacherStudent.build(teacher, variant, of_student, config.student), device)
+    student_optimizer = adam(model.student, config.student_lr)
+    if not variant.expert:
+        model.teacher.requires_grad_(False).eval()
+        return Networks(model, student_optimizer)
+    frozen: nn.Module = _placed(copy.deepcopy(expert), device).requires_grad_(False).eval()
+    eval_teacher = None
+    if device.type == "cpu":  # a GPU would wait for so many small copies of weights
+        precision = precision_on(device, config.precision)
+        frozen = InferenceNetworks(frozen, precision)
+        eval_teacher = InferenceNetworks(model.teacher, precision)
+    teacher_optimizer = adam(model.teacher, config.teacher_lr)
+    return Networks(model, student_optimizer, frozen, teacher_optimizer, eval_teacher)
+
+
+def adam(module: nn.Module, lr: float) -> torch.optim.Adam:
+    """The paper's optimiser of a network's parameters."""
+    return torch.optim.Adam(module.parameters(), lr, _ADAM_BETAS, fused=True)
+
+
+def _placed(module: _Module, device: torch.device) -> _Module:
+    return module.to(device).to(memory_format=torch.channels_last)
