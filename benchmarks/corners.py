@@ -10,15 +10,14 @@ learned sooner. `--full-rate` begins without the warm-up. No test image is opene
 from __future__ import annotations
 
 import argparse
-from unittest import mock
 
 import torch
 from torch import Tensor
 
 from urd import Detector
 from urd.data import decode_all, read_layout
-from urd.training import loop
 from urd.training.losses import local_distance
+from urd.training.schedule import OF_BACKBONE
 
 _EVERY = 24  # of the good images one is looked at
 _COARSEST = 16  # pixels of a place of level 3; a corner is one such place
@@ -36,10 +35,9 @@ def main() -> None:
     parser.add_argument("--full-rate", action="store_true")
     options = vars(parser.parse_args())
     data, seeds, full = (options.pop(name) for name in ("data", "seeds", "full_rate"))
-    steps = 1 if full else loop.WARM_UP_ITERATIONS
+    options["warm_up"] = 0 if full else OF_BACKBONE
     for seed in seeds:
-        with mock.patch.object(loop, "WARM_UP_ITERATIONS", steps):
-            detector = Detector.fit(data, seed=seed, batch_size=8, holdout=0.0, **options)
+        detector = Detector.fit(data, seed=seed, batch_size=8, holdout=0.0, **options)
         ratios = _ratios(detector, data)
         print(f"seed {seed}: " + ", ".join(f"level {k} {r:.2f}" for k, r in enumerate(ratios, 1)))
 
@@ -49,9 +47,8 @@ def _ratios(detector: Detector, data: str) -> list[float]:
     size = detector.config.image_size
     good = [sample.path for sample in read_layout(data).train[::_EVERY]]
     pixels = torch.from_numpy(decode_all(good, size)[0]).float() / 255
-    mean, std = torch.tensor(detector.header.mean), torch.tensor(detector.header.std)
     with torch.inference_mode():
-        teacher, student = detector.model(((pixels - mean) / std).permute(0, 3, 1, 2))
+        teacher, student = detector.model(pixels.permute(0, 3, 1, 2))
         maps = [local_distance(t, s).mean(0) for t, s in zip(teacher, student, strict=True)]
     return [_worst_corner(m, _COARSEST * m.shape[0] // size[0]) / _interior(m) for m in maps]
 

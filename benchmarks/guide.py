@@ -35,9 +35,8 @@ def main() -> None:
         size = detector.config.image_size
         mask = torch.from_numpy(mask_of(sample, (image.height, image.width), size))
         pixels = torch.tensor(resize_rgb(image, size)).float() / 255
-        mean, std = torch.tensor(detector.header.mean), torch.tensor(detector.header.std)
         with torch.inference_mode():
-            teacher, student = detector.model(((pixels - mean) / std).permute(2, 0, 1)[None])
+            teacher, student = detector.model(pixels.permute(2, 0, 1)[None])
         for level in (2, 3):
             g = guide(student[level - 1], teacher[level - 1])[0, 0]
             share = functional.adaptive_avg_pool2d(mask[None, None].float(), g.shape)[0, 0]

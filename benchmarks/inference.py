@@ -105,34 +105,31 @@ def _ways(
     from torch.utils.flop_counter import FlopCounterMode
 
     from urd import Detector
-    from urd.backbones.weights import load_encoder
+    from urd.backbones.registry import backbone_of
     from urd.config import FitConfig
     from urd.demo.dataset import render_sample
     from urd.engines.registry import open_exported
     from urd.engines.torch_engine import TorchEngine
     from urd.export.files import FORMATS, Export, export
     from urd.inspection.scoring import anomaly_map, image_score
-    from urd.model.file import ModelHeader
+    from urd.model.header import ModelHeader
     from urd.networks.teacher_student import TeacherStudent
     from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
-    from urd.training.training_data import normalisation
 
     cpu = torch.device("cpu")
-    config = FitConfig(backbone=tag, variant=variant, student=student, image_size=(SIDE, SIDE))
-    encoder = load_encoder(tag, "none", generator(0, "encoder"))
+    config = FitConfig(backbone=(tag,), variant=variant, student=student, image_size=(SIDE, SIDE))
+    backbone = backbone_of(tag, "none")
+    encoder = backbone.load(generator(0, "encoder"))
     random = generator(0, "student")
     model = TeacherStudent.build(encoder, VARIANTS[variant], random, student).eval()
-    mean, std = normalisation(tag)
-    header = ModelHeader(config, mean, std, (0.0, 1.0))
+    header = ModelHeader(config, backbone.mean, backbone.std, (0.0, 1.0))
     pixels = np.random.default_rng(0).integers(0, 256, (max(BATCHES), SIDE, SIDE, 3), np.uint8)
 
     def plainly(batch: int) -> object:
         with torch.inference_mode():
             rgb = torch.from_numpy(pixels[:batch]).permute(0, 3, 1, 2).float() / 255
-            means, stds = torch.tensor(mean), torch.tensor(std)
-            images = (rgb - means[:, None, None]) / stds[:, None, None]
-            maps = anomaly_map(*model(images.contiguous()), (SIDE, SIDE))
+            maps = anomaly_map(*model(rgb.contiguous()), (SIDE, SIDE))
             return image_score(maps).numpy(), maps.numpy()
 
     with FlopCounterMode(display=False) as counter:

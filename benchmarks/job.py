@@ -74,16 +74,15 @@ def plain_phases(options: argparse.Namespace) -> dict[str, float]:
     from scipy.ndimage import gaussian_filter
     from training_step import _data, _plain
 
-    from urd.backbones.weights import load_encoder
+    from urd.backbones.registry import backbone_of
     from urd.config import FitConfig
     from urd.data import decode_all, read_layout, read_masks, resize_mask
     from urd.networks.teacher_student import TeacherStudent
     from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
-    from urd.training.training_data import normalisation
 
-    config = FitConfig(backbone=options.backbone, batch_size=options.batch_size)
-    expert = load_encoder(config.backbone, options.weights, generator(0, "encoder"))
+    config = FitConfig(backbone=(options.backbone,), batch_size=options.batch_size)
+    expert = backbone_of(config.tag, options.weights).load(generator(0, "encoder"))
     step = _plain(expert, _data(config, torch.device("cpu")), config)
     step(0)
     steps = [_seconds(lambda i=i: step(i)) for i in range(1, _STEPS + 1)]
@@ -94,13 +93,12 @@ def plain_phases(options: argparse.Namespace) -> dict[str, float]:
     decoding = time.perf_counter() - began
 
     model = TeacherStudent.build(expert, VARIANTS["urd"], generator(0, "student")).eval()
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in normalisation(config.backbone))
     maps: list[np.ndarray] = []
 
     def judge() -> None:
         for sample in data.test:
             pixels = torch.from_numpy(decode_all([sample.path], size)[0])
-            image = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+            image = pixels.permute(0, 3, 1, 2).float() / 255
             with torch.no_grad():
                 levels = [
                     torch.nn.functional.interpolate(

@@ -31,7 +31,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from urd.backbones.encoder import Encoder
-from urd.backbones.weights import load_encoder
+from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
 from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
@@ -39,17 +39,11 @@ from urd.synthesis.corruption import corrupt
 from urd.system.files import write_json
 from urd.system.machine import machine, pick_device, precision_on
 from urd.system.seeding import generator
+from urd.training.batches import batch_indices, draw_for_iteration
 from urd.training.clean_features import CleanFeatures
-from urd.training.loop import (
-    ADAM_BETAS,
-    TrainingImages,
-    autocast_for,
-    batch_indices,
-    build_networks,
-    draw_for_iteration,
-    train_iteration,
-)
-from urd.training.training_data import normalisation
+from urd.training.loop import autocast_for, train_iteration
+from urd.training.prepare import ADAM_BETAS, build_networks
+from urd.training.training_data import TrainingImages
 
 
 def main() -> None:
@@ -62,12 +56,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/training_step.json"))
     options = parser.parse_args()
     config = FitConfig(
-        backbone=options.backbone,
+        backbone=(options.backbone,),
         batch_size=options.batch_size,
         image_size=(options.image_size, options.image_size),
     )
     device = pick_device(options.device)
-    expert = load_encoder(config.backbone, "none", generator(0, "encoder"))
+    expert = backbone_of(config.tag, "none").load(generator(0, "encoder"))
     data = _data(config, device)
     ours, plain = _ours(expert, data, config), _plain(expert, data, config)
     first = math.ceil(len(data.images) / config.batch_size)
@@ -81,7 +75,7 @@ def main() -> None:
     seconds = statistics.median(a for a, _ in pairs)
     gflop = _gflop(ours)
     result = {
-        "backbone": config.backbone,
+        "backbone": config.tag,
         "batch_size": config.batch_size,
         "image_size": options.image_size,
         "precision": precision,
@@ -105,8 +99,7 @@ def _data(config: FitConfig, device: torch.device) -> TrainingImages:
     random = generator(0, "benchmark")
     shape = (32, 3, *config.image_size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random).to(device)
-    mean, std = normalisation(config.backbone)
-    return TrainingImages(images, images.flip(0), None, mean, std)
+    return TrainingImages(images, images.flip(0), None)
 
 
 def peak_gflops(dtype: torch.dtype, device: torch.device, side: int = 3072) -> float:
@@ -163,7 +156,7 @@ def _time(step: Callable[[int], None], iteration: int, device: torch.device) -> 
 
 
 def _ours(expert: Encoder, data: TrainingImages, config: FitConfig) -> Callable[[int], None]:
-    networks = build_networks(expert, config, data.images.device)
+    networks = build_networks(expert, copy.deepcopy(expert), config, data.images.device)
     autocast = autocast_for(data.images.device, "auto")
     assert networks.expert is not None
     features = CleanFeatures(networks.expert, len(data.images))
@@ -177,20 +170,19 @@ def _ours(expert: Encoder, data: TrainingImages, config: FitConfig) -> Callable[
 def _plain(expert: Encoder, data: TrainingImages, config: FitConfig) -> Callable[[int], None]:
     """The equations of the method, one after the other."""
     device = data.images.device
-    model = TeacherStudent.build(expert, VARIANTS["urd"], generator(0, "student")).to(device)
+    of_student = generator(0, "student")
+    model = TeacherStudent.build(copy.deepcopy(expert), VARIANTS["urd"], of_student).to(device)
     teacher, student = model.teacher, model.student
     frozen = copy.deepcopy(expert).to(device).eval().requires_grad_(False)
     adam_t = torch.optim.Adam(teacher.parameters(), config.teacher_lr, ADAM_BETAS)
     adam_s = torch.optim.Adam(student.parameters(), config.student_lr, ADAM_BETAS)
-    mean = torch.tensor(data.mean, device=device)[:, None, None]
-    std = torch.tensor(data.std, device=device)[:, None, None]
 
     def step(iteration: int) -> None:
         index = batch_indices(len(data.images), config.batch_size, config.seed, iteration)
         clean = data.images[index.to(device)].float() / 255
         draw = draw_for_iteration(data, index.to(device), config, iteration)
         corrupted = corrupt(clean, data.textures[draw.texture_index].float() / 255, draw)
-        x, y = (clean - mean) / std, (corrupted - mean) / std
+        x, y = clean, corrupted
         with torch.no_grad():
             e_x = frozen(x)
             e_y = frozen(y)

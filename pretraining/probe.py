@@ -28,10 +28,10 @@ from torch.nn import functional
 
 import urd.system.progress
 from pretraining.drawn_defects import DrawnSet
-from urd.backbones.encoder import Encoder, WhitenedEncoder
-from urd.backbones.weights import load_encoder
+from urd.backbones.encoder import Encoder
+from urd.backbones.registry import backbone_of
 from urd.backbones.whitening import OFFSET as FIT_OFFSET
-from urd.backbones.whitening import SHRINKAGE, wants_whitening, whiten
+from urd.backbones.whitening import SHRINKAGE, WhitenedEncoder, whiten
 from urd.data import (
     DEFAULT_READING,
     DataSet,
@@ -46,7 +46,6 @@ from urd.evaluation.evaluate import mask_of, refuse_unusable
 from urd.inspection.scoring import gaussian_blur, image_score
 from urd.metrics import evaluate_maps
 from urd.system.seeding import generator
-from urd.training.training_data import normalisation
 
 SIZE = (256, 256)
 PLACES = 60
@@ -67,7 +66,7 @@ class Whitening:
     def apply(self, encoder: Encoder, good: NDArray[np.uint8]) -> None:
         assert isinstance(encoder, WhitenedEncoder)
         pixels = torch.from_numpy(good).permute(0, 3, 1, 2)
-        whiten(encoder, pixels, *normalisation(encoder.tag), self.shrinkage, self.offset)
+        whiten(encoder, pixels, self.shrinkage, self.offset)
 
 
 def probe(
@@ -148,10 +147,9 @@ def _remembered(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> Tenso
 def _features(encoder: Encoder, images: NDArray[np.uint8]) -> Iterator[Tensor]:
     """(places, C_1 + C_2 + C_3) per image: one unit vector per level, side by side."""
     device = next(encoder.parameters()).device
-    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in normalisation(encoder.tag))
     size = (SIZE[0] // _STRIDE, SIZE[1] // _STRIDE)
     for batch in torch.from_numpy(images).permute(0, 3, 1, 2).split(_BATCH):
-        levels = encoder((batch.to(device).float() / 255 - mean) / std)
+        levels = encoder(batch.to(device).float() / 255)
         together = torch.cat(
             [functional.normalize(_at_size(_around(level), size), dim=1) for level in levels], dim=1
         )
@@ -209,10 +207,9 @@ def _probe_all(options: argparse.Namespace) -> None:
         raise UsageError("--write and --on-part are of defects that are drawn: add --drawn")
     if options.write and len({Path(data).name for data in options.data}) < len(options.data):
         raise UsageError("--write names its folders by those of the data, and two are alike")
-    encoder = load_encoder(
-        options.backbone, options.weights, generator(options.seed, "encoder")
-    ).eval()
-    wanted = wants_whitening(options.backbone, options.weights)
+    backbone = backbone_of(options.backbone, options.weights)
+    encoder = backbone.load(generator(options.seed, "encoder")).eval()
+    wanted = backbone.images_to_prepare(*SIZE)
     whitening = Whitening(options.offset, options.shrinkage) if wanted else None
     results = {}
     for data in options.data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from pretraining.objectives import OBJECTIVES, Batch, Objective
 from pretraining.views import Views, make_views
 from urd.backbones.builtin import ARCHITECTURE, BUILTIN
-from urd.backbones.encoder import Encoder, build_encoder
+from urd.backbones.encoder import Encoder, Pyramid
+from urd.backbones.pyramid import stages_of, timm_body
+from urd.backbones.registry import backbone_of
 from urd.system.progress import Progress
-from urd.system.seeding import derived_seed, generator
+from urd.system.seeding import derived_seed
 from urd.system.tensor_file import save_tensors
-from urd.system.threads import ahead
+from urd.system.threads import map_ahead
+from urd.training.batches import batch_indices
 from urd.training.checkpoint import load_optimizer, optimizer_tensors
 from urd.training.loop import autocast_for
 
@@ -74,14 +77,14 @@ def train(
     kept = time.monotonic()
 
     def views_of(step: int) -> tuple[Tensor, Views]:
-        index = _batch_index(recipe, len(images), step)
+        index = batch_indices(len(images), recipe.batch_size, recipe.seed, step, "epoch")
         random = np.random.default_rng(derived_seed(recipe.seed, "views", step))
         drawn = images[index.numpy()]
         return index, make_views(drawn, objective.views, recipe.side, random, objective.damaged)
 
-    with ThreadPoolExecutor(1) as pool:
-        steps = range(first, recipe.steps)
-        for step, (index, views) in zip(steps, ahead(pool, views_of, steps, 2), strict=True):
+    steps = range(first, recipe.steps)
+    with closing(map_ahead(views_of, steps, depth=2, most_threads=1)) as made:
+        for step, (index, views) in zip(steps, made, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, step)
             batch = Batch(
@@ -125,7 +128,7 @@ def write_weights(path: Path, encoder: Encoder, recipe: Recipe) -> None:
 
 def _finished(trained: Encoder) -> Encoder:
     """The built-in encoder with what was trained, rounded as in the file."""
-    encoder = build_encoder(BUILTIN)
+    encoder = backbone_of(BUILTIN).build()
     encoder.load_weights(
         {n: v.half().float() if v.dim() == 4 else v for n, v in trained.weights().items()}
     )
@@ -135,8 +138,10 @@ def _finished(trained: Encoder) -> Encoder:
 def _networks(recipe: Recipe, images: int) -> tuple[Encoder, Objective]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(recipe.seed, "pretraining"))
-        encoder = build_encoder(ARCHITECTURE)
-        channels = tuple(stage.channels for stage in encoder.stages)
+        body, builtin = timm_body(ARCHITECTURE), backbone_of(BUILTIN)
+        pyramid = Pyramid(stages_of(body))
+        encoder = Encoder(ARCHITECTURE, body, pyramid, builtin.mean, builtin.std)
+        channels = tuple(stage.channels for stage in pyramid.stages)
         return encoder, OBJECTIVES[recipe.objective](channels, images)
 
 
@@ -149,17 +154,6 @@ def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": free, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, recipe.lr, fused=True)
-
-
-def _batch_index(recipe: Recipe, images: int, step: int) -> Tensor:
-    """The step's images: every image once per epoch, in an order of the epoch's own."""
-    places = torch.arange(step * recipe.batch_size, (step + 1) * recipe.batch_size)
-    epochs = places // images
-    orders = {
-        int(epoch): torch.randperm(images, generator=generator(recipe.seed, "epoch", int(epoch)))
-        for epoch in epochs.unique()
-    }
-    return torch.stack([orders[int(e)][p % images] for e, p in zip(epochs, places, strict=True)])
 
 
 def _keep(

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from urd.backbones.builtin import MEAN, STD
-
 Random = np.random.Generator
 Images = NDArray[np.uint8]
 
@@ -33,7 +31,7 @@ class Views:
     """Of B images some views each, view by view.
 
     Attributes:
-        pixels: (V, 3, side, side), normalised, channels last; V is a multiple of B.
+        pixels: (V, 3, side, side) in [0, 1] but for noise; V is a multiple of B.
         places: (V, 2, 3), affine maps from a view's coordinates in [-1, 1] to its image's.
         damage: (V, 1, side, side), 1 where a view was damaged, 0 elsewhere.
     """
@@ -53,7 +51,7 @@ def make_views(images: Images, count: int, side: int, random: Random, damaged: b
         for index in np.flatnonzero(random.random(len(seen)) < _DAMAGED):
             seen[index], mask[index] = damage(whole[index], whole[index - 1], random)
     pixels = photographed(torch.from_numpy(seen).permute(0, 3, 1, 2).float() / 255, random)
-    return Views(normalised(pixels), torch.from_numpy(places), torch.from_numpy(mask)[:, None])
+    return Views(pixels, torch.from_numpy(places), torch.from_numpy(mask)[:, None])
 
 
 def placements(count: int, random: Random) -> NDArray[np.float32]:
@@ -142,11 +140,6 @@ def photographed(views: Tensor, random: Random) -> Tensor:
     seen = torch.lerp(seen, _blurred(seen), draw(-0.5, 0.5).clamp(min=0))
     noise = random.standard_normal(seen.shape, dtype=np.float32)
     return seen + draw(0, 0.008) * torch.from_numpy(noise)
-
-
-def normalised(views: Tensor) -> Tensor:
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (MEAN, STD))
-    return ((views - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _blurred(views: Tensor) -> Tensor:

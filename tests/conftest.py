@@ -17,8 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from urd import cli
-from urd.backbones.weights import load_encoder
+from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
+from urd.system.seeding import generator
+from urd.training.prepare import prepare_networks
+from urd.training.step import Networks
 
 TINY = "test_resnet.r160_in1k"  # timm's own test network, 0.3 M parameters
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -52,7 +55,7 @@ def interruptible():
 @pytest.fixture(scope="session")
 def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn weights of the tiny backbone, as a file."""
-    encoder = load_encoder(TINY, "none", torch.Generator().manual_seed(0))
+    encoder = backbone_of(TINY, "none").load(torch.Generator().manual_seed(0))
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_file(encoder.body.state_dict(), path)
     return path
@@ -82,6 +85,13 @@ def put(*keys, value):
         inner[keys[-1]] = value
 
     return change
+
+
+def networks_of(config: FitConfig) -> Networks:
+    """What a training with these settings begins with."""
+    backbone = backbone_of(config.tag, config.weights)
+    expert = backbone.load(generator(config.seed, "encoder"))
+    return prepare_networks(backbone, expert, config, torch.device("cpu"), None)
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:

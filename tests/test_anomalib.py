@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from urd.config import WARM_UP_ITERATIONS
+from urd.backbones.builtin import WARM_UP
 from urd.demo.dataset import render_dataset
 from urd.errors import UsageError
 
@@ -106,7 +106,7 @@ def test_settings_are_checked_and_kept(tmp_path):
         Urd(**{**SMALL, "image_size": (65, 65)})
     model = Urd(variant="rd", **SMALL)
     assert model.hparams["variant"] == "rd"
-    assert model.config.backbone == "resnet18.tv_in1k"
+    assert model.config.tag == "resnet18.tv_in1k"
 
 
 @pytest.mark.parametrize("variant", ["urd", "rd"])
@@ -119,8 +119,8 @@ def test_the_built_in_backbone_is_whitened_once_and_its_student_begins_slowly(
     optimizers = trainer.trainer.optimizers
     iterations = trainer.trainer.global_step // len(optimizers)
     rate = optimizers[0].param_groups[0]["lr"]
-    assert 0 < iterations < WARM_UP_ITERATIONS
-    assert rate == pytest.approx(model.config.student_lr * iterations / WARM_UP_ITERATIONS)
+    assert 0 < iterations < WARM_UP
+    assert rate == pytest.approx(model.config.student_lr * iterations / WARM_UP)
     head = model.model.pair.teacher.heads[2].weight.detach().clone()
     eye = torch.eye(len(head))
     assert (head[:, :, 0, 0] - eye).abs().max() > 0.1

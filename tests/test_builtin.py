@@ -16,15 +16,14 @@ from safetensors.torch import load_file
 from urd import Detector
 from urd.backbones import builtin
 from urd.backbones.builtin import BUILTIN
-from urd.backbones.encoder import build_encoder
 from urd.backbones.norms import restate_norms
-from urd.backbones.weights import fingerprint, load_encoder
+from urd.backbones.registry import backbone_of
+from urd.backbones.weights import fingerprint
 from urd.backbones.whitening import OFFSET, looked_at, whiten
 from urd.demo.dataset import render_dataset
 from urd.synthesis.textures import procedural_textures
 from urd.training import loop
 from urd.training.losses import local_distance
-from urd.training.training_data import normalisation
 
 SMALL = {"backbone": BUILTIN, "image_size": (64, 64), "batch_size": 2, "holdout": 0.0}
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"
@@ -33,14 +32,14 @@ CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"
 def test_small_finite_and_in_half_precision():
     tensors = load_file(builtin.FILE)
     assert builtin.FILE.stat().st_size < 6 * 2**20
-    assert sum(p.numel() for p in build_encoder(BUILTIN).parameters()) < 3e6
+    assert sum(p.numel() for p in backbone_of(BUILTIN).build().parameters()) < 3e6
     assert all(t.dtype == torch.float16 for t in tensors.values() if t.dim() == 4)
     assert all(torch.isfinite(t).all() for t in tensors.values())
 
 
 def test_loading_is_deterministic_and_asks_no_generator():
     first, second = (
-        load_encoder(BUILTIN, "auto", torch.Generator().manual_seed(seed)) for seed in (0, 1)
+        backbone_of(BUILTIN, "auto").load(torch.Generator().manual_seed(seed)) for seed in (0, 1)
     )
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -76,13 +75,13 @@ def denim(tmp_path_factory):
 
 @pytest.fixture
 def encoder():
-    return load_encoder(BUILTIN, "auto", torch.Generator()).eval()
+    return backbone_of(BUILTIN, "auto").load(torch.Generator()).eval()
 
 
 def test_whitened_levels_are_uncorrelated_within_an_image(encoder, images):
     """On the images it was measured on, and before the last ReLU; a plain one's levels are not."""
     before = [_correlation(level) for level in _unrectified(encoder, images)]
-    whiten(encoder, images, *normalisation(BUILTIN), shrinkage=1e-6)
+    whiten(encoder, images, shrinkage=1e-6)
     levels = _unrectified(encoder, images)
     for level, correlated in zip(levels, before, strict=True):
         assert _correlation(level) < 0.5 * correlated
@@ -93,11 +92,10 @@ def test_whitened_levels_are_uncorrelated_within_an_image(encoder, images):
 
 def _unrectified(encoder, images):
     """The levels without the ReLU after their whitening, at the places that it was measured at."""
-    mean, std = (torch.tensor(v)[:, None, None] for v in normalisation(BUILTIN))
     found = []
     hooks = [h.register_forward_hook(lambda m, i, o: found.append(o)) for h in encoder.heads]
     with torch.inference_mode():
-        encoder((images.float() / 255 - mean) / std)
+        encoder(images.float() / 255)
     for hook in hooks:
         hook.remove()
     return [f[:, :, ::step, ::step] for f, step in zip(found, (4, 2, 1), strict=True)]
@@ -112,9 +110,8 @@ def _correlation(level):
 
 
 def test_level_3_is_whitened_as_by_numpy(encoder, images):
-    mean, std = (torch.tensor(v)[:, None, None] for v in normalisation(BUILTIN))
     with torch.inference_mode():
-        x = encoder.features((images.float() / 255 - mean) / std)[2].double().flatten(2).numpy()
+        x = encoder.features(images.float() / 255)[2].double().flatten(2).numpy()
     centred = x - x.mean(2, keepdims=True)
     centred /= np.sqrt((centred**2).mean((1, 2), keepdims=True))
     covariance = np.mean([np.cov(image, bias=True) for image in centred], axis=0)
@@ -122,14 +119,14 @@ def test_level_3_is_whitened_as_by_numpy(encoder, images):
     values, vectors = np.linalg.eigh(covariance)
     root = vectors / np.sqrt(values.clip(0) + 0.01 * values[-1]) @ vectors.T
     root /= np.sqrt(np.diag(root @ spread @ root.T))[:, None]
-    whiten(encoder, images, *normalisation(BUILTIN), shrinkage=0.01)
+    whiten(encoder, images, shrinkage=0.01)
     assert np.allclose(encoder.heads[2].weight[:, :, 0, 0].detach(), root, atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_blank_and_few_images_give_finite_levels(encoder, count):
     blank = torch.full((count, 3, 64, 64), 128, dtype=torch.uint8)
-    whiten(encoder, blank, *normalisation(BUILTIN))
+    whiten(encoder, blank)
     assert all(torch.isfinite(level).all() for level in encoder(torch.randn(1, 3, 64, 64)))
 
 
@@ -138,7 +135,7 @@ def test_training_whitens_by_the_good_images_unless_untrained(denim, tmp_path, v
     options = {**SMALL, "variant": variant, "iterations": 1, "precision": "float32"}
     detector = Detector.fit(denim, tmp_path / "run", **options)
     by_name = detector.header.encoder["sha256"]
-    assert by_name == fingerprint(load_encoder(BUILTIN, "auto", torch.Generator()))
+    assert by_name == fingerprint(backbone_of(BUILTIN, "auto").load(torch.Generator()))
     heads = detector.engine.model.teacher.heads
     again = Detector.load(tmp_path / "run").engine.model.teacher.heads
     untrained = Detector.fit(denim, tmp_path / "none", weights="none", **options)
@@ -152,15 +149,17 @@ def test_training_whitens_by_the_good_images_unless_untrained(denim, tmp_path, v
 
 def test_restated_norms_are_of_the_images_and_change_no_level(encoder, images):
     """In evaluation mode; in training mode levels are now near those, and were far before."""
-    whiten(encoder, images, *normalisation(BUILTIN))
-    (pixels,) = looked_at(images, *normalisation(BUILTIN), torch.device("cpu"))
+    whiten(encoder, images)
+    (pixels,) = looked_at(images, torch.device("cpu"))
     with torch.inference_mode():
         expected = encoder(pixels)
         far = _distance(copy.deepcopy(encoder).train()(pixels), expected)
         restate_norms(encoder, pixels.split(3))
         found = encoder(pixels)
         inner = encoder.body.layer1[0]
-        seen = inner.conv1(encoder.body.maxpool(encoder.body.act1(_stem(encoder, pixels))))
+        seen = inner.conv1(
+            encoder.body.maxpool(encoder.body.act1(_stem(encoder, encoder.network_input(pixels))))
+        )
         near = _distance(encoder.train()(pixels), expected)
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
@@ -174,9 +173,9 @@ def test_restated_norms_are_of_the_images_and_change_no_level(encoder, images):
 def test_preparing_leaves_the_mode_and_no_hook(encoder, images, training):
     encoder.train(training)
     before = encoder.body.bn1.running_mean.clone()
-    whiten(encoder, images, *normalisation(BUILTIN))
+    whiten(encoder, images)
     assert torch.equal(encoder.body.bn1.running_mean, before)
-    (pixels,) = looked_at(images, *normalisation(BUILTIN), torch.device("cpu"))
+    (pixels,) = looked_at(images, torch.device("cpu"))
     restate_norms(encoder, [pixels])
     assert all(module.training == training for module in encoder.modules())
     assert not any(module._forward_pre_hooks for module in encoder.modules())
@@ -194,7 +193,7 @@ def _distance(found, expected):
 
 def test_norms_are_restated_where_a_teacher_learns(denim, tmp_path):
     options = {**SMALL, "iterations": 1, "precision": "float32"}
-    shipped = load_encoder(BUILTIN, "auto", torch.Generator()).body.bn1
+    shipped = backbone_of(BUILTIN, "auto").load(torch.Generator()).body.bn1
     rd, urd, untrained = (
         Detector.fit(denim, None, **options, **others).engine.model.teacher.body.bn1
         for others in ({"variant": "rd"}, {"variant": "urd"}, {"weights": "none"})
@@ -219,6 +218,6 @@ def test_a_resumed_training_keeps_its_levels(denim, tmp_path, monkeypatch):
         patched.setattr(loop, "train_iteration", stopped)
         Detector.fit(denim, tmp_path / "cut", **options)
     for prepares in ("whiten", "restate_norms"):
-        monkeypatch.setattr(f"urd.training.fit.{prepares}", None)  # a call would fail
+        monkeypatch.setattr(f"urd.backbones.builtin.{prepares}", None)  # a call would fail
     Detector.fit(denim, tmp_path / "cut", resume=True, **options)
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")

@@ -42,7 +42,7 @@ def fitted(tmp_path_factory):
     from conftest import TINY
     from safetensors.torch import save_file
 
-    from urd.backbones.weights import load_encoder
+    from urd.backbones.registry import backbone_of
     from urd.config import FitConfig
 
     folder = tmp_path_factory.mktemp("export")
@@ -54,7 +54,7 @@ def fitted(tmp_path_factory):
         image = picture(rng, 90)
         image[10:40, 12:50] = rng.integers(0, 255, (30, 38, 3))
         save(image, folder / "data" / "test" / "square" / f"{index:03}.png")
-    encoder = load_encoder(TINY, "none", torch.Generator().manual_seed(0))
+    encoder = backbone_of(TINY, "none").load(torch.Generator().manual_seed(0))
     save_file(encoder.body.state_dict(), folder / "tiny.safetensors")
     config = FitConfig(
         backbone=TINY,

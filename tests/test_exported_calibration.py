@@ -17,12 +17,14 @@ from urd.cli import cli
 from urd.errors import UrdError, UsageError
 from urd.export.own_thresholds import Unseen, unseen_by_training
 from urd.inspection.calibration import Calibration
-from urd.training.training_data import HELD_OUT, held_out, load_material
+from urd.training.training_data import HELD_OUT, held_out, load_training_data
 
 onnxruntime = pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
 onnx = pytest.importorskip("onnx")
 SUFFIXES = (".onnx", ".xml")
+
+GREY = (0.5, 0.5, 0.5)
 
 
 def calibrated_of(path: Path, image: np.ndarray) -> float:
@@ -130,13 +132,13 @@ def test_the_images_that_training_held_out_are_found_again(data, tiny_config, tm
 
     for roi in ("", str(save(mask, tmp_path / "roi.png"))):
         config = replace(tiny_config, roi=roi)
-        material = load_material([Sample(path) for path in paths], config, "cpu")
+        training_data = load_training_data([Sample(path) for path in paths], config, GREY, "cpu")
         known = header(
-            config=config, mean=material.train.mean, data=material.facts, region=material.region
+            config=config, mean=GREY, data=training_data.facts, region=training_data.region
         )
         found = held_out(paths, known)
-        assert len(found) == len(material.holdout.images) == 6
-        for path, expected in zip(found, material.holdout.images, strict=True):
+        assert len(found) == len(training_data.holdout.images) == 6
+        for path, expected in zip(found, training_data.holdout.images, strict=True):
             image = Image.open(path).resize((64, 64), Image.Resampling.BILINEAR)
             seen = np.asarray(image)[:, :32], expected[:, :, :32].permute(1, 2, 0).numpy()
             assert np.abs(seen[0].astype(int) - seen[1])[:, :30].max() <= 1

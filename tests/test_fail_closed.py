@@ -12,12 +12,11 @@ import pytest
 from conftest import picture
 
 from urd import Detector
-from urd.data import Failure
 from urd.engines.torch_engine import TorchEngine
 from urd.errors import NotJudged, UrdError
 from urd.evaluation.tally import Tally
 from urd.inspection.calibration import Calibration
-from urd.inspection.prediction import Prediction
+from urd.inspection.prediction import Failure, Prediction
 
 GOOD = [1.0 + 0.01 * index for index in range(100)]
 

@@ -15,11 +15,13 @@ from urd.errors import UsageError
 from urd.evaluation.evaluate import refuse_unusable
 from urd.evaluation.map_files import find_maps
 from urd.results.prediction_files import map_names
-from urd.training.training_data import load_material
+from urd.training.training_data import load_training_data
 
 RNG = np.random.default_rng(0)
 MASK = np.zeros((48, 48), np.uint8)
 MASK[10:20, 10:20] = 255
+
+GREY = (0.5, 0.5, 0.5)
 
 
 def image(path, content=None):
@@ -186,13 +188,13 @@ def test_textures_and_foreground_masks_lie_in_folders_too(data, tiny_config, tmp
         holdout=0.0,
     )
     samples = read_layout(data).train
-    material = load_material(samples, config, torch.device("cpu"))
-    assert material.facts["textures"] == 3
-    share = [float(mask.float().mean()) for mask in material.train.foreground]
+    training_data = load_training_data(samples, config, GREY, torch.device("cpu"))
+    assert training_data.facts["textures"] == 3
+    share = [float(mask.float().mean()) for mask in training_data.train.foreground]
     assert [value < 0.5 for value in share] == [s.path.parent.name == "cam1" for s in samples]
     (tmp_path / "masks/cam1/001_mask.png").unlink()
     with pytest.raises(UsageError, match=r"001_mask\.png would be the foreground of .* and of"):
-        load_material(samples, config, torch.device("cpu"))
+        load_training_data(samples, config, GREY, torch.device("cpu"))
 
 
 def test_maps_of_folders_below_are_paired_with_their_masks(data, tmp_path):

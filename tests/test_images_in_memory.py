@@ -12,9 +12,10 @@ from conftest import TINY, picture
 from PIL import Image
 
 from urd import Detector
-from urd.data import Failure, Reading, UnreadableImage, read_rgb
+from urd.data import Reading, UnreadableImage, read_rgb
 from urd.data.images_in_memory import UnusableImage, rgb_of
 from urd.errors import UsageError
+from urd.inspection.prediction import Failure
 
 RNG = np.random.default_rng(0)
 RGB = picture(RNG, 40)

@@ -11,11 +11,9 @@ import torch
 from conftest import TINY
 from torch.nn import functional
 
-from urd.backbones.encoder import build_encoder
-from urd.backbones.weights import load_encoder
+from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
 from urd.networks.variants import VARIANTS
-from urd.training.loop import build_networks
 from urd.training.losses import (
     cosine_distance,
     mask_pyramid,
@@ -23,6 +21,7 @@ from urd.training.losses import (
     student_loss,
     teacher_loss,
 )
+from urd.training.prepare import build_networks
 from urd.training.step import train_with_expert, train_without_expert
 
 SIZES = ((5, 16, 12), (7, 8, 6), (9, 4, 3))
@@ -143,11 +142,11 @@ def _step(networks, variant, x, x_corrupt, mask):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gradient_reaches_every_trainable_parameter(variant):
     torch.manual_seed(0)
-    expert = load_encoder(TINY, "none", torch.Generator().manual_seed(0))
+    expert = backbone_of(TINY, "none").load(torch.Generator().manual_seed(0))
     config = FitConfig(
         backbone=TINY, variant=variant, student_lr=0.0, teacher_lr=0.0, precision="float32"
     )
-    networks = build_networks(expert, config, torch.device("cpu"))
+    networks = build_networks(expert, copy.deepcopy(expert), config, torch.device("cpu"))
     mask = torch.zeros(4, 1, 64, 64)
     mask[..., 16:40, 16:40] = 1
     _step(networks, variant, torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64), mask)
@@ -164,14 +163,14 @@ def test_gradient_reaches_every_trainable_parameter(variant):
 def test_one_step_is_the_plain_one_forward_at_a_time_step():
     """Batching the frozen passes changes nothing but rounding."""
     torch.manual_seed(0)
-    expert = build_encoder(TINY)
+    expert = backbone_of(TINY).build()
     config = FitConfig(backbone=TINY, precision="float32")
     x, x_corrupt = torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64)
     mask = (torch.rand(4, 1, 64, 64) > 0.8).float()
-    fast = build_networks(expert, config, torch.device("cpu"))
+    fast = build_networks(expert, copy.deepcopy(expert), config, torch.device("cpu"))
     losses = _step(fast, "urd", x, x_corrupt, mask)
 
-    slow = build_networks(expert, config, torch.device("cpu"))
+    slow = build_networks(expert, copy.deepcopy(expert), config, torch.device("cpu"))
     frozen = copy.deepcopy(expert).eval()
     teacher, student = slow.model.teacher, slow.model.student
     with torch.no_grad():

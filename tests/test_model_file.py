@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 import urd.system.progress
 from urd import Detector
-from urd.backbones.encoder import build_encoder
+from urd.backbones.registry import backbone_of
+from urd.backbones.timm_backbone import TimmBackbone
 from urd.config import FitConfig
 from urd.engines.torch_engine import TorchEngine
 from urd.errors import UrdError
@@ -36,7 +37,7 @@ def model(tmp_path_factory):
     """A model file of drawn weights, and its bytes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = build_encoder(TINY)
+        encoder = backbone_of(TINY).build()
         student = Student(encoder.stages, VARIANTS["urd"].injection, "slim")
     header = ModelHeader(
         FitConfig(backbone=TINY, weights="none", student="slim", image_size=(64, 64)),
@@ -230,12 +231,13 @@ def test_a_small_file_allocates_no_large_network(model, path, monkeypatch):
     """Of this backbone alone the encoder takes 3 GB."""
     built = []
 
-    def recording(tag):
-        encoder = build_encoder(tag)
+    def recording(backbone):
+        encoder = build(backbone)
         built.append(next(encoder.parameters()).is_meta)
         return encoder
 
-    monkeypatch.setattr("urd.model.file.build_encoder", recording)
+    build = TimmBackbone.build
+    monkeypatch.setattr(TimmBackbone, "build", recording)
     said = refused(path, with_content(model, put("config", "backbone", value="convnext_xxlarge")))
     assert "tensor" in said and built == [True]
 

@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from urd import config
 from urd.backbones.builtin import ARCHITECTURE, BUILTIN
-from urd.backbones.encoder import build_encoder
-from urd.backbones.weights import load_encoder
+from urd.backbones.registry import backbone_of
 from urd.errors import UsageError
 from urd.networks.folding import EvenMaxPool, InferenceNetworks
 from urd.networks.injection import Injection, guide
@@ -31,8 +30,8 @@ PUBLISHED = {"rd": (108.7, 60.9), "urd-skip": (144.7, 90.4), "urd": (156.5, 100.
 def test_wide_resnet_counts_are_those_of_the_method(variant):
     millions, gflop = PUBLISHED[variant]
     with torch.device("meta"):
-        encoder = build_encoder(WIDE)
-        model = TeacherStudent(encoder, Student(encoder.stages, VARIANTS[variant].injection))
+        encoder = backbone_of(WIDE).build()
+        model = TeacherStudent(encoder, Student(encoder.pyramid, VARIANTS[variant].injection))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model.eval()(torch.zeros(1, 3, 256, 256))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.3)
@@ -44,8 +43,8 @@ def test_a_slim_student_more_than_halves_the_operations(tag):
     flops = {}
     for size in ("full", "slim"):
         with torch.device("meta"):
-            encoder = build_encoder(tag)
-            model = TeacherStudent(encoder, Student(encoder.stages, "guided", size))
+            encoder = backbone_of(tag).build()
+            model = TeacherStudent(encoder, Student(encoder.pyramid, "guided", size))
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 model.eval()(torch.zeros(1, 3, 256, 256))
         flops[size] = counter.get_total_flops()
@@ -56,8 +55,8 @@ def test_a_slim_student_more_than_halves_the_operations(tag):
 @pytest.mark.parametrize("size", [(64, 64), (64, 96)])
 @pytest.mark.parametrize("student_size", ["full", "slim"])
 def test_student_restores_the_teachers_shapes(variant, size, student_size):
-    encoder = build_encoder(TINY)
-    student = Student(encoder.stages, VARIANTS[variant].injection, student_size)
+    encoder = backbone_of(TINY).build()
+    student = Student(encoder.pyramid, VARIANTS[variant].injection, student_size)
     features = encoder(torch.rand(2, 3, *size))
     assert [f.shape for f in student(features)] == [f.shape for f in features]
     assert [f.shape[2:] for f in features] == [(size[0] // s, size[1] // s) for s in (4, 8, 16)]
@@ -65,8 +64,8 @@ def test_student_restores_the_teachers_shapes(variant, size, student_size):
 
 def test_mirrored_decoder_of_a_bottleneck_backbone():
     with torch.device("meta"):
-        encoder = build_encoder(WIDE)
-        student = Student(encoder.stages, "none")
+        encoder = backbone_of(WIDE).build()
+        student = Student(encoder.pyramid, "none")
     stages = (student.decoder.stage_3, student.decoder.stage_2, student.decoder.stage_1)
     assert [len(stage) for stage in stages] == [3, 4, 6]
     up = [m for m in student.modules() if isinstance(m, nn.ConvTranspose2d)]
@@ -89,14 +88,14 @@ def test_variant_names_of_the_configuration_are_those_of_the_networks():
 )
 def test_unusable_backbones_are_refused_with_the_reason(tag, reason):
     with pytest.raises(UsageError, match=reason):
-        build_encoder(tag)
+        backbone_of(tag).build()
 
 
 def test_a_backbone_of_another_family_gets_basic_blocks():
-    encoder = build_encoder("convnext_atto.d2_in1k")
-    assert [s.width for s in encoder.stages] == [None] * 3
+    encoder = backbone_of("convnext_atto.d2_in1k", "none").load(torch.Generator())
+    assert [s.width for s in encoder.pyramid.stages] == [None] * 3
     features = encoder(torch.rand(1, 3, 64, 64))
-    restored = Student(encoder.stages, "guided").eval()(features)
+    restored = Student(encoder.pyramid, "guided").eval()(features)
     assert [f.shape for f in restored] == [f.shape for f in features]
 
 
@@ -133,8 +132,8 @@ def test_the_guide_passes_no_gradient():
 
 
 def test_initialisation_is_xavier_and_seeded():
-    encoder = build_encoder(TINY)
-    students = [Student(encoder.stages, "guided") for _ in range(2)]
+    encoder = backbone_of(TINY).build()
+    students = [Student(encoder.pyramid, "guided") for _ in range(2)]
     for student in students:
         initialise(student, torch.Generator().manual_seed(3))
     for a, b in zip(students[0].parameters(), students[1].parameters(), strict=True):
@@ -166,7 +165,7 @@ def _with_statistics(model):
 )
 def test_networks_for_inference_compute_the_same(tag, variant):
     model = TeacherStudent.build(
-        build_encoder(tag), VARIANTS[variant], torch.Generator().manual_seed(0)
+        backbone_of(tag).build(), VARIANTS[variant], torch.Generator().manual_seed(0)
     )
     model = _with_statistics(model)
     image = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(1))
@@ -198,7 +197,7 @@ class ReluBetween(nn.Module):
 
 
 def test_a_norm_that_belongs_elsewhere_is_not_folded():
-    model = TeacherStudent.build(build_encoder(TINY), VARIANTS["rd"], torch.Generator())
+    model = TeacherStudent.build(backbone_of(TINY).build(), VARIANTS["rd"], torch.Generator())
     shrink = model.student.bottleneck.shrink_2
     model.student.bottleneck.shrink_2 = ReluBetween(shrink[0])
     model = _with_statistics(model)
@@ -217,10 +216,11 @@ def test_max_pool_of_slices_is_max_pool():
 
 
 def test_the_built_in_encoder_is_the_plain_one_until_it_is_whitened():
-    encoder = load_encoder(BUILTIN, "none", torch.Generator().manual_seed(0)).eval()
-    plain = build_encoder(ARCHITECTURE).eval()
+    encoder = backbone_of(BUILTIN, "none").load(torch.Generator().manual_seed(0)).eval()
+    plain = backbone_of(ARCHITECTURE).build().eval()
+    plain.normalisation = encoder.normalisation
     plain.load_weights(encoder.body.state_dict())
-    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         levels = zip(encoder(images), plain(images), strict=True)
         assert all(torch.equal(a, b) for a, b in levels)

@@ -22,7 +22,7 @@ from pretraining.render import PARAMETERS, SIZE, render_scene
 from pretraining.render.families import FAMILIES
 from pretraining.training import Recipe, train, write_weights
 from pretraining.views import cut, damage, make_views, photographed, placements
-from urd.backbones.weights import load_encoder
+from urd.backbones.registry import backbone_of
 from urd.data import read_layout, read_masks, read_rgb
 from urd.errors import UsageError
 
@@ -140,7 +140,7 @@ def test_nearest_neighbours_find_what_was_not_remembered(scenes):
     drawn = DrawnSet(np.stack([image] * 2), image[None], [(changed, marked)])
     means = []
     for offset in (1.0, 1.5):
-        encoder = load_encoder("builtin", "auto", torch.Generator()).eval()
+        encoder = backbone_of("builtin", "auto").load(torch.Generator()).eval()
         metrics = probe_drawn(encoder, drawn, whitening=Whitening(offset, 0.01))
         assert metrics["image_auroc"] == 1 and metrics["pixel_auroc"] > 0.9
         means.append(float(encoder.heads[0].bias.detach().mean()))

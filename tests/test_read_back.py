@@ -16,13 +16,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import urd.system.progress
-from urd import Detector, fitting
-from urd.backbones.weights import load_encoder, read_weights
+from urd import Detector
+from urd.backbones.registry import backbone_of
+from urd.backbones.weights import read_weights
 from urd.errors import UrdError, UsageError
 from urd.evaluation.evaluate import read_written
 from urd.results.report import write_report
 from urd.suites.job import run_job
 from urd.system.tensor_file import sign
+from urd.training.validation import SyntheticValidation
 
 
 def one_line(caught):
@@ -38,7 +40,7 @@ def stopped(data, tiny_config, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting.SyntheticValidation, "score", stop)
+        patch.setattr(SyntheticValidation, "score", stop)
         with pytest.raises(KeyboardInterrupt):
             Detector.fit(data, tmp_path / "run", config=dataclasses.replace(tiny_config, seed=3))
     return tmp_path / "run"
@@ -303,7 +305,7 @@ def test_odd_weight_files_are_one_line(weights_file, tmp_path):
     for content in odd_weights(load_file(weights_file)).values():
         torch.save(content, path)
         with pytest.raises(UsageError) as caught:
-            load_encoder(TINY, str(path), torch.Generator())
+            backbone_of(TINY, str(path)).load(torch.Generator())
         assert one_line(caught)
 
 

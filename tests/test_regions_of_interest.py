@@ -14,13 +14,16 @@ from PIL import Image
 
 from urd import Detector
 from urd.cli import cli
-from urd.data import Failure, paint_outside, read_regions
+from urd.data import paint_outside, read_regions
 from urd.errors import UsageError
+from urd.inspection.prediction import Failure
 from urd.metrics import evaluate_maps
 from urd.model.file import load_model
 from urd.results.report import write_report
 
 LEFT = [[0, 0], [24, 0], [24, 48], [0, 48]]
+
+GREY = (0.5, 0.5, 0.5)
 
 
 def polygons(path: Path, corners=LEFT, size=(48, 48)) -> Path:
@@ -159,17 +162,21 @@ def test_the_region_lies_in_the_model_file_and_is_no_other_at_prediction(fixed, 
 
 def test_anomalies_are_painted_inside_of_the_region_only(data, tiny_config, tmp_path):
     from urd.data import read_layout
-    from urd.training.training_data import load_material
+    from urd.training.training_data import load_training_data
 
     roi = save(left_half(), tmp_path / "roi.png")
     config = replace(tiny_config, roi=str(roi), foreground="none")
-    material = load_material(read_layout(data).train, config, torch.device("cpu"))
-    assert material.train.foreground[:, :, :32].all()
+    training_data = load_training_data(read_layout(data).train, config, GREY, torch.device("cpu"))
+    assert training_data.train.foreground[:, :, :32].all()
     off = replace(config, foreground=str(right_halves(data, tmp_path / "right")))
-    elsewhere = load_material(read_layout(data).train, off, torch.device("cpu")).train.foreground
-    assert torch.equal(elsewhere, material.train.foreground)  # where they do not meet, the region
-    assert not material.train.foreground[:, :, 32:].any()
-    colours = material.train.images[:, :, :, 32:].flatten(2)
+    elsewhere = load_training_data(
+        read_layout(data).train, off, GREY, torch.device("cpu")
+    ).train.foreground
+    assert torch.equal(
+        elsewhere, training_data.train.foreground
+    )  # where they do not meet, the region
+    assert not training_data.train.foreground[:, :, 32:].any()
+    colours = training_data.train.images[:, :, :, 32:].flatten(2)
     assert (colours == colours[:1, :, :1]).all()
 
 

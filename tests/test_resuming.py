@@ -18,10 +18,11 @@ import yaml
 from conftest import assert_same_weights, picture, save
 from safetensors.torch import load_file, save_file
 
-from urd import Detector, fitting
+from urd import Detector
 from urd.errors import UrdError, UsageError
 from urd.training import loop
 from urd.training.checkpoint import NotFinite
+from urd.training.validation import SyntheticValidation
 
 KILL_AT = """
 import os, signal, sys
@@ -158,7 +159,7 @@ def test_resume_refuses_other_settings_and_other_images(data, tiny_config, tmp_p
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(fitting.SyntheticValidation, "score", stop)
+        patch.setattr(SyntheticValidation, "score", stop)
         with pytest.raises(KeyboardInterrupt):
             Detector.fit(data, run, config=tiny_config)
     with pytest.raises(UsageError, match="seed"):
@@ -207,7 +208,7 @@ def test_weights_may_lie_elsewhere_on_resume_but_must_be_the_same(
 
     run, moved = tmp_path / "run", tmp_path / "moved.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(fitting.SyntheticValidation, "score", stop)
+        patch.setattr(SyntheticValidation, "score", stop)
         with pytest.raises(KeyboardInterrupt):
             Detector.fit(data, run, config=tiny_config)
     others = {name: value + 1 for name, value in load_file(tiny_config.weights).items()}
@@ -234,7 +235,7 @@ def test_resume_refuses_other_textures(data, tiny_config, tmp_path, monkeypatch)
 
     config = dataclasses.replace(tiny_config, textures=str(textures))
     with monkeypatch.context() as patch:
-        patch.setattr(fitting.SyntheticValidation, "score", stop)
+        patch.setattr(SyntheticValidation, "score", stop)
         with pytest.raises(KeyboardInterrupt):
             Detector.fit(data, run, config=dataclasses.replace(config, holdout=0.0))
     save(picture(rng), textures / "0.png")

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from conftest import TINY, assert_same_weights, picture, save
 
-from urd import Detector, cli, files, fitting
+from urd import Detector, cli
 from urd.errors import NotWritten, UrdError, UsageError
+from urd.model.run_folder import RunFolder
 from urd.results.report import write_report
+from urd.system import files
 from urd.system.csv_text import csv_text
 from urd.training import loop
+from urd.training.resume import settings_to_resume
 
 
 @pytest.fixture
@@ -103,7 +106,7 @@ def test_nothing_of_an_older_model_stands_beside_the_new_one(
     Detector.fit(data, run, config=tiny_config)
     for name in ("evaluation.json", "evaluation_details.json", "report.html"):
         (run / name).write_text("{}")
-    monkeypatch.setattr(fitting, "_remove_checkpoint", lambda folder: 1 / 0)
+    monkeypatch.setattr(RunFolder, "remove_checkpoint", lambda run: 1 / 0)
     other = dataclasses.replace(tiny_config, seed=1)
     with pytest.raises(ZeroDivisionError):
         Detector.fit(data, run, config=other, overwrite=True)
@@ -163,7 +166,7 @@ def test_of_several_backbones_the_run_keeps_its_own(data, tiny_config, tmp_path)
     run = tmp_path / "run"
     Detector.fit(data, run, config=dataclasses.replace(tiny_config, iterations=1))
     given = {"backbone": f"resnet18.tv_in1k,{TINY}", "weights": tiny_config.weights}
-    assert fitting.settings_to_resume(run, given).backbone == TINY
+    assert settings_to_resume(run, given).tag == TINY
     with pytest.raises(UsageError, match="backbone"):
         Detector.fit(data, run, resume=True, backbone="resnet18.tv_in1k", weights="none")
 

@@ -23,6 +23,7 @@ from urd.suites.suite import read_suite
 from urd.system.documents import read_json
 from urd.system.files import refuse_special, special, write_json
 from urd.system.tensor_file import open_tensors
+from urd.training.fit import fit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
 
@@ -97,5 +98,5 @@ def test_a_pipe_among_the_images_is_an_error_row(pipe, data, tiny_config, tmp_pa
 def test_data_with_pipes_is_checked_and_trained_on(pipe, data, tiny_config):
     pipe.rename(data / "train/good/pipe.png")
     assert "pipe.png: not a regular file" in check(data).problems["unreadable"][0]
-    detector = Detector.fit(data, config=tiny_config)
-    assert [failure.path.name for failure in detector.failures] == ["pipe.png"]
+    fitted = fit(data, None, tiny_config)
+    assert [error.path.name for error in fitted.skipped] == ["pipe.png"]

@@ -107,7 +107,7 @@ def test_same_seed_same_draw_and_another_seed_another():
 @pytest.mark.parametrize("workers", [1, 4])
 def test_any_number_of_workers_draws_the_same(workers):
     images = torch.zeros(8, 3, 64, 64, dtype=torch.uint8)
-    data = TrainingImages(images, images, None, (0.0,) * 3, (1.0,) * 3)
+    data = TrainingImages(images, images, None)
     config = FitConfig(batch_size=4, image_size=(64, 64))
 
     def draw(iteration):

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 
 import pytest
 import torch
 import yaml
-from conftest import TINY, assert_same_weights, weights_of
+from conftest import TINY, assert_same_weights, networks_of, weights_of
 from safetensors.torch import load_file
 
-from urd import Detector, fitting
-from urd.backbones.builtin import BUILTIN
-from urd.config import WARM_UP_ITERATIONS, FitConfig
+from urd import Detector
+from urd.backbones.builtin import BUILTIN, WARM_UP
+from urd.backbones.registry import backbone_of
+from urd.config import FitConfig
 from urd.errors import UsageError
 from urd.networks.variants import VARIANTS
 from urd.training import clean_features, loop
+from urd.training.batches import batch_indices
 from urd.training.clean_features import CleanFeatures
-from urd.training.loop import batch_indices
-from urd.training.step import still
+from urd.training.schedule import set_learning_rates
+from urd.training.step import evaluating_teacher
 from urd.training.training_data import holdout_count
 
 
@@ -31,11 +34,7 @@ def test_every_variant_trains_saves_and_predicts(data, tiny_config, tmp_path, va
     image = data / "test" / "square" / "000.png"
     assert again.predict(image).score == detector.predict(image).score
     moved = weights_of(tmp_path / "run")["student.bottleneck.shrink_2.0.weight"]
-    fresh = (
-        fitting.build_networks(fitting._expert(config, None), config, torch.device("cpu"))
-        .model.student.bottleneck.shrink_2[0]
-        .weight
-    )
+    fresh = networks_of(config).model.student.bottleneck.shrink_2[0].weight
     assert not torch.equal(moved, fresh.detach())
 
 
@@ -59,11 +58,10 @@ def test_a_frozen_teacher_is_the_encoder_and_a_taught_one_is_not(data, tiny_conf
 
 def test_the_faster_networks_of_a_step_compute_what_expert_and_teacher_do(tiny_config):
     config = dataclasses.replace(tiny_config, precision="float32")
-    expert = fitting._expert(config, None)
-    networks = loop.build_networks(expert, config, torch.device("cpu"))
-    teacher = networks.model.teacher
+    networks = networks_of(config)
+    expert, teacher = copy.deepcopy(networks.model.teacher), networks.model.teacher
     random = torch.Generator().manual_seed(0)
-    images = torch.randn(2, 3, *config.image_size, generator=random)
+    images = torch.rand(2, 3, *config.image_size, generator=random)
     with torch.no_grad():
         for found, wanted in zip(networks.expert(images), expert.eval()(images), strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
@@ -71,7 +69,9 @@ def test_the_faster_networks_of_a_step_compute_what_expert_and_teacher_do(tiny_c
         for parameter in teacher.parameters():
             parameter.mul_(1.1)
         teacher.eval()
-        for found, wanted in zip(still(networks)(images), teacher(images), strict=True):
+        for found, wanted in zip(
+            evaluating_teacher(networks)(images), teacher(images), strict=True
+        ):
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -80,7 +80,8 @@ def test_test_images_are_never_read_in_training(data, tiny_config, tmp_path):
         path.write_bytes(b"never read")
     for path in (data / "ground_truth").rglob("*.png"):
         path.unlink()
-    assert Detector.fit(data, tmp_path / "run", config=tiny_config).failures == []
+    Detector.fit(data, tmp_path / "run", config=tiny_config)
+    assert json.loads((tmp_path / "run" / "skipped.json").read_text()) == []
 
 
 def test_kept_expert_features_do_not_change_the_weights(data, tiny_config, tmp_path, monkeypatch):
@@ -158,10 +159,10 @@ def test_every_image_is_seen_once_per_epoch():
 
 def test_cosine_schedule_falls_from_the_full_rate_to_nearly_nothing(tiny_config):
     config = dataclasses.replace(tiny_config, schedule="cosine", iterations=100)
-    networks = loop.build_networks(fitting._expert(config, None), config, torch.device("cpu"))
+    networks, backbone = networks_of(config), backbone_of(config.tag, config.weights)
     rates = []
     for iteration in (0, 50, 99):
-        loop.set_learning_rates(networks, config, iteration)
+        set_learning_rates(networks, config, backbone, iteration)
         rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
         teacher = networks.teacher_optimizer.param_groups[0]["lr"] / config.teacher_lr
         assert teacher == pytest.approx(rates[-1])
@@ -178,10 +179,10 @@ def test_cosine_schedule_falls_from_the_full_rate_to_nearly_nothing(tiny_config)
 )
 def test_a_student_of_whitened_levels_begins_slowly(tiny_config, backbone, weights, expected):
     config = dataclasses.replace(tiny_config, backbone=backbone, weights=weights)
-    networks = loop.build_networks(fitting._expert(config, None), config, torch.device("cpu"))
+    networks, backbone = networks_of(config), backbone_of(config.tag, config.weights)
     rates = []
     for iteration in (0, 9, 19, 200):
-        loop.set_learning_rates(networks, config, iteration)
+        set_learning_rates(networks, config, backbone, iteration)
         rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
         assert networks.teacher_optimizer.param_groups[0]["lr"] == config.teacher_lr
     assert rates == pytest.approx(expected)
@@ -201,7 +202,7 @@ def test_a_fit_takes_the_rates_of_its_iterations(data, tiny_config, monkeypatch,
     real = loop.train_iteration
     monkeypatch.setattr(loop, "train_iteration", recording)
     Detector.fit(data, config=config)
-    assert rates == pytest.approx([share / WARM_UP_ITERATIONS for share in shares])
+    assert rates == pytest.approx([share / WARM_UP for share in shares])
 
 
 def test_overwrite_leaves_a_folder_alone_that_holds_no_run(data, tiny_config, tmp_path):

@@ -14,10 +14,12 @@ import torch
 from conftest import SHARED, TINY
 from safetensors.torch import load_file, save_file
 
-from urd.backbones import builtin, weights
+from urd.backbones import builtin, hub, timm_backbone
 from urd.backbones.builtin import BUILTIN
-from urd.backbones.encoder import build_encoder
-from urd.backbones.weights import fingerprint, load_encoder
+from urd.backbones.registry import backbone_of, choose_backbone
+from urd.backbones.timm_backbone import TimmBackbone
+from urd.backbones.weights import fingerprint
+from urd.config import FitConfig
 from urd.doctor import doctor
 from urd.errors import UrdError, UsageError
 
@@ -32,8 +34,8 @@ def state(weights_file):
 def test_pth_nested_and_prefixed_is_the_same_as_safetensors(state, weights_file, tmp_path):
     nested = tmp_path / "nested.pth"
     torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}, "epoch": 3}, nested)
-    a = load_encoder(TINY, str(weights_file), GENERATOR)
-    b = load_encoder(TINY, str(nested), GENERATOR)
+    a = backbone_of(TINY, str(weights_file)).load(GENERATOR)
+    b = backbone_of(TINY, str(nested)).load(GENERATOR)
     assert fingerprint(a) == fingerprint(b)
 
 
@@ -43,7 +45,7 @@ def test_classifier_and_stage_4_may_be_there_or_not(tmp_path):
     save_file(whole, tmp_path / "whole.safetensors")
     save_file(stages, tmp_path / "stages.safetensors")
     prints = {
-        fingerprint(load_encoder("resnet18", str(tmp_path / f"{name}.safetensors"), GENERATOR))
+        fingerprint(backbone_of("resnet18", str(tmp_path / f"{name}.safetensors")).load(GENERATOR))
         for name in ("whole", "stages")
     }
     assert len(prints) == 1
@@ -63,7 +65,7 @@ def test_any_other_mismatch_names_the_tensor(state, tmp_path, change):
         state[name] = torch.full_like(state[name], float("nan"))
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(UsageError) as error:
-        load_encoder(TINY, str(tmp_path / "w.safetensors"), GENERATOR)
+        backbone_of(TINY, str(tmp_path / "w.safetensors")).load(GENERATOR)
     assert change in str(error.value)
     assert name in str(error.value)
 
@@ -71,7 +73,7 @@ def test_any_other_mismatch_names_the_tensor(state, tmp_path, change):
 def test_weights_of_another_architecture_are_refused(tmp_path):
     save_file(timm.create_model("resnet18").state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match=r"do not fit backbone.*more"):
-        load_encoder("resnet50.tv_in1k", str(tmp_path / "w.safetensors"), GENERATOR)
+        backbone_of("resnet50.tv_in1k", str(tmp_path / "w.safetensors")).load(GENERATOR)
 
 
 class Payload:
@@ -91,14 +93,15 @@ def test_foreign_files_are_refused_and_never_unpickled(tmp_path, capsys, weights
     elif kind == "empty":
         torch.save({}, path)
     with pytest.raises(UsageError, match=path.name):
-        load_encoder(TINY, str(path), GENERATOR)
+        backbone_of(TINY, str(path)).load(GENERATOR)
     assert "unpickled" not in capsys.readouterr().out
 
 
 def test_untrained_encoder_is_seeded_and_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     prints = [
-        fingerprint(load_encoder(TINY, "none", torch.Generator().manual_seed(s))) for s in (1, 1, 2)
+        fingerprint(backbone_of(TINY, "none").load(torch.Generator().manual_seed(s)))
+        for s in (1, 1, 2)
     ]
     assert prints[0] == prints[1] != prints[2]
     assert torch.equal(before, torch.random.get_rng_state())
@@ -109,27 +112,27 @@ def test_no_network_is_one_line_that_says_what_to_do(monkeypatch):
         raise OSError("no network")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(weights, "cached_weights_available", lambda tag: False)
+    monkeypatch.setattr(TimmBackbone, "on_this_machine", lambda backbone: False)
     with pytest.raises(UrdError, match=r"resolve/main/model.safetensors.*--weights FILE"):
-        load_encoder("resnet18.tv_in1k", "auto", GENERATOR)
+        backbone_of("resnet18.tv_in1k", "auto").load(GENERATOR)
 
 
 def test_download_by_timm_from_a_local_file(monkeypatch, tmp_path):
     """The real path through timm: only the transfer itself is replaced by a local file."""
     whole = timm.create_model(TINY, pretrained=False).state_dict()
     save_file(whole, tmp_path / "model.safetensors")
-    monkeypatch.setattr(weights, "cached_weights_available", lambda tag: True)
+    monkeypatch.setattr(TimmBackbone, "on_this_machine", lambda backbone: True)
     monkeypatch.setattr(
         "timm.models._hub.hf_hub_download", lambda *a, **k: str(tmp_path / "model.safetensors")
     )
-    encoder = load_encoder(TINY, "auto", GENERATOR)
+    encoder = backbone_of(TINY, "auto").load(GENERATOR)
     assert torch.equal(encoder.body.state_dict()["conv1.0.weight"], whole["conv1.0.weight"])
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared with real weights")
 def test_real_resnet18():
     file = SHARED / "weights" / "resnet18.tv_in1k.stages1-3.safetensors"
-    encoder = load_encoder("resnet18.tv_in1k", str(file), GENERATOR)
+    encoder = backbone_of("resnet18.tv_in1k", str(file)).load(GENERATOR)
     first = encoder.body.state_dict()["conv1.weight"].flatten()[:4]
     expected = torch.tensor([-0.010419, -0.006136, -0.001810, 0.074841])
     torch.testing.assert_close(first, expected, atol=1e-6, rtol=0)
@@ -139,14 +142,14 @@ def test_names_of_a_whole_model_are_found_in_a_flattened_one(tmp_path):
     tag = "convnext_atto.d2_in1k"
     whole = timm.create_model(tag, pretrained=False).state_dict()
     save_file(whole, tmp_path / "w.safetensors")
-    encoder = load_encoder(tag, str(tmp_path / "w.safetensors"), GENERATOR)
+    encoder = backbone_of(tag, str(tmp_path / "w.safetensors")).load(GENERATOR)
     assert torch.equal(encoder.body.state_dict()["stem_0.weight"], whole["stem.0.weight"])
 
 
 @pytest.fixture
 def shipped(monkeypatch, tmp_path):
     """A built-in backbone with drawn weights, in the place of the released one."""
-    encoder = build_encoder(BUILTIN)
+    encoder = backbone_of(BUILTIN).build()
     file = tmp_path / "builtin.safetensors"
     halves = {n: t.half() if t.dim() == 4 else t for n, t in encoder.weights().items()}
     save_file(halves, file)
@@ -156,12 +159,12 @@ def shipped(monkeypatch, tmp_path):
 
 
 def test_builtin_weights_are_checked_and_in_single_precision(shipped):
-    encoder = load_encoder(BUILTIN, "auto", GENERATOR)
+    encoder = backbone_of(BUILTIN, "auto").load(GENERATOR)
     assert all(p.dtype == torch.float32 for p in encoder.parameters())
     assert torch.equal(encoder.body.conv1.weight, load_file(shipped)["conv1.weight"].float())
     shipped.write_bytes(shipped.read_bytes()[:-1] + b"x")
     with pytest.raises(UrdError, match="damaged"):
-        load_encoder(BUILTIN, "auto", GENERATOR)
+        backbone_of(BUILTIN, "auto").load(GENERATOR)
 
 
 @pytest.mark.parametrize(("code", "reachable"), [(404, True), (403, False), (503, False)])
@@ -171,31 +174,34 @@ def test_a_hub_that_refuses_is_none(monkeypatch, code, reachable):
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(urllib.request, "urlopen", answer)
-    assert weights.hub_reachable() == reachable
+    assert hub.hub_reachable() == reachable
     monkeypatch.setattr(urllib.request, "urlopen", None)  # a call would fail
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert not weights.hub_reachable()
+    assert not hub.hub_reachable()
 
 
 def test_of_several_backbones_the_first_whose_weights_can_be_had(shipped, monkeypatch):
-    monkeypatch.setattr(weights, "hub_reachable", lambda: False)
+    monkeypatch.setattr(timm_backbone, "hub_reachable", lambda: False)
     monkeypatch.setattr(
-        weights, "cached_weights_available", lambda tag: tag in (BUILTIN, "resnet34.tv_in1k")
+        timm_backbone, "cached_weights_available", lambda tag: tag == "resnet34.tv_in1k"
     )
-    choose = weights.choose_backbone
+
+    def choose(names, *weights):
+        return choose_backbone(FitConfig(backbone=names).backbone, *weights).tag
+
     assert choose("resnet18.tv_in1k") == "resnet18.tv_in1k"  # alone it is not replaced
     assert choose("resnet18.tv_in1k,builtin") == BUILTIN
     assert choose("resnet18.tv_in1k, resnet34.tv_in1k,builtin") == "resnet34.tv_in1k"
     assert choose("resnet18.tv_in1k,builtin", "file.safetensors") == "resnet18.tv_in1k"
-    monkeypatch.setattr(weights, "hub_reachable", lambda: True)
+    monkeypatch.setattr(timm_backbone, "hub_reachable", lambda: True)
     assert choose("resnet18.tv_in1k,builtin") == "resnet18.tv_in1k"
-    with pytest.raises(UsageError, match="empty"):
+    with pytest.raises(UsageError, match="a name is needed"):
         choose(" ,")
 
 
 def test_doctor_says_which_backbones_are_usable_and_why_not(shipped, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", None)  # a call would fail
-    monkeypatch.setattr("urd.doctor.cached_weights_available", lambda tag: "50" in tag)
+    monkeypatch.setattr(timm_backbone, "cached_weights_available", lambda tag: "50" in tag)
     found = {b.tag: b for b in doctor(["nonsense", "resnet18"]).backbones}
     assert "/timm/resnet18.a1_in1k/resolve" in found["resnet18"].reason  # timm's choice
     assert found[BUILTIN].usable and found["wide_resnet50_2.tv_in1k"].usable

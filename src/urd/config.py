@@ -158,6 +158,10 @@ class FitConfig:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.backbone, str):  # one name will do
+            object.__setattr__(
+                self, "backbone", convert("backbone", tuple[str, ...], self.backbone)
+            )
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if not low <= value <= high:

@@ -11,12 +11,14 @@ from urd.system.seeding import generator
 from urd.training.training_data import TrainingImages
 
 
-def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> Tensor:
+def batch_indices(
+    count: int, batch_size: int, seed: int, iteration: int, purpose: str = "order"
+) -> Tensor:
     """Which images an iteration sees: one random order after another, cut into batches."""
     first = iteration * batch_size
     positions = range(first, first + batch_size)
     orders = {
-        epoch: torch.randperm(count, generator=generator(seed, "order", epoch))
+        epoch: torch.randperm(count, generator=generator(seed, purpose, epoch))
         for epoch in range(positions[0] // count, positions[-1] // count + 1)
     }
     return torch.stack([orders[p // count][p % count] for p in positions])

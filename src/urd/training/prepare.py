@@ -18,7 +18,7 @@ from urd.system.machine import precision_on
 from urd.system.seeding import generator
 from urd.training.step import Networks
 
-_ADAM_BETAS = (0.5, 0.999)
+ADAM_BETAS = (0.5, 0.999)
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -67,7 +67,7 @@ def build_networks(
 
 def adam(module: nn.Module, lr: float) -> torch.optim.Adam:
     """The paper's optimiser of a network's parameters."""
-    return torch.optim.Adam(module.parameters(), lr, _ADAM_BETAS, fused=True)
+    return torch.optim.Adam(module.parameters(), lr, ADAM_BETAS, fused=True)
 
 
 def _placed(module: _Module, device: torch.device) -> _Module:
