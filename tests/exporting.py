@@ -18,7 +18,7 @@ from conftest import TINY
 from urd.config import FitConfig
 from urd.detector import Detector
 from urd.engines.checksum import BLANK, CHECKSUM_KEY, fingerprint, sealed
-from urd.engines.facts import Facts, without_paths
+from urd.engines.facts import Facts
 from urd.engines.registry import seal
 from urd.engines.torch_engine import TorchEngine
 from urd.inspection.calibration import Calibration
@@ -140,7 +140,7 @@ def small_file(path: Path, facts: Facts | None = None, **changes) -> Path:
         from urd.export import openvino_file
 
         openvino_file.save(openvino_file.openvino_model(model), path, halved=False)
-    seal(path, facts or Facts(without_paths(header()), "float32"))
+    seal(path, facts or Facts(header().without_paths(), "float32"))
     return path
 
 

@@ -88,7 +88,7 @@ def test_same_maps_as_the_detector(products, tmp_path):
     options = {**SMALL, "iterations": 1, "batch_size": 2, "holdout": 0.0, "seed": 5}
     detector = Detector.fit(products, tmp_path / "run", precision="float32", **options)
     model = Urd(seed=5, **SMALL).eval()
-    assert fingerprint(model.model.expert) == detector.header.encoder["sha256"]
+    assert fingerprint(model.model.expert) == detector.header.encoder.sha256
     model.model.pair.load_state_dict(detector.engine.model.state_dict())
     path = sorted((products / "test" / "hole").iterdir())[0]
     prediction = detector.predict(path)

@@ -134,7 +134,7 @@ def test_blank_and_few_images_give_finite_levels(encoder, count):
 def test_training_whitens_by_the_good_images_unless_untrained(denim, tmp_path, variant):
     options = {**SMALL, "variant": variant, "iterations": 1, "precision": "float32"}
     detector = Detector.fit(denim, tmp_path / "run", **options)
-    by_name = detector.header.encoder["sha256"]
+    by_name = detector.header.encoder.sha256
     assert by_name == fingerprint(backbone_of(BUILTIN, "auto").load(torch.Generator()))
     heads = detector.engine.model.teacher.heads
     again = Detector.load(tmp_path / "run").engine.model.teacher.heads

@@ -180,7 +180,7 @@ def test_save_and_load_keep_everything(detector, data, tmp_path):
     low, high = again.header.heat_range
     assert low < high
     for name in ("fingerprint", "train_images", "holdout_images", "foreground"):
-        assert name in again.header.data
+        assert name in again.header.data.to_dict()
     assert set(again.header.versions) == {"urd", "torch", "timm", "python"}
     image = data / "test" / "good" / "000.png"
     assert again.predict(image).score == detector.predict(image).score
@@ -253,7 +253,7 @@ def test_unreadable_training_images_are_named_and_skipped(tiny_config, data, tmp
     detector = Detector.fit(data, tmp_path / "run", config=tiny_config)
     (skipped,) = json.loads((tmp_path / "run" / "skipped.json").read_text())
     assert skipped["path"].endswith("003.png") and skipped["reason"]
-    assert detector.header.data["skipped"] == 1
+    assert detector.header.data.skipped == 1
 
 
 def test_foreground_and_textures_from_folders(tiny_config, data, tmp_path):
@@ -267,7 +267,7 @@ def test_foreground_and_textures_from_folders(tiny_config, data, tmp_path):
         tiny_config, foreground=str(tmp_path / "fg"), textures=str(tmp_path / "textures")
     )
     detector = Detector.fit(data, config=config)
-    assert detector.header.data["textures"] == 12
+    assert detector.header.data.textures == 12
     (tmp_path / "fg" / "003.png").unlink()
     with pytest.raises(UsageError, match=r"no foreground mask for 003\.png"):
         Detector.fit(data, config=config)

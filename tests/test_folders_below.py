@@ -189,7 +189,7 @@ def test_textures_and_foreground_masks_lie_in_folders_too(data, tiny_config, tmp
     )
     samples = read_layout(data).train
     training_data = load_training_data(samples, config, GREY, torch.device("cpu"))
-    assert training_data.facts["textures"] == 3
+    assert training_data.facts.textures == 3
     share = [float(mask.float().mean()) for mask in training_data.train.foreground]
     assert [value < 0.5 for value in share] == [s.path.parent.name == "cam1" for s in samples]
     (tmp_path / "masks/cam1/001_mask.png").unlink()

@@ -144,7 +144,7 @@ def test_holdout_count(images, share, held_out):
 def test_without_holdout_there_is_no_validation(data, tiny_config, tmp_path):
     config = dataclasses.replace(tiny_config, holdout=0.0)
     detector = Detector.fit(data, tmp_path / "run", config=config)
-    assert detector.header.data["holdout_images"] == 0
+    assert detector.header.data.holdout_images == 0
     assert detector.header.validation == {}
     assert "validation" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 

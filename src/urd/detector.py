@@ -219,7 +219,7 @@ class Detector:
     @property
     def region_per_image(self) -> bool:
         """It was trained with a region of interest for each image and needs theirs."""
-        return self.header.data.get("region_of_interest") == PER_IMAGE
+        return self.header.data.region_of_interest == PER_IMAGE
 
     def predict(
         self,

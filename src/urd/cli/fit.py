@@ -16,6 +16,7 @@ from urd.config import PRESETS
 if TYPE_CHECKING:
     from urd.model.header import ModelHeader
     from urd.model.run_folder import RunFolder
+    from urd.model.schema import DataFacts
 
 _FEW_TO_TRAIN_ON, _FEW_TO_VALIDATE_ON = 20, 8
 
@@ -70,10 +71,10 @@ def _summary(header: ModelHeader, run: RunFolder) -> None:
     data, config = header.data, header.config
     print(
         f"Trained {config.variant} ({config.tag}) for {config.iterations} iterations on "
-        f"{data['train_images']} good images; {data['holdout_images']} held out, "
-        f"{data['skipped']} skipped; foreground: {data['foreground']}."
+        f"{data.train_images} good images; {data.holdout_images} held out, "
+        f"{data.skipped} skipped; foreground: {data.foreground}."
     )
-    if not header.encoder["pretrained"]:
+    if not header.encoder.pretrained:
         print("The encoder is untrained (--weights none): expect much lower accuracy.")
     if header.calibration is not None:
         from urd.cli.calibrate import print_thresholds
@@ -88,16 +89,16 @@ def _summary(header: ModelHeader, run: RunFolder) -> None:
     print(f"Model: {run.model}")
 
 
-def _too_few(data: dict[str, Any]) -> Iterator[str]:
+def _too_few(data: DataFacts) -> Iterator[str]:
     """What so few images mean; a figure of 1.0000 on three of them says next to nothing."""
-    if data["train_images"] < _FEW_TO_TRAIN_ON:
+    if (data.train_images or 0) < _FEW_TO_TRAIN_ON:
         yield (
-            f"{data['train_images']} images are very few to train on: expect good parts to be "
+            f"{data.train_images} images are very few to train on: expect good parts to be "
             f"rejected. {_FEW_TO_TRAIN_ON} or more are usual."
         )
-    if 0 < data["holdout_images"] < _FEW_TO_VALIDATE_ON:
+    if 0 < (data.holdout_images or 0) < _FEW_TO_VALIDATE_ON:
         yield (
-            f"{data['holdout_images']} held-out images are too few for the figures on them to say "
+            f"{data.holdout_images} held-out images are too few for the figures on them to say "
             "much."
         )
 

@@ -47,7 +47,7 @@ def _sheet(detector: Detector, folder: Path, product: str, result: dict[str, Any
         of_kind.setdefault(sample.defect, []).append(sample)
     kinds = sorted(of_kind, key=lambda kind: (kind != "good", kind))
     rows = [(kind, [p for s in of_kind[kind][:2] for p in _triple(detector, s)]) for kind in kinds]
-    pretrained = "" if detector.header.encoder["pretrained"] else ", untrained encoder"
+    pretrained = "" if detector.header.encoder.pretrained else ", untrained encoder"
     title = (
         f"{product}: {detector.config.variant}, {detector.config.tag}{pretrained}   "
         f"image AUROC {result['image_auroc']:.3f}, pixel AUROC {result['pixel_auroc']:.3f}, "

@@ -10,12 +10,10 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from urd.config import FitConfig
 from urd.engines.base import PRECISIONS
 from urd.engines.checksum import BLANK, CHECKSUM_KEY
 from urd.inspection.calibration import Calibration, Thresholds
@@ -28,7 +26,6 @@ _HEADER, _PRECISION, _REGION, _SIZE = "urd_model", "urd_precision", "urd_region"
 _OLD_KEYS = {_HEADER, _PRECISION, _REGION, _SIZE}
 _THRESHOLDS = ("urd_review_threshold", "urd_reject_threshold", "urd_pixel_threshold")
 _ANY = "any"
-_PATHS = ("weights", "textures", "foreground", "roi", "ignore")  # settings that may be paths
 KEYS = (
     "urd_format",
     "urd_version",
@@ -67,7 +64,7 @@ class Facts:
 
     def recalibrated(self, header: ModelHeader) -> Facts:
         """With the calibration of `header`; one that is new is by this file's own scores."""
-        header = without_paths(header)
+        header = header.without_paths()
         own = header.calibration != self.header.calibration
         return replace(self, header=header, thresholds_of=THIS_FILE if own else self.thresholds_of)
 
@@ -135,22 +132,6 @@ class Facts:
         for key in sorted(set(KEYS) - _COMPUTED):
             if texts.get(key) != expected.get(key):
                 raise ValueError(f"its {key} contradicts its header")
-
-
-def without_paths(header: ModelHeader) -> ModelHeader:
-    """The header with the names of files and folders, but not where they lay."""
-    config = {name: _name(getattr(header.config, name)) for name in _PATHS}
-    calibration = header.calibration
-    if calibration is not None:
-        calibration = replace(calibration, source=_name(calibration.source))
-    data = {k: _name(v) if isinstance(v, str) else v for k, v in header.data.items()}
-    settings = FitConfig.from_mapping({**header.config.to_dict(), **config})
-    return replace(header, config=settings, calibration=calibration, data=data)
-
-
-def _name(text: str) -> str:
-    """What the path ends in; words without a slash stay as they are."""
-    return Path(text).name or Path(text).absolute().name if text else text
 
 
 def _plain(thresholds: Thresholds) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from urd.detector import Detector
 from urd.engines.base import EXPORTED, PRECISIONS
 from urd.engines.exported import ExportedEngine
-from urd.engines.facts import MOST_PIXELS, Facts, without_paths
+from urd.engines.facts import MOST_PIXELS, Facts
 from urd.engines.registry import seal
 from urd.errors import NotWritten, UrdError, UsageError
 from urd.export import onnx_file, openvino_file
@@ -192,7 +192,7 @@ def _write(
         if quantised:
             network = openvino_file.quantise(network, ranges)
         openvino_file.save(network, path, halved=halved)
-    seal(path, Facts(without_paths(detector.header), wanted.precision, wanted.size))
+    seal(path, Facts(detector.header.without_paths(), wanted.precision, wanted.size))
 
 
 def _spread(paths: Sequence[Path]) -> Sequence[Path]:

@@ -44,7 +44,7 @@ def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
     tensors: dict[str, Tensor] = dict(model.state_dict())
     if header.region is not None:
         tensors[_REGION] = torch.from_numpy(header.region)
-    save_signed(path, tensors, _HEADER, header.content())
+    save_signed(path, tensors, _HEADER, header.without_paths().content())
 
 
 def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherStudent, ModelHeader]:
@@ -100,7 +100,7 @@ def _networks(header: ModelHeader, device: torch.device) -> TeacherStudent:
     with torch.random.fork_rng(devices=[]), device:
         encoder = backbone_of(config.tag).build()
         encoder.normalisation = Normalisation(header.mean, header.std)
-        signed = bool(header.encoder.get("signed"))
+        signed = bool(header.encoder.signed)
         encoder.pyramid = replace(encoder.pyramid, signed=signed)
         student = Student(encoder.pyramid, VARIANTS[config.variant].injection, config.student)
         return TeacherStudent(encoder, student)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from urd.config import FitConfig
+from urd.config import FitConfig, options
 from urd.data import Region
 from urd.errors import UrdError
 from urd.inspection.calibration import Calibration
-from urd.model.schema import Header
+from urd.model.schema import DataFacts, EncoderFacts, Header
 from urd.system.documents import MIB, parse_json
 from urd.system.schema import CHECKSUM, check
 
@@ -31,7 +32,7 @@ class ModelHeader:
         synthetic: image scores of held-out images with synthetic anomalies.
         validation: scores on held-out images with synthetic anomalies at the last iteration.
         data: fingerprint and counts of the training images.
-        encoder: fingerprint of the pretrained encoder, and where it came from.
+        encoder: which pretrained encoder it is, and whether a trained expert was used.
         versions: of urd, torch, timm and Python.
         region: where all images alike are inspected, (H, W) bool, kept as a tensor; `None`: all.
     """
@@ -43,8 +44,8 @@ class ModelHeader:
     calibration: Calibration | None = None
     synthetic: tuple[float, ...] = ()
     validation: dict[str, float] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    encoder: dict[str, Any] = field(default_factory=dict)
+    data: DataFacts = DataFacts()
+    encoder: EncoderFacts = EncoderFacts()
     versions: dict[str, str] = field(default_factory=dict)
     region: Region | None = None
 
@@ -54,7 +55,12 @@ class ModelHeader:
         Raises:
             UrdError: a value that could not be read back, such as a score that is NaN.
         """
-        fields = {**asdict(self), "config": self.config.to_dict()}
+        fields = {
+            **asdict(self),
+            "config": self.config.to_dict(),
+            "data": self.data.to_dict(),
+            "encoder": self.encoder.to_dict(),
+        }
         del fields["region"]
         content = {"format": FORMAT, **_plain(fields)}
         try:
@@ -62,6 +68,18 @@ class ModelHeader:
         except ValueError as error:
             raise UrdError(f"the model's header cannot be written: {error}") from error
         return content
+
+    def without_paths(self) -> ModelHeader:
+        """With the names of files and folders, but not where they lie on this machine."""
+        config = self.config.to_dict()
+        config |= {name: _name(config[name]) for name in options(path=True)}
+        calibration = self.calibration
+        if calibration is not None:
+            calibration = replace(calibration, source=_name(calibration.source))
+        foreground = self.data.foreground
+        data = self.data if foreground is None else self.data.with_foreground(_name(foreground))
+        settings = FitConfig.from_mapping(config)
+        return replace(self, config=settings, calibration=calibration, data=data)
 
     def to_json(self) -> str:
         """`content` as text.
@@ -85,6 +103,8 @@ class ModelHeader:
         fields["config"] = FitConfig.from_mapping(fields["config"], source="the model file")
         for name in ("mean", "std", "heat_range"):
             fields[name] = tuple(float(value) for value in fields[name])
+        fields["data"] = DataFacts(**fields["data"])
+        fields["encoder"] = EncoderFacts(**fields["encoder"])
         fields["synthetic"] = tuple(float(score) for score in fields.get("synthetic", ()))
         if fields["calibration"] is not None:
             fields["calibration"] = Calibration.from_dict(fields["calibration"])
@@ -106,6 +126,11 @@ class ModelHeader:
             raise ValueError("its header is no dictionary")
         content.pop(CHECKSUM, None)
         return cls.from_content(content)
+
+
+def _name(text: str) -> str:
+    """What a path ends in; words without a slash stay as they are."""
+    return Path(text).name or Path(text).absolute().name if text else text
 
 
 def _plain(value: Any) -> Any:

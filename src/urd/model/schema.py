@@ -48,8 +48,17 @@ class DataFacts(Open):
     foreground: Text | None = None
     region_of_interest: Literal["one per image", "one for all images"] | None = None
 
+    def with_foreground(self, foreground: str) -> DataFacts:
+        return self.model_copy(update={"foreground": foreground})
+
 
 class EncoderFacts(Open):
+    """Which pretrained encoder a training began with.
+
+    `pretrained`: its weights were trained; `signed`: its levels hold negative values;
+    `expert_used`: a frozen copy of it taught the teacher.
+    """
+
     tag: Name | None = None
     sha256: Name | None = None
     pretrained: bool | None = None

@@ -116,7 +116,7 @@ def _render(
         not_judged=[image for image in images if image["verdict"] == "ERROR"],
         training=training,
         settings={k: v for k, v in detector.config.to_dict().items() if v != ""},
-        provenance=_provenance(header.data, header.encoder, header.versions),
+        provenance=_provenance(header.data.to_dict(), header.encoder.to_dict(), header.versions),
         verdicts=VERDICTS,
         percent=_percent,
         confidence=CONFIDENCE,

@@ -64,8 +64,8 @@ def run_job(folder: Path) -> dict[str, Any]:
         # A run that was continued has no wall time that would mean something.
         "fit_seconds": None if resume else round(fitted - began, 1),
         "evaluate_seconds": round(time.monotonic() - fitted, 1),
-        "training": detector.header.data,
-        "encoder": detector.header.encoder,
+        "training": detector.header.data.to_dict(),
+        "encoder": detector.header.encoder.to_dict(),
         "precision": precision_on(detector.device, detector.config.precision),
         "machine": machine(detector.device),
     }

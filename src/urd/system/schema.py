@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,7 @@ from pydantic import (
 
 from urd.errors import one_line, quoted
 
+Record = TypeVar("Record", bound=BaseModel)
 CHECKSUM = "file_sha256"  # of a file of tensors, the first field of its header
 LONGEST = 4096
 _MOST = 1e12
@@ -78,16 +79,20 @@ Ascending = AfterValidator(_ascending)
 
 
 class Checked(BaseModel):
-    """Every field is known, and has its very type."""
+    """A record whose every field is known, and has its very type."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that were given, as JSON holds them."""
+        return self.model_dump(exclude_unset=True)
 
 
 class Open(Checked):
     """Fields that are known have their types; others are plain values of a limited size."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-    __pydantic_extra__: dict[Name, Scalar]
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    __pydantic_extra__: dict[Name, Scalar] = Field(init=False)
 
     @model_validator(mode="after")
     def _not_too_many(self) -> Open:
@@ -107,6 +112,18 @@ class TensorEntry(Checked):
 @cache
 def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
+
+
+def parse(schema: type[Record], content: Any) -> Record:
+    """Content as the record that `schema` describes.
+
+    Raises:
+        ValueError: with the first field that is wrong, in one line.
+    """
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(_said(error)) from error
 
 
 def check(schema: Any, content: Any) -> None:

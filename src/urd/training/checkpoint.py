@@ -19,7 +19,7 @@ from urd.backbones.encoder import Encoder, has_signed_levels
 from urd.errors import UrdError, first_line, quoted
 from urd.model.run_folder import RunFolder
 from urd.system.progress import note
-from urd.system.schema import check
+from urd.system.schema import parse
 from urd.system.tensor_file import open_tensors, save_signed
 from urd.training.schema import Checkpoint
 from urd.training.step import Networks
@@ -46,7 +46,7 @@ def save_checkpoint(
     save_signed(run.state, tensors, _HEADER, {"iteration": iteration, **facts})
 
 
-def read_facts(run: RunFolder) -> dict[str, Any] | None:
+def read_facts(run: RunFolder) -> Checkpoint | None:
     """The header of the checkpoint of a run, `None` where there is none.
 
     Raises:
@@ -57,10 +57,10 @@ def read_facts(run: RunFolder) -> dict[str, Any] | None:
         return None
     with _readable(path):
         file = open_tensors(path, _HEADER)
-        check(Checkpoint, file.content)
+        found = parse(Checkpoint, file.content)
     if not file.signed:
         note(f"{path} was written without a checksum: damage to it cannot be seen.")
-    return file.content
+    return found
 
 
 def load_checkpoint(run: RunFolder, networks: Networks) -> None:

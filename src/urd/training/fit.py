@@ -21,6 +21,7 @@ from urd.data import Sample, UnreadableImage, read_layout
 from urd.model.file import current_versions, load_model, save_model
 from urd.model.header import ModelHeader
 from urd.model.run_folder import RunFolder
+from urd.model.schema import EncoderFacts
 from urd.networks.folding import InferenceNetworks
 from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
@@ -91,9 +92,9 @@ def _fit(
     saved = read_facts(run) if resume and run else None
     expert = _expert(config, backbone, run if saved else None)
     data = load_training_data(samples, config, backbone.mean, device)
-    facts = {**data.facts, "settings": resuming.fixed_settings(config)}
+    facts = {**data.facts.to_dict(), "settings": resuming.fixed_settings(config)}
     if saved is not None:
-        resuming.check_checkpoint(saved, facts, config)
+        resuming.check_checkpoint(saved, data.facts, config)
     good = data.train.images if saved is None else None
     networks = prepare_networks(backbone, expert, config, device, good)
     if run is not None:
@@ -101,7 +102,7 @@ def _fit(
     first = 0
     if saved is not None and run is not None:
         load_checkpoint(run, networks)
-        first = int(saved["iteration"])
+        first = saved.iteration
 
     precision = precision_on(device, config.precision)  # the one of `Detector.predict`
     holdout = SyntheticValidation(data.holdout, config.seed) if data.holdout else None
@@ -216,11 +217,12 @@ def _heat_range(scores: SyntheticScores) -> tuple[float, float]:
     return low, high if high > low else math.nextafter(low, math.inf)
 
 
-def _encoder_facts(expert: Encoder, config: FitConfig, backbone: Backbone) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "tag": backbone.tag,
-        "sha256": fingerprint(expert),
-        "pretrained": backbone.pretrained,
-        "expert_used": VARIANTS[config.variant].expert,
-    }
-    return facts | ({"signed": True} if expert.pyramid.signed else {})
+def _encoder_facts(expert: Encoder, config: FitConfig, backbone: Backbone) -> EncoderFacts:
+    of_levels: dict[str, Any] = {"signed": True} if expert.pyramid.signed else {}
+    return EncoderFacts(
+        tag=backbone.tag,
+        sha256=fingerprint(expert),
+        pretrained=backbone.pretrained,
+        expert_used=VARIANTS[config.variant].expert,
+        **of_levels,
+    )

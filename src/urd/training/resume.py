@@ -12,9 +12,11 @@ from urd.config import FitConfig, options, read_config_file, resolve_config
 from urd.errors import UsageError
 from urd.model.header import ModelHeader
 from urd.model.run_folder import RunFolder
+from urd.model.schema import DataFacts
 from urd.system.files import is_empty, refuse_existing
 from urd.system.progress import note
 from urd.system.seeding import generator
+from urd.training.schema import Checkpoint
 
 
 def check_folder(run: RunFolder, config: FitConfig, *, resume: bool, overwrite: bool) -> None:
@@ -69,26 +71,25 @@ def _same_weights(before: str, now: str) -> None:
         raise UsageError(f"no weight file at {now}")
 
 
-def check_checkpoint(saved: dict[str, Any], facts: dict[str, Any], config: FitConfig) -> None:
+def check_checkpoint(saved: Checkpoint, now: DataFacts, config: FitConfig) -> None:
     """A checkpoint is continued with its settings, on its images, and not beyond its end.
 
     Raises:
         UsageError: something differs.
     """
-    before = FitConfig.from_mapping(saved["settings"])  # an option that is new has its default
-    _same_settings(fixed_settings(before), facts["settings"])
-    _same_images(saved, facts)
-    if saved["iteration"] > config.iterations:
+    before = FitConfig.from_mapping(saved.settings)  # an option that is new has its default
+    _same_settings(fixed_settings(before), fixed_settings(config))
+    _same_images(saved, now)
+    if saved.iteration > config.iterations:
         raise UsageError(
-            f"the run has already done {saved['iteration']} iterations, more than "
-            f"{config.iterations}"
+            f"the run has already done {saved.iteration} iterations, more than {config.iterations}"
         )
 
 
 def check_finished(
     run: RunFolder,
     header: ModelHeader,
-    facts: Mapping[str, Any],
+    now: DataFacts,
     config: FitConfig,
     backbone: Backbone,
 ) -> None:
@@ -102,8 +103,8 @@ def check_finished(
             f"{run.path} has finished its {header.config.iterations} iterations and kept no "
             "checkpoint to continue from; pass --overwrite to train anew"
         )
-    _same_images(header.data, facts)
-    check_encoder(header.encoder.get("sha256"), config, backbone)
+    _same_images(header.data, now)
+    check_encoder(header.encoder.sha256, config, backbone)
 
 
 def check_encoder(before: str | None, config: FitConfig, backbone: Backbone) -> None:
@@ -118,10 +119,10 @@ def check_encoder(before: str | None, config: FitConfig, backbone: Backbone) -> 
             raise UsageError("--resume with other weights than the run was started with")
 
 
-def _same_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _same_images(before: Checkpoint | DataFacts, now: DataFacts) -> None:
     """What is read must be what the run was started with; only its place may have changed."""
     for name, what in (("fingerprint", "images"), ("synthesis_fingerprint", "textures or masks")):
-        if before.get(name) != now[name]:
+        if getattr(before, name) != getattr(now, name):
             raise UsageError(f"--resume on other {what} than the run was started with")
 
 

@@ -28,6 +28,7 @@ from urd.data import (
 )
 from urd.errors import UsageError
 from urd.model.header import ModelHeader
+from urd.model.schema import DataFacts
 from urd.synthesis.textures import split_textures
 from urd.system.seeding import generator
 from urd.training.synthesis_inputs import find_foreground, read_textures
@@ -66,7 +67,7 @@ class TrainingData:
 
     train: TrainingImages
     holdout: TrainingImages | None
-    facts: dict[str, Any]
+    facts: DataFacts
     skipped: list[UnreadableImage]
     region: Region | None = None
 
@@ -112,17 +113,16 @@ def load_training_data(
             None if region is None else region[index].to(device),
         )
 
-    facts = {
-        "fingerprint": _fingerprint(chw),
-        "synthesis_fingerprint": _fingerprint(textures, foreground),
-        "train_images": len(train_index),
-        "holdout_images": len(holdout_index),
-        "skipped": len(failures),
-        "textures": len(textures),
-        "foreground": method,
-    }
-    if regions is not None:
-        facts["region_of_interest"] = PER_IMAGE if regions.folders else "one for all images"
+    facts = DataFacts(
+        fingerprint=_fingerprint(chw),
+        synthesis_fingerprint=_fingerprint(textures, foreground),
+        train_images=len(train_index),
+        holdout_images=len(holdout_index),
+        skipped=len(failures),
+        textures=len(textures),
+        foreground=method,
+        **_of_regions(regions),
+    )
     return TrainingData(
         part(train_index, train_textures if len(holdout_index) else textures),
         part(holdout_index, kept_textures) if len(holdout_index) else None,
@@ -130,6 +130,12 @@ def load_training_data(
         failures,
         regions.everywhere if regions else None,
     )
+
+
+def _of_regions(regions: RegionsOfInterest | None) -> dict[str, Any]:
+    if regions is None:
+        return {}
+    return {"region_of_interest": PER_IMAGE if regions.folders else "one for all images"}
 
 
 def _split(count: int, config: FitConfig) -> tuple[Tensor, Tensor]:
@@ -147,7 +153,7 @@ def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
     config = header.config
     images, kept, _ = decode_all(paths, config.image_size, Reading.of(config))
     images = paint_outside(images, header.region, header.mean)
-    if _fingerprint(torch.from_numpy(images).permute(0, 3, 1, 2)) != header.data.get("fingerprint"):
+    if _fingerprint(torch.from_numpy(images).permute(0, 3, 1, 2)) != header.data.fingerprint:
         return []
     return [paths[kept[index]] for index in _split(len(kept), config)[1].tolist()]
 
