@@ -1,6 +1,12 @@
 """URD: visual anomaly detection with expert, teacher and student networks.
 
-`from urd import Detector` is the whole public interface; torch is imported with it, not with `urd`.
+    from urd import Detector
+
+    detector = Detector.fit("data/screw", out="runs/screw")
+    detector.predict("part.png").verdict
+
+The names below are the public interface. Each is imported when it is used, and torch only by what
+trains, or runs a model file.
 """
 
 from __future__ import annotations
@@ -11,14 +17,38 @@ from typing import TYPE_CHECKING, Any
 from urd.system.telemetry import switch_off
 
 if TYPE_CHECKING:
+    from urd.config import FitConfig
     from urd.detector import Detector
-    from urd.errors import UrdError, UsageError
-    from urd.inspection.prediction import Prediction
+    from urd.errors import NotJudged, NotWritten, UrdError, UsageError
+    from urd.evaluation.evaluate import Evaluation
+    from urd.inspection.defects import Defect
+    from urd.inspection.judge import Inspection
+    from urd.inspection.prediction import Failure, Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "Prediction", "UrdError", "UsageError", "__version__"]
+__all__ = [
+    "Defect",
+    "Detector",
+    "Evaluation",
+    "Failure",
+    "FitConfig",
+    "Inspection",
+    "NotJudged",
+    "NotWritten",
+    "Prediction",
+    "UrdError",
+    "UsageError",
+    "__version__",
+]
 _HOMES = {
+    "Defect": "urd.inspection.defects",
     "Detector": "urd.detector",
+    "Evaluation": "urd.evaluation.evaluate",
+    "Failure": "urd.inspection.prediction",
+    "FitConfig": "urd.config",
+    "Inspection": "urd.inspection.judge",
+    "NotJudged": "urd.errors",
+    "NotWritten": "urd.errors",
     "Prediction": "urd.inspection.prediction",
     "UrdError": "urd.errors",
     "UsageError": "urd.errors",
@@ -31,3 +61,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'urd' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -63,9 +63,9 @@ def calibrate(
     from urd.data import read_layout
     from urd.detector import Detector
     from urd.errors import UsageError
-    from urd.model.run_folder import model_file_of
+    from urd.model.run_folder import RunFolder, model_file_of
     from urd.model.schema import MOST_SCORES
-    from urd.system.files import write_json
+    from urd.system.files import printable, write_json
 
     urd.system.progress.show()
     if out is None:
@@ -93,6 +93,9 @@ def calibrate(
     detector.save(out or model_file_of(run))
     thresholds = detector.thresholds()
     assert thresholds is not None
+    if run.is_dir() and out is None:
+        content = {"folder": printable(good.absolute()), "thresholds": thresholds.to_dict()}
+        write_json(RunFolder(run).calibration, content)
     if json_file is not None:
         write_json(json_file, thresholds.to_dict())
     print_thresholds(thresholds, before)

@@ -85,7 +85,7 @@ def export(
     images, good = _images(run, data)
     unseen = None if good_folder is None else Unseen.given(good_folder)
     before = detector.thresholds()
-    written = write(detector, out, wanted, images, good, unseen)
+    written = write(detector, out, wanted, images, good, unseen, _calibrated_on(run))
     parity = written.parity
     faster = parity.torch_ms / parity.exported_ms
     megabytes = sum(file.stat().st_size for file in wanted.files(out)[:-1]) / 1e6
@@ -99,6 +99,23 @@ def export(
         f"({faster:.1f} times faster)."
     )
     print(_thresholds_said(written.facts, before, out))
+
+
+def _calibrated_on(run: Path) -> Path | None:
+    """The folder of the last `urd calibrate` of a run folder, if it is known."""
+    from urd.errors import UrdError, first_line
+    from urd.model.run_folder import RunFolder
+    from urd.system.documents import MIB, read_json
+
+    known = RunFolder(run).calibration
+    if not known.is_file():
+        return None
+    try:
+        return Path(str(read_json(known, MIB)["folder"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UrdError(
+            f"{known} is damaged ({first_line(error)}): run urd calibrate anew"
+        ) from error
 
 
 def _thresholds_said(facts: Facts, before: Thresholds | None, out: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from urd.cli.options import config_options, given
+from urd.cli.options import GroupedCommand, config_options, given
 from urd.config import PRESETS
 
 if TYPE_CHECKING:
@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 _FEW_TO_TRAIN_ON, _FEW_TO_VALIDATE_ON = 20, 8
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("data")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to make.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="Named settings to start from.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="YAML file of options."
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="Named settings; other options override them.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--overwrite", is_flag=True, help="Train anew where --out holds a run.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file of options; it may name a preset.",
+)
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @config_options
 def fit(
     data: str,
@@ -43,8 +50,8 @@ def fit(
     """Train on the good images of DATA and keep the run in --out.
 
     DATA is one category in MVTec layout (train/good) or a plain folder of good images. Test images
-    are never read. Flags go before --config, and --config before --preset. With --resume, flags
-    that are left out are those of the run, and what is given must agree with it.
+    are never read. Flags override --config, which overrides --preset. With --resume, flags that are
+    left out keep the values of the run, and flags that are given must agree with it.
     """
     import urd.system.progress
     from urd.config import given_settings, resolve_config

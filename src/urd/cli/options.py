@@ -10,9 +10,41 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from urd.config import FitConfig
+from urd.config import FitConfig, Group
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+_METAVAR: dict[Any, str] = {
+    int: "N",
+    float: "X",
+    tuple[int, int]: "SIZE",
+    tuple[str, ...]: "NAME,...",
+}
+
+
+class ConfigOption(click.Option):
+    """The flag of a field of `FitConfig`; `group` is the heading that it stands under."""
+
+    def __init__(self, *names: Any, group: str, **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows the options of `FitConfig` in their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {"": []}
+        for group in typing.get_args(Group):
+            groups[group] = []
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None and isinstance(option, click.Option):
+                groups[option.group if isinstance(option, ConfigOption) else ""].append(record)
+        for group, records in groups.items():
+            with formatter.section(f"{group.capitalize()} options" if group else "Options"):
+                formatter.write_dl(records)
 
 
 def config_options(function: Function) -> Function:
@@ -20,21 +52,24 @@ def config_options(function: Function) -> Function:
     kinds = typing.get_type_hints(FitConfig)
     for field in reversed(dataclasses.fields(FitConfig)):
         kind = kinds[field.name]
-        default = field.default
-        if isinstance(default, tuple):
-            default = "x".join(str(side) for side in default)
         is_choice = typing.get_origin(kind) is Literal
         function = click.option(
             f"--{field.name.replace('_', '-')}",
             field.name,
+            cls=ConfigOption,
+            group=field.metadata["group"],
             type=click.Choice(typing.get_args(kind)) if is_choice else str,
             metavar=None if is_choice else _METAVAR.get(kind, "TEXT"),
-            help=f"{field.metadata['help']}  [default: {default}]",
+            help=f"{field.metadata['help']}  [default: {_shown(field.default)}]",
         )(function)
     return function
 
 
-_METAVAR: dict[Any, str] = {int: "N", float: "X", tuple[int, int]: "SIZE"}
+def _shown(default: Any) -> str:
+    """A default as it would be written on the command line."""
+    if isinstance(default, tuple):
+        return ("x" if isinstance(default[0], int) else ",").join(map(str, default))
+    return "none" if default == "" else str(default)
 
 
 def inference_options(function: Function) -> Function:

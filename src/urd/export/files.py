@@ -88,6 +88,7 @@ def export(
     images: Sequence[Path],
     good: Sequence[Path],
     unseen: Unseen | None = None,
+    calibrated_on: Path | None = None,
 ) -> Exported:
     """Write `out`, and `out` with the suffix .parity.json beside it.
 
@@ -98,6 +99,7 @@ def export(
         images: to compare on, 64 at the most of those that can be read.
         good: all training images; INT8 takes its ranges from them, 64 likewise.
         unseen: what to take thresholds from.
+        calibrated_on: the folder of the last `urd calibrate`, to be looked into otherwise.
 
     Raises:
         UsageError: a wrong suffix, no images, none that can be read, an extra that is missing.
@@ -107,7 +109,7 @@ def export(
         raise UsageError("no images to compare on: give DATA, a folder of images or a data set")
     if wanted.precision == "int8" and not good:
         raise UsageError("INT8 takes its ranges from good training images: give DATA that has some")
-    unseen = unseen or unseen_by_training(detector, good)
+    unseen = unseen or unseen_by_training(detector, good, calibrated_on)
     make_folder(out.parent)
     try:
         with temporary_folder(out.parent) as folder, _temporary_files_in(folder):

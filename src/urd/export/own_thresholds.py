@@ -46,11 +46,13 @@ class Unseen:
         return cls([sample.path for sample in data.train], str(folder))
 
 
-def unseen_by_training(detector: Detector, good: Sequence[Path]) -> Unseen | None:
+def unseen_by_training(
+    detector: Detector, good: Sequence[Path], calibrated_on: Path | None
+) -> Unseen | None:
     """The images of the detector's own calibration, if they can be found again.
 
     Those that training held out are found among its images, `good`, by the seed; those of an
-    `urd calibrate` in their folder, if their scores are still the ones that it stored.
+    `urd calibrate` in their folder, `calibrated_on`, if their scores are still those it stored.
     """
     calibration = detector.header.calibration
     if calibration is None:
@@ -58,14 +60,14 @@ def unseen_by_training(detector: Detector, good: Sequence[Path]) -> Unseen | Non
     if calibration.source == HELD_OUT:
         paths = held_out(good, detector.header)
         return Unseen(paths, HELD_OUT) if paths else None
-    return _in_folder(detector, calibration)
+    return _in_folder(detector, calibration, calibrated_on)
 
 
-def _in_folder(detector: Detector, calibration: Calibration) -> Unseen | None:
-    if not Path(calibration.source).is_dir():
+def _in_folder(detector: Detector, calibration: Calibration, folder: Path | None) -> Unseen | None:
+    if folder is None or not folder.is_dir():
         return None
     try:
-        found = Unseen.given(Path(calibration.source))
+        found = Unseen.given(folder)
     except UsageError:
         return None
     judged = detector.predict_many(found.paths)

@@ -32,6 +32,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def calibration(self) -> Path:
+        """Where the good images of the last `urd calibrate` lie, and the thresholds by them."""
+        return self.path / "calibration.json"
+
+    @property
     def skipped(self) -> Path:
         """Which images the training could not read, and why."""
         return self.path / "skipped.json"
@@ -77,7 +82,7 @@ class RunFolder:
 
     def forget_older_model(self) -> None:
         """Delete what other verbs have written about a model whose place another one takes."""
-        for path in (self.evaluation, self.evaluation_details, self.report):
+        for path in (self.evaluation, self.evaluation_details, self.report, self.calibration):
             path.unlink(missing_ok=True)
 
     def remove_checkpoint(self) -> None:
