@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
+from urd.networks.cosine import differentiable_distance
 from urd.networks.variants import VARIANTS
 from urd.training.losses import (
-    cosine_distance,
     mask_pyramid,
     reverse_distillation_loss,
     student_loss,
@@ -81,7 +81,9 @@ def test_student_losses(dtype):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_gradient_of_the_distance_by_finite_differences(dims, layout):
     a, b = (features(seed)[0].contiguous(memory_format=layout) for seed in (0, 1))
-    assert torch.autograd.gradcheck(lambda a: cosine_distance(a, b, dims), a.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda a: differentiable_distance(a, b, dims), a.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("dims", [1, (1, 2, 3)])
@@ -91,14 +93,14 @@ def test_gradient_of_bfloat16_features_is_that_of_float64(dims):
     whole = [t if dims == 1 else t.flatten(1) for t in (exact, b.double())]
     (1 - functional.cosine_similarity(*whole, dim=1)).sum().backward()
     a.requires_grad_()
-    cosine_distance(a, b, dims).sum().backward()
+    differentiable_distance(a, b, dims).sum().backward()
     assert a.grad.dtype == torch.bfloat16
     torch.testing.assert_close(a.grad.double(), exact.grad, rtol=2**-8, atol=1e-9)
 
 
 def test_distance_of_zero_features_is_one_and_has_a_gradient():
     zero = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    distance = cosine_distance(zero, torch.ones(1, 4, 2, 2), 1)
+    distance = differentiable_distance(zero, torch.ones(1, 4, 2, 2), 1)
     distance.sum().backward()
     assert torch.equal(distance.detach(), torch.ones(1, 2, 2))
     assert torch.isfinite(zero.grad).all()
@@ -106,9 +108,9 @@ def test_distance_of_zero_features_is_one_and_has_a_gradient():
 
 def test_bfloat16_features_are_compared_in_float32():
     a, b = (features(seed, torch.bfloat16)[0] for seed in (0, 1))
-    assert cosine_distance(a, b, 1).dtype == torch.float32
+    assert differentiable_distance(a, b, 1).dtype == torch.float32
     expected = local_reference(a, b)
-    np.testing.assert_allclose(cosine_distance(a, b, 1).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(differentiable_distance(a, b, 1).numpy(), expected, atol=1e-6)
 
 
 def test_chained_masks_lose_small_defects_that_direct_ones_keep():

@@ -35,7 +35,7 @@ INDEPENDENT = {  # rooms that know nothing of these, though they stand below the
     "metrics": {"backbones", "synthesis", "data", "config"},
     "synthesis": {"backbones", "data", "metrics", "config"},
     "backbones": {"synthesis", "metrics"},
-    "inspection": {"networks", "backbones", "synthesis", "metrics"},
+    "inspection": {"backbones", "synthesis", "metrics"},
     "evaluation": {"training", "networks", "backbones", "engines", "synthesis"},
     "engines": {"synthesis", "metrics", "training"},
     "suites": {"export"},

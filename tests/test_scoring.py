@@ -11,10 +11,10 @@ from urd.export.graph import distance_of_units
 from urd.inspection.calibration import pixel_statistic
 from urd.inspection.scoring import (
     anomaly_map,
-    cosine_distance,
     gaussian_blur,
     image_score,
 )
+from urd.networks.cosine import cosine_distance
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 96), (5, 9), (1, 3)])

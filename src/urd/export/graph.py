@@ -62,7 +62,7 @@ class InspectionGraph(nn.Module):
 
 
 def distance_of_units(a: Tensor, b: Tensor) -> Tensor:
-    """`scoring.cosine_distance` as half the squared distance of the unit vectors.
+    """`networks.cosine.cosine_distance` as half the squared distance of the unit vectors.
 
     It is the same, but a runtime that computes in bfloat16 would leave nothing of the difference of
     two numbers near 1.

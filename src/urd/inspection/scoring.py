@@ -10,15 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from urd.networks.cosine import cosine_distance
+
 BLUR_SIGMA = 4.0
 _TRUNCATE = 4.0
-_EPS = 1e-8
-
-
-def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cosine over the channels, (B, C, H, W) to (B, H, W); 1 where either is zero."""
-    dot, a_square, b_square = (a * b).sum(1), a.square().sum(1), b.square().sum(1)
-    return 1 - dot * (a_square * b_square).clamp_min(_EPS**2).rsqrt()
 
 
 def anomaly_map(
