@@ -108,9 +108,9 @@ def _ways(
     from urd.backbones.registry import backbone_of
     from urd.config import FitConfig
     from urd.demo.dataset import render_sample
-    from urd.engines.registry import open_exported
+    from urd.engines.registry import ENGINES, open_exported
     from urd.engines.torch_engine import TorchEngine
-    from urd.export.files import FORMATS, Export, export
+    from urd.export.files import Export, export
     from urd.inspection.scoring import anomaly_map, image_score
     from urd.model.header import ModelHeader
     from urd.networks.teacher_student import TeacherStudent
@@ -152,7 +152,7 @@ def _ways(
             images.append(Path(folder, f"{index}.png"))
             rendered, _ = render_sample("denim", None, "train", index, 0)
             Image.fromarray(rendered).save(images[-1])
-        for form, suffix in FORMATS.items():
+        for form, suffix in ((e.format, e.suffix) for e in ENGINES):
             for precision in ("float32", "float16", "int8"):
                 out = Path(folder, f"{form}-{precision}{suffix}")
                 export(detector, out, Export(form, precision), images, images)

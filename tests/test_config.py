@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
+
 import pytest
 
-from urd.config import resolve_config
+from urd.config import FitConfig, FitOptions, options, resolve_config
 from urd.errors import UsageError
 
 
-def test_flags_go_before_the_file_and_the_file_before_the_preset(tmp_path):
+def test_flags_override_the_file_which_overrides_the_preset(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("iterations: 7\nimage_size: 64x96\nseed: 3\n")
     config = resolve_config(preset="fast", config_file=file, options={"seed": "4"})
-    assert (config.backbone, config.iterations, config.seed) == ("resnet18.tv_in1k,builtin", 7, 4)
+    assert config.backbone == ("resnet18.tv_in1k", "builtin")
+    assert (config.iterations, config.seed) == (7, 4)
     assert config.image_size == (64, 96)
 
 
@@ -39,3 +43,47 @@ def test_every_seed_is_exact():
 def test_wrong_values_are_refused_in_words(options, message):
     with pytest.raises(UsageError, match=message):
         resolve_config(options=options)
+
+
+def test_the_arguments_of_fit_are_the_options():
+    """An editor shows them; `FitConfig` defines them."""
+    fields = {field.name for field in dataclasses.fields(FitConfig)}
+    assert set(typing.get_type_hints(FitOptions)) == fields
+
+
+def test_each_option_has_a_scope_a_group_and_a_help_text():
+    for field in dataclasses.fields(FitConfig):
+        assert field.metadata["scope"] in ("model", "training", "machine")
+        assert field.metadata["group"] in ("data", "training", "inspection", "expert")
+        assert field.metadata["help"].endswith(".")
+    assert options(scope="machine") == [
+        *("weights", "textures", "device", "checkpoint_seconds", "max_megapixels")
+    ]
+    assert options(path=True) == ["weights", "textures", "foreground", "roi", "ignore"]
+
+
+def test_fit_config_the_command_and_the_method_have_one_default():
+    assert FitConfig() == resolve_config() == resolve_config(preset="paper")
+    assert FitConfig().backbone == ("wide_resnet50_2.tv_in1k", "builtin")
+
+
+def test_several_backbones_are_names_with_commas_or_a_list():
+    for value in ("a,b", " a , b ", ["a", "b"], ("a", "b")):
+        config = FitConfig.from_mapping({"backbone": value})
+        assert config.backbone == ("a", "b") and config.tag == "a"
+    assert FitConfig(backbone="a").to_dict()["backbone"] == "a"
+    for wrong in ("", " , ", [], 3, [1]):
+        with pytest.raises(UsageError, match="backbone cannot be"):
+            FitConfig.from_mapping({"backbone": wrong})
+
+
+def test_a_file_may_name_a_preset_which_a_flag_overrides(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("preset: fast\nbatch_size: 3\n")
+    config = resolve_config(config_file=file)
+    assert (config.iterations, config.batch_size) == (1000, 3)
+    edge = resolve_config(preset="edge", config_file=file)
+    assert (edge.student, edge.batch_size) == ("slim", 3)
+    file.write_text("preset: quick\n")
+    with pytest.raises(UsageError, match=r"c\.yaml: unknown preset 'quick'"):
+        resolve_config(config_file=file)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
-from PIL import Image
 
 from urd.config import FitConfig, FitOptions, given_settings, resolve_config
 from urd.data import (
     PER_IMAGE,
     Reading,
-    Region,
     RegionsOfInterest,
-    UnreadableImage,
     read_layout,
     read_regions,
-    resize_rgb,
 )
-from urd.data.images_in_memory import Channels, ImageLike, rgb_of
-from urd.engines.base import EXPORTED, Engine
+from urd.data.images_in_memory import Channels, ImageLike
+from urd.engines.base import Engine
 from urd.engines.exported import ExportedEngine
-from urd.engines.registry import open_exported
-from urd.errors import NotJudged, UsageError
+from urd.engines.judging import Judging
+from urd.engines.registry import is_exported, open_exported
+from urd.errors import UsageError
 from urd.evaluation.evaluate import Evaluation, evaluate_predictions, refuse_unusable
 from urd.inspection.calibration import (
     FALSE_REJECT,
@@ -36,27 +31,14 @@ from urd.inspection.calibration import (
     Thresholds,
     pixel_statistic,
 )
-from urd.inspection.judge import Inspection, judge, thresholds_of
-from urd.inspection.pictures import reduced
+from urd.inspection.judge import Inspection, thresholds_of
 from urd.inspection.prediction import Failure, Prediction
 from urd.model.header import ModelHeader
 from urd.system.progress import track
-from urd.system.threads import map_ahead
 
 if TYPE_CHECKING:
     from urd.engines.torch_engine import TorchEngine
     from urd.networks.teacher_student import TeacherStudent
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """An image as the network wants it, and what is lost by that."""
-
-    pixels: np.ndarray
-    size: tuple[int, int]
-    path: Path | None
-    region: Region | None
-    picture: Image.Image | None
 
 
 class Detector:
@@ -137,7 +119,7 @@ class Detector:
             UsageError, UrdError: nothing there, or not a whole file of ours.
         """
         path = Path(run)
-        if path.suffix.lower() in EXPORTED:
+        if is_exported(path):
             if device not in ("auto", "cpu"):
                 raise UsageError(f"{path} runs on the CPU here; leave --device out")
             if precision not in (None, "auto"):
@@ -240,11 +222,7 @@ class Detector:
             NotJudged: the file cannot be decoded, or the image gets no finite score.
             UsageError: what is given is no image, or an array or Pillow image that cannot be used.
         """
-        prepared = self._prepare(image, channels=channels)
-        result = self._score([prepared], inspection or Inspection())[0]
-        if isinstance(result, Failure):
-            raise NotJudged(result.path, result.reason)
-        return result
+        return self._judging(inspection).one(image, channels)
 
     def calibrate(
         self,
@@ -320,19 +298,7 @@ class Detector:
             channels: as `predict`.
         """
 
-        def prepare(image: ImageLike) -> _Prepared | Failure:
-            try:
-                return self._prepare(image, picture_side, channels)
-            except UnreadableImage as error:
-                return Failure(error.path, error.reason)
-
-        prepared = map_ahead(prepare, images, depth=2 * batch_size)
-        with closing(prepared):  # who takes no more results needs no more threads
-            while batch := list(itertools.islice(prepared, batch_size)):
-                readable = [item for item in batch if not isinstance(item, Failure)]
-                scored = iter(self._score(readable, inspection or Inspection()) if readable else ())
-                for item in batch:
-                    yield item if isinstance(item, Failure) else next(scored)
+        return self._judging(inspection).many(images, batch_size, picture_side, channels)
 
     def evaluate(
         self, data: str | Path, batch_size: int = 8, resamples: int = 1000
@@ -371,41 +337,17 @@ class Detector:
         }
         return replace(found, metrics={**found.metrics, **facts})
 
-    def _prepare(
-        self, image: ImageLike, picture_side: int = 0, channels: Channels = "rgb"
-    ) -> _Prepared:
+    def _judging(self, inspection: Inspection | None) -> Judging:
         if self.region_per_image and self._regions is None:
             raise UsageError(
                 "this detector was trained with a region for each image: give theirs (--roi, "
                 "--ignore, or inspect_in in Python)"
             )
-        path = Path(image) if isinstance(image, str | Path) else None
-        rgb = rgb_of(image, self.reading, channels)
-        region = self._regions.of(path) if self._regions else None
-        pixels = resize_rgb(rgb, self.engine.input_size)
-        picture = reduced(rgb, picture_side) if picture_side else None
-        return _Prepared(pixels, (rgb.height, rgb.width), path, region, picture)
-
-    def _score(self, batch: list[_Prepared], inspection: Inspection) -> list[Prediction | Failure]:
-        """One forward pass, and a judgement of each map that is finite."""
-        regions = [item.region for item in batch if item.region is not None]
-        maps, scores = self.engine(
-            np.stack([item.pixels for item in batch]), np.stack(regions) if regions else None
+        return Judging(
+            self.engine,
+            self.header.calibration,
+            inspection or Inspection(),
+            self.heat_range(inspection),
+            self.reading,
+            self._regions,
         )
-        heat_range = self.heat_range(inspection)
-        judged: list[Prediction | Failure] = []
-        for score, anomaly, item in zip(scores.tolist(), maps, batch, strict=True):
-            try:
-                raw = Prediction(
-                    score,
-                    anomaly,
-                    item.size,
-                    item.path,
-                    region=item.region,
-                    picture=item.picture,
-                    heat_range=heat_range,
-                )
-                judged.append(judge(raw, self.header.calibration, inspection))
-            except NotJudged as error:
-                judged.append(Failure(error.path, error.reason))
-        return judged

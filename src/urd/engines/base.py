@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 Maps = NDArray[np.float32]
 PRECISIONS = ("float32", "float16", "int8")  # of exported files
-EXPORTED = {".onnx": "onnx", ".xml": "openvino"}
 
 
 class Engine(Protocol):

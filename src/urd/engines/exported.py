@@ -48,8 +48,9 @@ class ExportedEngine(ABC):
     """
 
     device: ClassVar[str] = "cpu"
-    suffix: ClassVar[str]
-    runtime: ClassVar[str]
+    format: ClassVar[str]  # as `urd export --format` names it
+    suffix: ClassVar[str]  # of the first file
+    runtime: ClassVar[str]  # as messages name it
 
     def __init__(self, path: Path, expected: str | None = None) -> None:
         self.path = path.absolute()

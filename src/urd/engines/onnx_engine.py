@@ -21,7 +21,7 @@ _FATAL = 4  # what a run complains of is raised; the runtime would print it too
 
 
 class OnnxEngine(ExportedEngine):
-    suffix, runtime = ".onnx", "ONNX Runtime"
+    format, suffix, runtime = "onnx", ".onnx", "ONNX Runtime"
 
     @staticmethod
     def rewritten(content: bytes, facts: Facts) -> bytes:

@@ -25,7 +25,7 @@ _TYPES = {"u8": "uint8", "f32": "float32"}
 class OpenVinoEngine(ExportedEngine):
     """In the precision of the export; each call has an infer request to itself."""
 
-    suffix, runtime = ".xml", "OpenVINO"
+    format, suffix, runtime = "openvino", ".xml", "OpenVINO"
 
     @classmethod
     def parts(cls, path: Path) -> list[Path]:

@@ -1,10 +1,9 @@
-"""Which engine opens which file."""
+"""Which engine opens which file: one line for each."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from urd.engines.base import EXPORTED
 from urd.engines.exported import ExportedEngine, with_facts
 from urd.engines.facts import Facts
 from urd.engines.onnx_engine import OnnxEngine
@@ -12,7 +11,17 @@ from urd.engines.openvino_engine import OpenVinoEngine
 from urd.errors import UsageError
 from urd.system.files import refuse_special
 
-_KINDS: dict[str, type[ExportedEngine]] = {"onnx": OnnxEngine, "openvino": OpenVinoEngine}
+ENGINES: tuple[type[ExportedEngine], ...] = (OnnxEngine, OpenVinoEngine)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file's suffix is that of an exported file."""
+    return path.suffix.lower() in _by_suffix()
+
+
+def engine_of_format(name: str) -> type[ExportedEngine]:
+    """The engine that opens the files of a format, as `urd export --format` names it."""
+    return next(engine for engine in ENGINES if engine.format == name)
 
 
 def open_exported(path: Path) -> ExportedEngine:
@@ -25,11 +34,15 @@ def open_exported(path: Path) -> ExportedEngine:
     refuse_special(path)
     if not path.is_file():
         raise UsageError(f"no exported file at {path}")
-    return _KINDS[EXPORTED[path.suffix.lower()]](path)
+    return _by_suffix()[path.suffix.lower()](path)
 
 
 def seal(path: Path, facts: Facts) -> None:
     """Give facts and checksum to what a runtime's own library has just written at `path`."""
-    kind = _KINDS[EXPORTED[path.suffix.lower()]]
-    contents = [part.read_bytes() for part in kind.parts(path)]
-    path.write_bytes(with_facts(kind, contents, facts))
+    engine = _by_suffix()[path.suffix.lower()]
+    contents = [part.read_bytes() for part in engine.parts(path)]
+    path.write_bytes(with_facts(engine, contents, facts))
+
+
+def _by_suffix() -> dict[str, type[ExportedEngine]]:
+    return {engine.suffix: engine for engine in ENGINES}

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from urd.detector import Detector
-from urd.engines.base import EXPORTED, PRECISIONS
+from urd.engines.base import PRECISIONS
 from urd.engines.exported import ExportedEngine
 from urd.engines.facts import MOST_PIXELS, Facts
-from urd.engines.registry import seal
+from urd.engines.registry import engine_of_format, seal
 from urd.errors import NotWritten, UrdError, UsageError
-from urd.export import onnx_file, openvino_file
+from urd.export import onnx_file
+from urd.export.formats import FORMATS
 from urd.export.graph import InspectionGraph
 from urd.export.own_thresholds import Unseen, calibrate_file, unseen_by_training
 from urd.export.parity import Parity, Pixels, compare, decoded
-from urd.system.extras import optional
 from urd.system.files import json_text, make_folder, temporary_folder, write_together, writing
 
-FORMATS = {name: suffix for suffix, name in EXPORTED.items()}
 _MOST_IMAGES = 64  # to quantise by, and to compare on
 _MOST_SECONDS_TO_WAIT = 60.0  # for another writer of the folder
 
@@ -61,11 +60,10 @@ class Export:
         Raises:
             UsageError: `out` has not the suffix of the format.
         """
-        suffix = FORMATS[self.format]
-        if out.suffix != suffix:
-            raise UsageError(f"{out} must end in {suffix}")
-        weights = [out.with_suffix(".bin")] if self.format == "openvino" else []
-        return [out, *weights, out.with_suffix(f"{suffix}.parity.json")]
+        engine = engine_of_format(self.format)
+        if out.suffix != engine.suffix:
+            raise UsageError(f"{out} must end in {engine.suffix}")
+        return [*engine.parts(out), out.with_suffix(f"{engine.suffix}.parity.json")]
 
 
 @dataclass(frozen=True)
@@ -175,25 +173,14 @@ def _write(
 ) -> None:
     """The network as the format wants it, with the detector's facts and torch's thresholds."""
     model = onnx_file.onnx_model(InspectionGraph(detector, calibrated=calibrated), wanted.size)
-    halved, quantised = wanted.precision == "float16", wanted.precision == "int8"
     ranges: list[Pixels] = []
-    if quantised:
+    if wanted.precision == "int8":
         # At the network's size, where the resizing of the graph changes nothing.
         size = wanted.size or detector.config.image_size
         ranges = [image for _, image in decoded(detector, _spread(good), size)]
         if not ranges:
             raise UsageError(f"none of the good images can be read, the first is {good[0]}")
-    if wanted.format == "onnx":
-        if halved:
-            onnx_file.halve_weights(model)
-        if quantised:
-            model = onnx_file.quantise(model, ranges)
-        optional("onnx", "onnx").save(model, path)
-    else:
-        network: Any = openvino_file.openvino_model(model)
-        if quantised:
-            network = openvino_file.quantise(network, ranges)
-        openvino_file.save(network, path, halved=halved)
+    FORMATS[wanted.format](model, path, wanted.precision, ranges)
     seal(path, Facts(detector.header.without_paths(), wanted.precision, wanted.size))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,15 @@ def _forget_sources(model: Any) -> None:
     for field in ("doc_string", "metadata_props", "functions"):
         model.ClearField(field)
     graph.ClearField("value_info")
+
+
+def write(model: Any, path: Path, precision: str, images: Sequence[Pixels]) -> None:
+    """Write an ONNX model in a precision of `PRECISIONS`."""
+    if precision == "float16":
+        halve_weights(model)
+    if precision == "int8":
+        model = quantise(model, images)
+    optional("onnx", "onnx").save(model, path)
 
 
 def halve_weights(model: Any) -> None:

@@ -17,6 +17,14 @@ _CURVE = (THRESHOLD, STEEPNESS)
 _CONVOLUTIONS = {"Convolution", "ConvolutionBackpropData", "Constant", "Parameter", "Result"}
 
 
+def write(onnx_proto: Any, path: Path, precision: str, images: Sequence[Pixels]) -> None:
+    """Write NAME.xml and NAME.bin in a precision of `PRECISIONS`."""
+    model = openvino_model(onnx_proto)
+    if precision == "int8":
+        model = quantise(model, images)
+    save(model, path, halved=precision == "float16")
+
+
 def openvino_model(onnx_proto: Any) -> Any:
     """The same network, read from its ONNX form."""
     openvino = optional("openvino", "openvino")

@@ -16,7 +16,7 @@ from urd.system.files import printable
 
 if TYPE_CHECKING:
     from urd.inspection.calibration import Verdict
-    from urd.inspection.defects import Defect
+    from urd.inspection.defects import Defect as FoundDefect
 
 VERSION = 1  # raised when a field changes its meaning or goes; a new one is no reason
 SCHEMA_FILE = Path(__file__).with_name("judgement.schema.json")
@@ -28,7 +28,7 @@ def judgement(
     *,
     score: float | None = None,
     calibrated: float | None = None,
-    defects: Sequence[Defect] | None = None,
+    defects: Sequence[FoundDefect] | None = None,
     width: int | None = None,
     height: int | None = None,
     error: str | None = None,
@@ -63,10 +63,10 @@ def json_schema() -> dict[str, Any]:
     Point = tuple[float, float]  # noqa: N806 - a type
     Share = Annotated[float, Field(ge=0, le=1)]  # noqa: N806 - a type
 
-    class DefectFields(BaseModel):
+    class Defect(BaseModel):
         """A connected part of the image that is not normal; places in pixels of the image."""
 
-        model_config = ConfigDict(title="Defect", extra="forbid")
+        model_config = ConfigDict(extra="forbid")
         box: tuple[float, float, float, float] = Field(description="left, top, right, bottom")
         contour: list[Point] = Field(description="outline, as points (x, y)")
         area: float = Field(description="in pixels")
@@ -92,7 +92,7 @@ def json_schema() -> dict[str, Any]:
         overlay: str | None = Field(description="picture, relative to the folder of the rows")
         map: str | None = Field(description="anomaly map, relative to the folder of the rows")
         error: str | None
-        defects: list[DefectFields]
+        defects: list[Defect]
 
     return Judgement.model_json_schema()
 

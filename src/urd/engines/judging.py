@@ -1,0 +1,127 @@
+"""From images of any kind to judgements, by an engine."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from urd.data import Reading, Region, RegionsOfInterest, UnreadableImage, resize_rgb
+from urd.data.images_in_memory import Channels, ImageLike, rgb_of
+from urd.engines.base import Engine
+from urd.errors import NotJudged
+from urd.inspection.calibration import Calibration
+from urd.inspection.judge import Inspection, judge
+from urd.inspection.pictures import reduced
+from urd.inspection.prediction import Failure, Prediction
+from urd.system.threads import map_ahead
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as the network wants it, and what is lost by that."""
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    path: Path | None
+    region: Region | None
+    picture: Image.Image | None
+
+
+@dataclass(frozen=True)
+class Judging:
+    """All that a judgement depends on, beside the image.
+
+    Attributes:
+        regions: what is inspected; `None`: everything.
+        heat_range: the anomaly values at which the colours of pictures begin and end.
+    """
+
+    engine: Engine
+    calibration: Calibration | None
+    inspection: Inspection
+    heat_range: tuple[float, float]
+    reading: Reading
+    regions: RegionsOfInterest | None
+
+    def one(self, image: ImageLike, channels: Channels = "rgb") -> Prediction:
+        """Judge one image.
+
+        Raises:
+            NotJudged: it cannot be read, or gets no finite score.
+        """
+        (result,) = self._scored([self.prepare(image, channels=channels)])
+        if isinstance(result, Failure):
+            raise NotJudged(result.path, result.reason)
+        return result
+
+    def many(
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int,
+        picture_side: int = 0,
+        channels: Channels = "rgb",
+    ) -> Iterator[Prediction | Failure]:
+        """Judge images in order, decoding ahead of the network."""
+
+        def prepare(image: ImageLike) -> Prepared | Failure:
+            try:
+                return self.prepare(image, picture_side, channels)
+            except UnreadableImage as error:
+                return Failure(error.path, error.reason)
+
+        prepared = map_ahead(prepare, images, depth=2 * batch_size)
+        with closing(prepared):  # who takes no more results needs no more threads
+            while batch := list(itertools.islice(prepared, batch_size)):
+                readable = [item for item in batch if not isinstance(item, Failure)]
+                scored = iter(self._scored(readable) if readable else ())
+                for item in batch:
+                    yield item if isinstance(item, Failure) else next(scored)
+
+    def prepare(
+        self, image: ImageLike, picture_side: int = 0, channels: Channels = "rgb"
+    ) -> Prepared:
+        """Read an image and bring it to the network's size.
+
+        Raises:
+            UnreadableImage: it cannot be read, or has no region of interest.
+        """
+        path = Path(image) if isinstance(image, str | Path) else None
+        rgb = rgb_of(image, self.reading, channels)
+        region = self.regions.of(path) if self.regions else None
+        pixels = resize_rgb(rgb, self.engine.input_size)
+        picture = reduced(rgb, picture_side) if picture_side else None
+        return Prepared(pixels, (rgb.height, rgb.width), path, region, picture)
+
+    def _scored(self, batch: list[Prepared]) -> list[Prediction | Failure]:
+        """One forward pass, and a judgement of each map that is finite."""
+        regions = [item.region for item in batch if item.region is not None]
+        maps, scores = self.engine(
+            np.stack([item.pixels for item in batch]), np.stack(regions) if regions else None
+        )
+        return [
+            self._judged(item, anomaly_map, score)
+            for item, anomaly_map, score in zip(batch, maps, scores.tolist(), strict=True)
+        ]
+
+    def _judged(
+        self, item: Prepared, anomaly_map: np.ndarray, score: float
+    ) -> Prediction | Failure:
+        try:
+            raw = Prediction(
+                score,
+                anomaly_map,
+                item.size,
+                item.path,
+                region=item.region,
+                picture=item.picture,
+                heat_range=self.heat_range,
+            )
+        except NotJudged as error:
+            return Failure(error.path, error.reason)
+        return judge(raw, self.calibration, self.inspection)
