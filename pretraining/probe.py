@@ -50,7 +50,7 @@ from urd.training.training_data import normalisation
 
 SIZE = (256, 256)
 PLACES = 60
-OFFSET = 1.5  # deviations; chosen by defects drawn on parts: the model card has the table
+OFFSET = 1.5  # deviations; chosen by drawn defects, see docs/research/builtin-backbone.md
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _BATCH = 16
 _LEVELS = 3

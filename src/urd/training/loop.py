@@ -185,8 +185,9 @@ def set_learning_rates(networks: Networks, config: FitConfig, iteration: int) ->
     """The learning rates of this iteration: a function of the settings alone.
 
     The rate of a student of whitened levels rises first: Adam's first steps change each weight by
-    the whole rate, and it may lose a corner of a level for good by them (model card, "The student's
-    first steps"). Students of timm's backbones start as in the paper.
+    the whole rate, and it may lose a corner of a level for good by them
+    (docs/research/builtin-backbone.md, "The student's first steps"). Students of timm's
+    backbones start as in the paper.
     """
     share = 1.0
     if config.schedule == "cosine":
