@@ -49,7 +49,7 @@ from urd.system.seeding import generator
 
 SIZE = (256, 256)
 PLACES = 60
-OFFSET = 1.5  # deviations; chosen by defects drawn on parts: the model card has the table
+OFFSET = 1.5  # deviations; chosen by drawn defects, see docs/research/builtin-backbone.md
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _BATCH = 16
 _LEVELS = 3

@@ -37,7 +37,7 @@ def test_every_column_of_the_predictions_is_documented():
 
 def test_links_of_the_documents_lead_somewhere():
     root = DOCS.parent
-    for document in (root / "README.md", *DOCS.glob("*.md"), root / "pretraining/MODEL_CARD.md"):
+    for document in (root / "README.md", *DOCS.rglob("*.md"), root / "pretraining/MODEL_CARD.md"):
         targets = re.findall(r"\]\(([^)#]+)\)", document.read_text())
         for target in targets:
             if "://" not in target:
