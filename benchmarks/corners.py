@@ -10,14 +10,12 @@ learned sooner. `--full-rate` begins without the warm-up. No test image is opene
 from __future__ import annotations
 
 import argparse
-from unittest import mock
 
 import torch
 from torch import Tensor
 
 from urd import Detector
 from urd.data import decode_all, read_layout
-from urd.training import loop
 from urd.training.losses import local_distance
 
 _EVERY = 24  # of the good images one is looked at
@@ -36,10 +34,9 @@ def main() -> None:
     parser.add_argument("--full-rate", action="store_true")
     options = vars(parser.parse_args())
     data, seeds, full = (options.pop(name) for name in ("data", "seeds", "full_rate"))
-    steps = 1 if full else loop.WARM_UP_ITERATIONS
+    options["warm_up"] = 0 if full else -1
     for seed in seeds:
-        with mock.patch.object(loop, "WARM_UP_ITERATIONS", steps):
-            detector = Detector.fit(data, seed=seed, batch_size=8, holdout=0.0, **options)
+        detector = Detector.fit(data, seed=seed, batch_size=8, holdout=0.0, **options)
         ratios = _ratios(detector, data)
         print(f"seed {seed}: " + ", ".join(f"level {k} {r:.2f}" for k, r in enumerate(ratios, 1)))
 
