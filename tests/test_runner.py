@@ -9,7 +9,7 @@ import json
 
 import pytest
 from filelock import FileLock
-from suites import InstantExecutor, identity, measured, result, write_roots, write_suite
+from suites import InstantExecutor, identity, measured, write_roots, write_suite
 
 from urd.errors import UrdError, UsageError
 from urd.suites.executor import EXECUTORS
@@ -169,10 +169,3 @@ def test_nothing_is_made_where_data_is_missing(out, tmp_path):
     with pytest.raises(UsageError, match=r"nothing at .*bottle\. MVTec AD .*4\.9 GB"):
         run_suite(read_suite("paper"), out, Places(roots))
     assert not out.exists()
-
-
-def test_a_result_goes_to_json_and_back(suite):
-    content = result(suite.jobs[0], image_auroc=0.5).to_json()
-    assert content["method_version"] == 1
-    assert list(content)[:3] == ["digest", "data", "category"] and list(content)[-1] == "machine"
-    assert type(result(suite.jobs[0])).model_validate(content).to_json() == content

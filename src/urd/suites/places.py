@@ -11,7 +11,8 @@ from urd.backbones.builtin import BUILTIN
 from urd.config import FitConfig, options
 from urd.data import SOURCES
 from urd.errors import UsageError, quoted
-from urd.suites.suite import PLAIN, Job, Suite
+from urd.suites.suite import Job, Suite
+from urd.suites.suite_file import PLAIN
 
 EVERY = "*"  # instead of the tag of a backbone
 # A suite has a weight file for each backbone instead of one.

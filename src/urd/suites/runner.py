@@ -65,8 +65,9 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
     jobs = _identified(suite, places)
     with writing(out):
         (out / ".lock").unlink(missing_ok=True)  # of an earlier version
-        for job in jobs.values():
-            job.take_over_folder(out)
+        if version_0_1.is_of_the_method():
+            for job in jobs.values():
+                job.take_over_folder(out)
         return _Run(suite, out, places, jobs).finish()
 
 
@@ -132,7 +133,7 @@ def _known(out: Path, jobs: _Jobs) -> dict[str, BenchmarkResult]:
     by_settings = {_key(j.job.data, j.job.category, j.job.settings): j for j in jobs.values()}
     known: dict[str, BenchmarkResult] = {}
     for path, result in _stored(out):
-        if result.method_version is None:
+        if result.method_version is None and version_0_1.is_of_the_method():
             result = _of_today(result, by_settings)
         job = jobs[result.digest].job if result.digest in jobs else None
         if job and (job.data, job.category) != (result.data, result.category):
@@ -150,8 +151,6 @@ def _stored(out: Path) -> Iterator[tuple[Path, BenchmarkResult]]:
 
 def _of_today(result: BenchmarkResult, by_settings: _Jobs) -> BenchmarkResult:
     """A result of version 0.1 under the identity of the job that it is of, if there is one."""
-    if method_version.METHOD_VERSION != version_0_1.METHOD_VERSION:
-        return result
     settings = version_0_1.settings_today(result.settings)
     job = by_settings.get(_key(result.data, result.category, settings))
     if job is None or result.digest != job.digest_of_0_1(result.settings):

@@ -14,11 +14,10 @@ from typing import Any
 from urd import method_version
 from urd.config import FitConfig, of_preset, options
 from urd.errors import UsageError, first_line, quoted
-from urd.suites.suite_file import PLAIN, PublishedRow, SuiteFile, parse_suite
+from urd.suites.suite_file import PublishedRow, SuiteFile, parse_suite
 from urd.system.documents import read_yaml
 from urd.system.files import refuse_special
 
-__all__ = ["PLAIN", "Job", "PublishedRow", "Suite", "read_suite", "shipped_suites"]
 _SUITES = Path(__file__).parent / "shipped"
 
 

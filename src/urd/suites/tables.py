@@ -10,7 +10,8 @@ from typing import Any
 
 from urd.metrics import METRICS
 from urd.suites.records import BenchmarkResult
-from urd.suites.suite import PublishedRow, Suite
+from urd.suites.suite import Suite
+from urd.suites.suite_file import PublishedRow
 from urd.system.csv_text import csv_text
 from urd.system.files import write_text
 

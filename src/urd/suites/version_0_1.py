@@ -11,9 +11,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from urd import method_version
 from urd.config import options
 
-METHOD_VERSION = 1  # that of version 0.1: under a later one its results are of another method
+METHOD_VERSION = 1  # of all that version 0.1 computed
 _DEFAULTS: dict[str, Any] = {
     "variant": "urd",
     "backbone": "wide_resnet50_2.tv_in1k",
@@ -43,6 +44,11 @@ _DEFAULTS: dict[str, Any] = {
 # Options that came later, with the value at which a training is what it was without them.
 _LATER: dict[str, Any] = {"warm_up": -1}
 _INPUTS = ("images", "weights", "textures")
+
+
+def is_of_the_method() -> bool:
+    """Whether the method is still that of version 0.1; otherwise its results are old."""
+    return method_version.METHOD_VERSION == METHOD_VERSION
 
 
 def settings_today(settings: Mapping[str, Any]) -> dict[str, Any]:
