@@ -1,13 +1,15 @@
-"""The scripts of `benchmarks/` start: what they import is still there."""
+"""The scripts of `benchmarks/` start, and all that they import is there, in functions too."""
 
 from __future__ import annotations
 
+import ast
 import json
 import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -17,6 +19,42 @@ from urd import Detector
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 RESULTS = BENCHMARKS / "results"
+
+
+FILES = sorted(BENCHMARKS.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(BENCHMARKS)))
+def test_what_a_script_imports_is_there(file, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    tree = ast.parse(file.read_text())
+    names: dict[str, object] = {}
+    for statement in imports_of_ours(tree):
+        exec(compile(ast.Module([statement], []), str(file), "exec"), names)
+    modules = {name: value for name, value in names.items() if isinstance(value, ModuleType)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            owner = modules.get(node.value.id)
+            assert owner is None or hasattr(owner, node.attr), f"{node.value.id}.{node.attr}"
+
+
+def imports_of_ours(tree):
+    """Of the library and of the scripts; what else they compare with may not be installed."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            if node.module.split(".")[0] in ("urd", "fault_injection"):
+                yield node
+        elif isinstance(node, ast.Import):
+            ours = [alias for alias in node.names if alias.name.split(".")[0] == "urd"]
+            if ours:
+                yield ast.copy_location(ast.Import(ours), node)
+
+
+def test_modules_that_a_script_imports_by_name_are_there():
+    code = "import runpy; runpy.run_path('faults.py')['_import_everything']()"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=BENCHMARKS)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

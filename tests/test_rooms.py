@@ -15,7 +15,7 @@ SOURCE = Path(urd.__file__).parent
 # A room may import those of its own row and of the rows above it; never one of its own row that
 # imports it back, which Python itself refuses.
 ROWS = [
-    ("errors",),
+    ("errors", "method_version"),
     ("system",),
     ("config",),
     ("metrics", "data", "synthesis", "backbones"),

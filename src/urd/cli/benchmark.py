@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+from urd.cli.options import given
+from urd.config import FitConfig, options
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _machine_options(function: Function) -> Function:
+    """The flags of `urd fit` that belong to a machine; --weights is one for each backbone here."""
+    for name in reversed([name for name in options(scope="machine") if name != "weights"]):
+        option = FitConfig.__dataclass_fields__[name]
+        help_text = f"{option.metadata['help']}  [default: {option.default}]"
+        function = click.option(f"--{name.replace('_', '-')}", name, help=help_text)(function)
+    return function
 
 
 @click.command()
@@ -21,8 +37,7 @@ import click
     metavar="[TAG=]FILE",
     help="Weight file, for all backbones or for one timm tag; repeatable.",
 )
-@click.option("--textures", default="procedural", show_default=True, help="As in urd fit.")
-@click.option("--device", default="auto", show_default=True, help="auto: every GPU, else the CPU.")
+@_machine_options
 @click.option(
     "--jobs",
     type=click.IntRange(0, 256),
@@ -40,22 +55,22 @@ def benchmark(
     list_suites: bool,
     roots: tuple[str, ...],
     weights: tuple[str, ...],
-    textures: str,
-    device: str,
     jobs: int,
     resamples: int,
     keep_models: bool,
     dry_run: bool,
+    **of_machine: Any,
 ) -> None:
     """Train and evaluate everything that SUITE names; tables in Markdown, CSV and LaTeX.
 
     SUITE is a YAML file or the name of one that comes with urd. A second call does only what is
     missing, a stopped job goes on from its checkpoint, and a job that fails does not stop the
-    others. Exit code 1 if one failed.
+    others. With --device auto every GPU takes a job. Exit code 1 if one failed.
     """
     import urd.system.progress
     from urd.errors import UsageError
-    from urd.suites.runner import Places, missing_jobs, run_suite
+    from urd.suites.places import Places
+    from urd.suites.runner import missing_jobs, run_suite
     from urd.suites.suite import read_suite, shipped_suites
 
     if list_suites:
@@ -70,8 +85,7 @@ def benchmark(
     places = Places(
         roots={name: Path(root) for name, root in map(_named, roots)},
         weights=dict(_weights(text) for text in weights),
-        textures=textures,
-        device=device,
+        options=given(of_machine),
         parallel=jobs,
         keep_models=keep_models,
         resamples=resamples,
@@ -96,8 +110,10 @@ def benchmark(
 
 def _weights(text: str) -> tuple[str, str]:
     """A tag holds no slash, so that a path with = in it is one."""
+    from urd.suites.places import EVERY
+
     tag, equals, file = text.partition("=")
-    return (tag, file) if equals and "/" not in tag else ("*", text)
+    return (tag, file) if equals and "/" not in tag else (EVERY, text)
 
 
 def _named(text: str) -> tuple[str, str]:

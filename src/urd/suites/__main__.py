@@ -1,5 +1,35 @@
-"""`python -m urd.suites FOLDER`: one job, for the process that runs the suite."""
+"""`python -m urd.suites FOLDER`: one job, as a child of the process that runs the suite.
 
-from urd.suites.job import main
+It ends when its standard input does: with whoever started it, however that one ended.
+"""
 
-main()
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import urd.system.progress
+from urd.errors import UrdError
+from urd.suites.job import run_job
+
+
+def _end_with_the_parent() -> None:
+    while os.read(0, 1):  # not by sys.stdin, whose lock would be held when the process ends
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    urd.system.progress.show()
+    try:
+        run_job(Path(sys.argv[1]))
+    except UrdError as error:
+        print(f"urd: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from urd.metrics import METRICS
+from urd.suites.records import BenchmarkResult
 from urd.suites.suite import Suite
+from urd.suites.suite_file import PublishedRow
 from urd.system.csv_text import csv_text
 from urd.system.files import write_text
 
 COLUMNS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "aupro_per_image")
 MISSING = "-"
-_FEW = 4  # categories that get a table each; more get one table per metric
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Table:
 
 
 def write_tables(
-    suite: Suite, results: Sequence[Result], labels: dict[str, str], out: Path
+    suite: Suite, results: Sequence[BenchmarkResult], labels: dict[str, str], out: Path
 ) -> None:
     """OUT/NAME.md, OUT/NAME.tex and OUT/NAME.csv, a row per job in the last one.
 
@@ -80,19 +80,26 @@ class _Grid:
     caption: str
     categories: list[str]
     labels: list[str]
-    cells: dict[tuple[str, str], list[Result]]
+    cells: dict[tuple[str, str], list[BenchmarkResult]]
 
 
-def make_tables(suite: Suite, results: Sequence[Result], labels: dict[str, str]) -> list[Table]:
-    """Per data set: means over categories; then each category; then intervals."""
+def make_tables(
+    suite: Suite, results: Sequence[BenchmarkResult], labels: dict[str, str], few: int = 4
+) -> list[Table]:
+    """Per data set: means over categories; then each category; then intervals.
+
+    Args:
+        labels: of each job, by its digest.
+        few: up to so many categories get a table each; more get one table per metric.
+    """
     tables = []
     for data in suite.data:
         grid = _grid(suite, data, results, labels)
-        published = [row for row in suite.published if row["data"] == data]
+        published = [row for row in suite.published if row.data == data]
         if len(grid.categories) > 1:
             title = f"{data}: mean over {len(grid.categories)} categories"
             tables.append(_summary(title, grid, grid.categories, published))
-        if len(grid.categories) <= _FEW:
+        if len(grid.categories) <= few:
             alone = len(grid.categories) == 1
             tables += [
                 _summary(f"{data}/{c}", grid, [c], published if alone else [])
@@ -107,33 +114,39 @@ def make_tables(suite: Suite, results: Sequence[Result], labels: dict[str, str])
     return tables
 
 
-def tidy_csv(results: Sequence[Result], labels: dict[str, str]) -> str:
+def tidy_csv(results: Sequence[BenchmarkResult], labels: dict[str, str]) -> str:
     """One row per job: data, settings, every metric and its interval, seconds."""
-    first = ("data", "category", "label")
-    settings = sorted({key for result in results for key in result["settings"]})
-    skipped = {
-        "digest",
-        "settings",
-        "machine",
-        "training",
-        "encoder",
-        "protocol",
-        *first,
-        *settings,
+    settings = sorted({key for result in results for key in result.settings})
+    rows = [_row(result, labels[result.digest]) for result in results]
+    others = [key for row in rows for key in row if key != "protocol"]
+    columns = dict.fromkeys(["data", "category", "label", *settings, *others, "protocol"])
+    return csv_text(list(columns), rows)
+
+
+def _row(result: BenchmarkResult, label: str) -> dict[str, Any]:
+    return {
+        "data": result.data,
+        "category": result.category,
+        "label": label,
+        "textures": result.textures,
+        **result.measured,
+        "fit_seconds": result.fit_seconds,
+        "evaluate_seconds": result.evaluate_seconds,
+        "protocol": result.protocol,
+        **result.settings,
     }
-    others = list(dict.fromkeys(key for r in results for key in r if key not in skipped))
-    columns = [*first, *settings, *others, "protocol"]
-    return csv_text(
-        columns, [{**r, **r["settings"], "label": labels[r["digest"]]} for r in results]
-    )
 
 
-def _grid(suite: Suite, data: str, results: Sequence[Result], labels: dict[str, str]) -> _Grid:
+def _grid(
+    suite: Suite, data: str, results: Sequence[BenchmarkResult], labels: dict[str, str]
+) -> _Grid:
     jobs = [job for job in suite.jobs if job.data == data]
-    of_data = [result for result in results if result["data"] == data]
-    cells: dict[tuple[str, str], list[Result]] = {(job.category, job.label): [] for job in jobs}
+    of_data = [result for result in results if result.data == data]
+    cells: dict[tuple[str, str], list[BenchmarkResult]] = {
+        (job.category, job.label): [] for job in jobs
+    }
     for result in of_data:
-        cells[result["category"], labels[result["digest"]]].append(result)
+        cells[result.category, labels[result.digest]].append(result)
     return _Grid(
         data,
         _caption(suite, of_data, data),
@@ -144,18 +157,18 @@ def _grid(suite: Suite, data: str, results: Sequence[Result], labels: dict[str, 
 
 
 def _summary(
-    title: str, grid: _Grid, categories: list[str], published: list[dict[str, Any]]
+    title: str, grid: _Grid, categories: list[str], published: list[PublishedRow]
 ) -> Table:
     rows = []
     for label in grid.labels:
         groups = [grid.cells[category, label] for category in categories]
-        seeds = sorted({r["settings"]["seed"] for group in groups for r in group})
+        seeds = sorted({r.seed for group in groups for r in group})
         values = [[_mean_of_seed(groups, seed, column) for seed in seeds] for column in COLUMNS]
         rows.append([label, _count(groups), *(_cell(of_column) for of_column in values)])
     for row in published:
-        figures = (f"{row[c]:.1f}" if c in row else MISSING for c in COLUMNS)
-        note = f", {row['note']}" if row.get("note") else ""
-        rows.append([f"{row['name']} (published: {row['source']}{note})", MISSING, *figures])
+        figures = (f"{row.metrics[c]:.1f}" if c in row.metrics else MISSING for c in COLUMNS)
+        note = f", {row.note}" if row.note else ""
+        rows.append([f"{row.name} (published: {row.source}{note})", MISSING, *figures])
     return Table(title, grid.caption, ["", "jobs", *(METRICS[c] for c in COLUMNS)], rows)
 
 
@@ -163,7 +176,7 @@ def _by_category(grid: _Grid, column: str) -> Table:
     rows = []
     for category in grid.categories:
         groups = [grid.cells[category, label] for label in grid.labels]
-        cells = (_cell([_percent(result, column) for result in group]) for group in groups)
+        cells = (_cell([result.percent(column) for result in group]) for group in groups)
         rows.append([category, _count(groups), *cells])
     title = f"{grid.data}: {METRICS[column]} by category"
     return Table(title, grid.caption, ["category", "jobs", *grid.labels], rows)
@@ -183,7 +196,7 @@ def _intervals(grid: _Grid) -> Table:
     return Table(f"{grid.data}: intervals", note + grid.caption, header, rows)
 
 
-def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
+def _caption(suite: Suite, results: Sequence[BenchmarkResult], data: str) -> str:
     jobs = [job for job in suite.jobs if job.data == data]
     parts = [f"{len(results)} of {len(jobs)} jobs done."]
     shared = {
@@ -194,43 +207,36 @@ def _caption(suite: Suite, results: Sequence[Result], data: str) -> str:
     shown = ("backbone", "iterations", "batch_size", "holdout", "foreground")
     said = (f"{key.replace('_', ' ')} {shared[key]}" for key in shown if key in shared)
     parts.append(", ".join(said) + ".")
-    if not all(result["encoder"]["pretrained"] for result in results):
-        some = any(result["encoder"]["pretrained"] for result in results)
+    if not all(result.encoder.pretrained for result in results):
+        some = any(result.encoder.pretrained for result in results)
         parts.append("Some encoders are untrained." if some else "The encoder is untrained.")
-    textures = sorted({result["textures"] for result in results})
+    textures = sorted({result.textures for result in results})
     parts += [f"Textures: {' and '.join(textures)}."] if textures else []
-    protocols = sorted({result["protocol"] for result in results})
+    protocols = sorted({result.protocol for result in results})
     parts += [f"Protocol: {protocol}." for protocol in protocols[:1]]
     if len(protocols) > 1:
         parts.append(f"({len(protocols)} protocols: see the column of the CSV.)")
-    precisions = sorted({result["precision"] for result in results if "precision" in result})
+    precisions = sorted({result.precision for result in results if result.precision})
     parts += [f"Trained in {' and '.join(precisions)}."] if precisions else []
-    machines = sorted({r["machine"]["gpu"] or r["machine"]["cpu"] for r in results})
+    machines = sorted({r.machine.gpu or r.machine.cpu for r in results})
     if machines:
         parts.append(f"Measured on {', '.join(machines)}.")
     parts.append(
         "Percent; mean ± standard deviation over seeds, where there are several. Published rows "
         "are their authors' figures, mostly with the epoch chosen on the test set."
-        if any(row["data"] == data for row in suite.published)
+        if any(row.data == data for row in suite.published)
         else "Percent; mean ± standard deviation over seeds, where there are several."
     )
     return " ".join(parts)
 
 
-def _mean_of_seed(groups: Sequence[Sequence[Result]], seed: int, column: str) -> float | None:
+def _mean_of_seed(
+    groups: Sequence[Sequence[BenchmarkResult]], seed: int, column: str
+) -> float | None:
     """Mean over categories for one seed; `None` unless every category is there."""
-    values = [
-        _percent(result, column)
-        for group in groups
-        for result in group
-        if result["settings"]["seed"] == seed
-    ]
+    values = [result.percent(column) for group in groups for result in group if result.seed == seed]
     known = [value for value in values if value is not None]
     return statistics.mean(known) if len(known) == len(groups) else None
-
-
-def _percent(result: Result, column: str) -> float | None:
-    return None if result.get(column) is None else 100 * result[column]
 
 
 def _cell(values: Sequence[float | None]) -> str:
@@ -241,15 +247,16 @@ def _cell(values: Sequence[float | None]) -> str:
     return f"{statistics.mean(known):.1f}{spread}"
 
 
-def _limits(results: Sequence[Result], column: str) -> str:
-    lows = [r[f"{column}_low"] for r in results if r.get(f"{column}_low") is not None]
-    highs = [r[f"{column}_high"] for r in results if r.get(f"{column}_high") is not None]
-    if not lows:
-        return MISSING
-    return f"{100 * statistics.mean(lows):.1f} to {100 * statistics.mean(highs):.1f}"
+def _limits(results: Sequence[BenchmarkResult], column: str) -> str:
+    """The means of the lower and of the upper limits."""
+    low, high = ([r.measured.get(f"{column}_{end}") for r in results] for end in ("low", "high"))
+    low, high = ([share for share in shares if share is not None] for shares in (low, high))
+    return (
+        f"{100 * statistics.mean(low):.1f} to {100 * statistics.mean(high):.1f}" if low else MISSING
+    )
 
 
-def _count(groups: Sequence[Sequence[Result]]) -> str:
+def _count(groups: Sequence[Sequence[BenchmarkResult]]) -> str:
     return str(sum(len(group) for group in groups))
 
 

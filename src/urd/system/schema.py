@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +24,6 @@ from pydantic import (
 
 from urd.errors import one_line, quoted
 
-Record = TypeVar("Record", bound=BaseModel)
 CHECKSUM = "file_sha256"  # of a file of tensors, the first field of its header
 LONGEST = 4096
 _MOST = 1e12
@@ -114,26 +113,14 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
 
 
-def parse(schema: type[Record], content: Any) -> Record:
-    """Content as the record that `schema` describes.
+def check(schema: Any, content: Any) -> Any:
+    """The content as what `schema` makes of it; content that is not what it says is refused.
 
     Raises:
         ValueError: with the first field that is wrong, in one line.
     """
     try:
-        return schema.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(_said(error)) from error
-
-
-def check(schema: Any, content: Any) -> None:
-    """Refuse content that is not what `schema` says.
-
-    Raises:
-        ValueError: with the first field that is wrong, in one line.
-    """
-    try:
-        _adapter(schema).validate_python(content)
+        return _adapter(schema).validate_python(content)
     except ValidationError as error:
         raise ValueError(_said(error)) from error
 

@@ -19,7 +19,7 @@ from urd.backbones.encoder import Encoder, has_signed_levels
 from urd.errors import UrdError, first_line, quoted
 from urd.model.run_folder import RunFolder
 from urd.system.progress import note
-from urd.system.schema import parse
+from urd.system.schema import check
 from urd.system.tensor_file import open_tensors, save_signed
 from urd.training.schema import Checkpoint
 from urd.training.step import Networks
@@ -57,7 +57,7 @@ def read_facts(run: RunFolder) -> Checkpoint | None:
         return None
     with _readable(path):
         file = open_tensors(path, _HEADER)
-        found = parse(Checkpoint, file.content)
+        found: Checkpoint = check(Checkpoint, file.content)
     if not file.signed:
         note(f"{path} was written without a checksum: damage to it cannot be seen.")
     return found

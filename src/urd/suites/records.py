@@ -1,0 +1,155 @@
+"""What the process of a suite and those of its jobs tell each other: orders and results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from urd.errors import UrdError, first_line
+from urd.evaluation.schema import refuse_no_shares
+from urd.model.schema import EncoderFacts
+from urd.system.documents import MIB, read_json
+from urd.system.schema import Checked, Count, Name, Number, Open, Text, check
+
+JOB_NAME, RESULT_NAME, LOG_NAME, RUN_NAME = "job.json", "result.json", "log.txt", "run"
+RESULTS_NAME = "results.json"
+_MOST_BYTES = 64 * MIB
+_LAST = (
+    *("protocol", "fit_seconds", "evaluate_seconds"),
+    *("training", "encoder", "precision", "machine"),
+)
+
+
+class Identity(Checked):
+    """Which job a result is of.
+
+    Attributes:
+        settings: of `FitConfig`, without what belongs to the machine.
+        textures: `procedural` or `a folder`.
+        method_version: `urd.method_version` when the job was done.
+    """
+
+    digest: Name
+    data: Name
+    category: Name
+    settings: dict[Name, Any]
+    textures: Text
+    method_version: Count
+
+
+class JobOrder(Checked):
+    """What a suite tells a job to do; `options` are checked by `FitConfig`."""
+
+    data_path: Text
+    options: dict[Name, Any]
+    resamples: Annotated[int, Field(ge=0, le=1_000_000)]
+    identity: Identity
+
+    def with_options(self, **options: Any) -> JobOrder:
+        """The same order with other options, such as the device that became free."""
+        return self.model_copy(update={"options": {**self.options, **options}})
+
+
+class MachineFacts(Open):
+    cpu: Text
+    threads: Count | None = None
+    gpu: Text | None
+
+
+class BenchmarkResult(BaseModel):
+    """What a job of a suite leaves: its identity, what was measured, and under which conditions.
+
+    Attributes:
+        method_version: absent from the results of version 0.1.
+        fit_seconds: `None` of a training that was stopped and went on.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    __pydantic_extra__: dict[Name, Any]
+    digest: Name
+    data: Name
+    category: Name
+    settings: dict[Name, Any]
+    textures: Text
+    method_version: Count | None = None
+    protocol: Text
+    fit_seconds: Number | None = None
+    evaluate_seconds: Number | None = None
+    training: dict[Name, Any] = Field(default={})
+    encoder: EncoderFacts
+    precision: Text = ""
+    machine: MachineFacts
+
+    @model_validator(mode="after")
+    def _tables_can_show_it(self) -> BenchmarkResult:
+        refuse_no_shares(self.measured)
+        if type(self.settings.get("seed")) is not int:
+            raise ValueError("its settings have no seed")
+        if self.encoder.pretrained is None:
+            raise ValueError("it does not say whether its encoder is pretrained")
+        return self
+
+    @property
+    def seed(self) -> int:
+        return int(self.settings["seed"])
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Metrics as shares, their intervals, and counts of images, as in `evaluation.json`."""
+        return self.__pydantic_extra__
+
+    def percent(self, metric: str) -> float | None:
+        """A metric or a limit of its interval; `None` where it was not measured."""
+        share = self.measured.get(metric)
+        return None if share is None else 100 * float(share)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the file: nothing that it was read without is added."""
+        content = self.model_dump(exclude_unset=True)
+        last = {key: content.pop(key) for key in _LAST if key in content}
+        return content | last
+
+
+def read_results(path: Path) -> list[BenchmarkResult]:
+    """The results in a suite's `results.json`.
+
+    Raises:
+        UrdError: the file is damaged.
+    """
+    return _read_results(path, list[BenchmarkResult])
+
+
+def read_result(path: Path) -> BenchmarkResult:
+    """The result in a job's `result.json`.
+
+    Raises:
+        UrdError: the file is damaged.
+    """
+    return _read_results(path, BenchmarkResult)
+
+
+def _read_results(path: Path, schema: Any) -> Any:
+    try:
+        return check(schema, read_json(path, _MOST_BYTES))
+    except ValueError as error:
+        raise not_results(path, first_line(error)) from error
+
+
+def not_results(path: Path, reason: str) -> UrdError:
+    """What to say about a damaged file of results."""
+    return UrdError(f"{path} is not a results file of a suite ({reason}); move it away")
+
+
+def read_order(path: Path) -> JobOrder:
+    """The order of a job.
+
+    Raises:
+        UrdError: the file is damaged.
+    """
+    try:
+        order: JobOrder = check(JobOrder, read_json(path, MIB))
+    except ValueError as error:
+        raise UrdError(f"{path} is not an order of a suite: {first_line(error)}") from error
+    return order
