@@ -15,7 +15,6 @@ from urd import Detector
 from urd.data import Failure
 from urd.engines.torch_engine import TorchEngine
 from urd.errors import NotJudged, UrdError
-from urd.evaluation.tally import Tally
 from urd.inspection.calibration import Calibration
 from urd.inspection.prediction import Prediction
 
@@ -151,29 +150,3 @@ def test_a_suite_has_no_figures_of_a_part_of_the_test_set(tiny_config, data, tmp
     (tmp_path / "job" / JOB_NAME).write_text(json.dumps(order))
     with pytest.raises(UrdError, match=r"1 test images could not be judged.*text\.png"):
         run_job(tmp_path / "job")
-
-
-def labelled(defect: str, *verdicts: str | None):
-    return [{"defect": defect, "verdict": verdict} for verdict in verdicts]
-
-
-def test_the_tally_counts_what_matters():
-    rows = [
-        *labelled("good", "OK", "OK", "REVIEW", "NG", "ERROR"),
-        *labelled("dent", "OK", "REVIEW", "NG"),
-        *labelled("hole", "NG", "ERROR"),
-    ]
-    tally = Tally.of(rows)
-    assert tally.sentence() == (
-        "Missed defects 1 of 4 (25 %). Good parts rejected 1 of 4, sent to review 1 of 4. "
-        "Not judged 2 of 10."
-    )
-    assert tally.metrics() == {"n_not_judged": 2, "n_missed": 1, "n_rejected": 1, "n_to_review": 1}
-
-
-def test_the_tally_without_thresholds_claims_nothing():
-    tally = Tally.of([*labelled("good", None, None), *labelled("dent", None, "ERROR")])
-    assert tally.metrics()["n_missed"] is None
-    assert tally.sentence() == (
-        "No thresholds, so no verdicts: run urd calibrate. Not judged 1 of 4."
-    )

@@ -31,7 +31,8 @@ from urd.engines.exported import ExportedEngine
 from urd.engines.registry import open_exported
 from urd.engines.torch_engine import TorchEngine
 from urd.errors import NotJudged, UsageError
-from urd.evaluation.evaluate import Evaluation, evaluate_predictions, refuse_unusable
+from urd.evaluation.evaluate import evaluate_predictions, refuse_unusable
+from urd.evaluation.records import Evaluation
 from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration, Thresholds
 from urd.inspection.judge import Inspection, thresholds_of
 from urd.inspection.pictures import reduced

@@ -109,14 +109,14 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
 
 
-def check(schema: Any, content: Any) -> None:
-    """Refuse content that is not what `schema` says.
+def check(schema: Any, content: Any) -> Any:
+    """The content as an object of `schema`, a record or a model; refused if it is not as that says.
 
     Raises:
         ValueError: with the first field that is wrong, in one line.
     """
     try:
-        _adapter(schema).validate_python(content)
+        return _adapter(schema).validate_python(content)
     except ValidationError as error:
         raise ValueError(_said(error)) from error
 

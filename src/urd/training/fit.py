@@ -21,7 +21,7 @@ from urd.backbones.whitening import looked_at, wants_whitening, whiten
 from urd.config import FitConfig, read_config_file, resolve_config
 from urd.data import Failure, Sample, read_layout
 from urd.errors import UsageError
-from urd.evaluation.evaluate import DETAILS_NAME, EVALUATION_NAME
+from urd.evaluation.records import DETAILS_NAME, EVALUATION_NAME
 from urd.inspection.calibration import Calibration
 from urd.model.file import MODEL_NAME, current_versions, load_model, save_model
 from urd.model.header import ModelHeader
