@@ -14,7 +14,6 @@ from conftest import picture
 from urd import Detector
 from urd.engines.torch_engine import TorchEngine
 from urd.errors import NotJudged
-from urd.evaluation.tally import Tally
 from urd.inspection.calibration import Calibration
 from urd.inspection.prediction import Failure, Prediction
 
@@ -138,29 +137,3 @@ def test_evaluate_counts_what_was_not_judged_first(urd, detector, broken_network
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Not judged (1)" in page and "dark.png" in page
     assert '<div class="tile bad"><b>1 of 9</b>not judged' in page
-
-
-def labelled(defect: str, *verdicts: str | None):
-    return [{"defect": defect, "verdict": verdict} for verdict in verdicts]
-
-
-def test_the_tally_counts_what_matters():
-    rows = [
-        *labelled("good", "OK", "OK", "REVIEW", "NG", "ERROR"),
-        *labelled("dent", "OK", "REVIEW", "NG"),
-        *labelled("hole", "NG", "ERROR"),
-    ]
-    tally = Tally.of(rows)
-    assert tally.sentence() == (
-        "Missed defects 1 of 4 (25 %). Good parts rejected 1 of 4, sent to review 1 of 4. "
-        "Not judged 2 of 10."
-    )
-    assert tally.metrics() == {"n_not_judged": 2, "n_missed": 1, "n_rejected": 1, "n_to_review": 1}
-
-
-def test_the_tally_without_thresholds_claims_nothing():
-    tally = Tally.of([*labelled("good", None, None), *labelled("dent", None, "ERROR")])
-    assert tally.metrics()["n_missed"] is None
-    assert tally.sentence() == (
-        "No thresholds, so no verdicts: run urd calibrate. Not judged 1 of 4."
-    )

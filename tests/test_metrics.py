@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import threading
 import weakref
 
@@ -13,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from measured import kinds, random_case
 from scipy.ndimage import label
 from sklearn import metrics as sk
 
@@ -22,53 +21,26 @@ from urd.metrics import (
     aupro_200_thresholds,
     auroc,
     average_precision,
-    bootstrap,
     evaluate,
     evaluate_maps,
     f1_max,
     images,
-    label_regions,
-    pro_curve,
-    roc_curve,
+    label_components,
+    measure,
 )
+from urd.metrics.protocol import in_memory
 
 
-def regions_of(mask):
+def components_of(mask):
     labels, count = label(mask, structure=np.ones((3, 3)))
     return [labels == i for i in range(1, count + 1)]
-
-
-def test_drawn_curves_pass_through_exact_points():
-    rng = np.random.default_rng(2)
-    scores = rng.integers(0, 40, 3000) / 8
-    labels = rng.random(3000) < 0.3
-    x, y = roc_curve(scores[~labels], scores[labels])
-    exact_x, exact_y, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
-    np.testing.assert_allclose(y, np.interp(x, exact_x, exact_y), atol=1e-12)
-    assert np.trapezoid(y, x) == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-12)
-    assert len(roc_curve(scores[:0], scores)[0]) == 0
-
-    maps = [rng.normal(size=(40, 40)) + 2 * (np.arange(40) > 30) for _ in range(5)]
-    masks = [np.zeros((40, 40), bool) for _ in maps]
-    for k, mask in enumerate(masks[:4]):
-        mask[5 * k : 5 * k + 9, 28:36] = True
-        mask[1, 1 + k] = True
-    x, y = pro_curve(maps, masks)
-    assert len(x) <= 400 and (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
-    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, pytest.approx(1))
-    assert np.trapezoid(y, x) == pytest.approx(aupro(maps, masks, 1.0), abs=2e-3)
-    inspected = [np.zeros((40, 40), bool) for _ in maps]
-    for place in inspected:
-        place[:, 20:] = True
-    inside = pro_curve([m[:, 20:] for m in maps], [m[:, 20:] for m in masks])
-    np.testing.assert_allclose(pro_curve(maps, masks, inspected), inside)
 
 
 def brute_aupro(maps, masks, limit):
     """PRO and FPR at every distinct score, trapezoids, the last one cut at the limit."""
     maps = [m.astype(np.float64) for m in maps]
     good = np.concatenate([m[~k] for m, k in zip(maps, masks, strict=True)])
-    regions = [m[r] for m, k in zip(maps, masks, strict=True) for r in regions_of(k)]
+    regions = [m[r] for m, k in zip(maps, masks, strict=True) for r in components_of(k)]
     points = [(0.0, 0.0)]
     for threshold in np.unique(np.concatenate([m.ravel() for m in maps]))[::-1]:
         pro = np.mean([np.mean(region >= threshold) for region in regions])
@@ -90,20 +62,6 @@ def brute_f1(labels, scores):
         tp = np.sum(found & labels)
         best = max(best, 2 * tp / (found.sum() + labels.sum()))
     return best
-
-
-def random_case(seed, levels, dtype, size=17, images=4):
-    """Maps with many or few ties, and masks with regions at the border and of one pixel."""
-    rng = np.random.default_rng(seed)
-    maps = [rng.integers(0, levels, (size, size)).astype(dtype) / levels for _ in range(images)]
-    masks = [np.zeros((size, size), bool) for _ in range(images)]
-    masks[1][0:3, 0:4] = masks[1][3, 4] = True  # touches by a corner: one region
-    masks[1][10, 10] = True
-    masks[2][size - 2 :, 5:9] = True
-    masks[3] |= rng.random((size, size)) > 0.8
-    for m, k in zip(maps, masks, strict=True):
-        m[k] += rng.integers(0, 3, k.sum()).astype(dtype) / levels
-    return maps, masks
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -129,10 +87,6 @@ def test_ranking_metrics_are_scikit_learns(pairs, dtype):
     expected = sk.average_precision_score(labels, scores)
     assert average_precision(negatives, positives) == pytest.approx(expected, abs=1e-9)
     assert f1_max(negatives, positives) == pytest.approx(brute_f1(labels, scores), abs=1e-9)
-
-
-def kinds(defective):
-    return ["bad" if is_defective else "good" for is_defective in defective]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -170,7 +124,9 @@ def brute_200(anomaly_map, mask):
     points = []
     for step in range(200):
         above = m > m.min() + (m.max() - m.min()) * step / 200
-        points.append((above[~mask].mean(), np.mean([above[r].mean() for r in regions_of(mask)])))
+        points.append(
+            (above[~mask].mean(), np.mean([above[r].mean() for r in components_of(mask)]))
+        )
     points = [p for p in points if p[0] < 0.3][::-1]
     largest = points[-1][0]
     return sum((b[0] - a[0]) / largest * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(points))
@@ -183,6 +139,42 @@ def test_200_thresholds_by_brute_force():
     mask[3:9, 4:9] = mask[20, 20] = True
     m[mask] += 0.4
     assert aupro_200_thresholds(m, mask) == pytest.approx(brute_200(m, mask), abs=1e-9)
+
+
+def curves_of(maps, masks, scores=None, inspected=None):
+    scores = np.zeros(len(maps)) if scores is None else scores
+    defects = kinds(mask.any() for mask in masks)
+    return measure(in_memory(maps, scores, defects, masks, inspected=inspected)).curves()
+
+
+def test_the_drawn_roc_passes_through_exact_points():
+    rng = np.random.default_rng(2)
+    scores = rng.integers(0, 40, 3000) / 8
+    labels = rng.random(3000) < 0.3
+    maps, masks = [np.zeros((1, 2))] * 3000, [np.array([[label, False]]) for label in labels]
+    x, y = curves_of(maps, masks, scores)["roc"]
+    exact_x, exact_y, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(y, np.interp(x, exact_x, exact_y), atol=1e-12)
+    assert np.trapezoid(y, x) == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-12)
+    assert curves_of(maps[:5], [np.zeros((1, 2), bool)] * 5) == {}
+
+
+def test_the_drawn_pro_has_the_area_of_the_metric():
+    rng = np.random.default_rng(2)
+    maps = [rng.normal(size=(40, 40)) + 2 * (np.arange(40) > 30) for _ in range(5)]
+    masks = [np.zeros((40, 40), bool) for _ in maps]
+    for k, mask in enumerate(masks[:4]):
+        mask[5 * k : 5 * k + 9, 28:36] = True
+        mask[1, 1 + k] = True
+    x, y = curves_of(maps, masks)["pro"]
+    assert len(x) <= 400 and (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, pytest.approx(1))
+    assert np.trapezoid(y, x) == pytest.approx(aupro(maps, masks, 1.0), abs=2e-3)
+    inspected = [np.zeros((40, 40), bool) for _ in maps]
+    for place in inspected:
+        place[:, 20:] = True
+    inside = curves_of([m[:, 20:] for m in maps], [m[:, 20:] for m in masks])["pro"]
+    np.testing.assert_allclose(curves_of(maps, masks, inspected=inspected)["pro"], inside)
 
 
 def test_undefined_metrics_are_none():
@@ -319,119 +311,6 @@ def test_generated_maps_against_brute_force(maps, bits):
         assert found[name] == pytest.approx(value, abs=1e-9), name
 
 
-def test_each_resample_is_the_metric_of_the_images_it_draws():
-    rng = np.random.default_rng(4)
-    maps, masks = random_case(4, 30, np.float32, images=4)
-    defects = kinds(k.any() for k in masks)
-    scores = rng.random(4).round(1)
-    test = [
-        images.TestImage(str(i), d, lambda i=i: (maps[i], masks[i]), scores[i])
-        for i, d in enumerate(defects)
-    ]
-    surveys = [images.survey(image, True) for image in test]
-    positives = np.concatenate([s.positives for s in surveys])
-    pixel = bootstrap.pixel_curves(test, surveys, positives)
-    image = bootstrap.image_curves(scores, np.array([d != "good" for d in defects]))
-    weights = bootstrap.resample(np.array([d != "good" for d in defects]), 20, rng)
-    of_pixels, of_images = (
-        bootstrap.ranking_of(pixel, weights),
-        bootstrap.ranking_of(image, weights),
-    )
-    aupros = bootstrap.aupro_of(pixel, weights, 0.3)
-    for row, times in enumerate(weights.astype(int)):
-        drawn = np.repeat(np.arange(4), times)
-        expected = evaluate_maps(
-            [maps[i] for i in drawn], scores[drawn], [defects[i] for i in drawn],
-            [masks[i] for i in drawn],
-        )  # fmt: skip
-        for name in ("auroc", "ap", "f1max"):
-            assert of_pixels[name][row] == pytest.approx(expected[f"pixel_{name}"], abs=1e-9)
-            assert of_images[name][row] == pytest.approx(expected[f"image_{name}"], abs=1e-9)
-        assert aupros[row] == pytest.approx(expected["aupro"], abs=1e-9)
-
-
-def test_many_distinct_scores_are_thinned_out_without_harm(monkeypatch):
-    rng = np.random.default_rng(5)
-    masks = [rng.random((40, 40)) > 0.97 if i else np.zeros((40, 40), bool) for i in range(5)]
-    maps = [rng.normal(0, 1, (40, 40)) + 1.5 * mask for mask in masks]
-    test = [
-        images.TestImage(str(i), "bad" if i else "good", lambda i=i: (maps[i], masks[i]))
-        for i in range(5)
-    ]
-    surveys = [images.survey(image, True) for image in test]
-    positives = np.concatenate([s.positives for s in surveys])
-    monkeypatch.setattr(bootstrap.pick_thresholds, "__defaults__", (100,))
-    assert len(positives) > 150
-    curves = bootstrap.pixel_curves(test, surveys, positives)
-    assert curves.negatives.shape[1] <= 200
-    once = np.ones((1, 5))
-    exact = evaluate_maps(maps, np.arange(5.0), kinds([0, 1, 1, 1, 1]), masks)
-    thinned = bootstrap.ranking_of(curves, once)
-    assert thinned["auroc"][0] == pytest.approx(exact["pixel_auroc"], abs=2e-3)
-    assert thinned["ap"][0] == pytest.approx(exact["pixel_ap"], abs=1e-2)
-    assert bootstrap.aupro_of(curves, once, 0.3)[0] == pytest.approx(exact["aupro"], abs=5e-3)
-
-
-def hanley_mcneil(area, count):
-    """Standard error of an AUROC of `count` against `count` (Radiology 143, 1982, equation 2)."""
-    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-    return np.sqrt((area * (1 - area) + (count - 1) * (q1 + q2 - 2 * area**2)) / count**2)
-
-
-@pytest.mark.parametrize("count", [25, 250])
-def test_intervals_are_as_wide_as_theory_says(count):
-    rng = np.random.default_rng(0)
-    defects = kinds(i % 2 for i in range(2 * count))
-    scores = rng.normal(0, 1, 2 * count) + [1.0 * (d != "good") for d in defects]
-    maps = [rng.random((4, 4)) for _ in scores]
-    found = evaluate_maps(maps, scores, defects, None, resamples=1000)
-    area, low, high = (found[f"image_auroc{end}"] for end in ("", "_low", "_high"))
-    assert low < area < high
-    assert high - low == pytest.approx(2 * 1.96 * hanley_mcneil(area, count), rel=0.15)
-
-
-def test_resamples_draw_good_and_defective_images_apart():
-    defective = np.array([False] * 3 + [True] * 5)
-    weights = bootstrap.resample(defective, 200, np.random.default_rng(0))
-    assert (weights[:, ~defective].sum(1) == 3).all()
-    assert (weights[:, defective].sum(1) == 5).all()
-    assert len(np.unique(weights, axis=0)) > 100
-
-
-def test_the_same_call_gives_the_same_intervals():
-    maps, masks = random_case(6, 40, np.float32)
-    maps, masks, defects = maps * 2, masks * 2, kinds([0, 1, 1, 1]) * 2
-    results = [evaluate_maps(maps, np.arange(8.0), defects, masks, resamples=50) for _ in range(2)]
-    assert results[0] == results[1]
-    assert "aupro_per_image_low" in results[0]
-
-
-def test_a_resample_without_regions_does_not_count():
-    """One of three defective images lost its mask: 1 resample in 27 has no region at all."""
-    rng = np.random.default_rng(7)
-    masks = [np.zeros((30, 30), bool) for _ in range(8)]
-    maps = [rng.random((30, 30)) for _ in masks]
-    for index in (5, 6):
-        masks[index][5:9, 5:9] = True
-        maps[index][masks[index]] += 0.9
-    defects = kinds([0] * 5 + [1] * 3)
-    found = evaluate_maps(maps, np.arange(8.0), defects, masks, resamples=2000)
-    for name in ("pixel_auroc", "aupro", "aupro_per_image"):
-        assert found[f"{name}_low"] > 0.9
-    assert found["pixel_ap_low"] > 0.3
-    masks[6][:] = False  # now 8 in 27: too many to speak of 95 %
-    found = evaluate_maps(maps, np.arange(8.0), defects, masks, resamples=2000)
-    assert "aupro_low" not in found
-    assert "image_auroc_low" in found
-
-
-def test_one_image_of_a_class_gives_no_interval():
-    maps = [np.random.default_rng(i).random((4, 4)) for i in range(3)]
-    found = evaluate_maps(maps, np.arange(3.0), ["good", "good", "bad"], None, resamples=50)
-    assert found["image_auroc"] == 1.0
-    assert not any(name.endswith("_low") for name in found)
-
-
 def test_masks_of_whole_numbers_are_masks_and_good_images_have_none():
     maps, masks = random_case(5, 50, np.float32)
     defects = kinds(mask.any() for mask in masks)
@@ -469,12 +348,7 @@ def test_memory_does_not_grow_with_the_set(monkeypatch):
     assert most[0] < 60
 
 
-def test_regions_are_8_connected():
+def test_components_are_8_connected():
     mask = np.zeros((6, 6), bool)
     mask[0, 0] = mask[1, 1] = mask[5, 5] = True
-    assert label_regions(mask)[1] == 2
-
-
-def test_metrics_import_without_torch():
-    code = "import sys, urd.metrics; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert label_components(mask)[1] == 2

@@ -20,7 +20,7 @@ from urd import Detector
 from urd.backbones.registry import backbone_of
 from urd.backbones.weights import read_weights
 from urd.errors import UrdError, UsageError
-from urd.evaluation.evaluate import read_written
+from urd.evaluation.records import read_details
 from urd.results.report import write_report
 from urd.suites.job import run_job
 from urd.system.tensor_file import sign
@@ -239,7 +239,7 @@ def test_images_that_were_not_judged_are_taken(evaluated):
     row = {"path": "a.png", "defect": "good", "score": None, "verdict": "ERROR", "reason": "cut"}
     details["images"].append(row)
     (run / "evaluation_details.json").write_text(json.dumps(details))
-    assert read_written(run / "evaluation_details.json")["images"][-1] == row
+    assert read_details(run / "evaluation_details.json").images[-1].row() == row
     write_report(run, run / "not judged.html")
     assert "a.png: cut" in (run / "not judged.html").read_text()
     (run / "evaluation_details.json").write_text(whole["evaluation_details.json"])

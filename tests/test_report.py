@@ -8,6 +8,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import binom
 
 from urd import Detector
@@ -133,6 +135,22 @@ def test_bars_are_as_high_as_their_counts_and_labels_do_not_meet():
     heights = [float(height) for height in re.findall(r'height="([\d.]+)"', svg)]
     assert heights == pytest.approx([46, 23, 11.5], abs=0.1)
     assert 'text-anchor="end">REVIEW' in svg and 'text-anchor="start">NG' in svg
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5), st.lists(st.floats(-1e9, 1e9)))
+def test_a_histogram_of_any_scores_can_be_drawn(scores, thresholds):
+    lines = [("NG", value) for value in thresholds[:2]]
+    svg = charts.histogram([("all", "good", scores)], lines)
+    assert "nan" not in svg and "inf" not in svg
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(-1e-9, 1 + 1e-9)] * 2), min_size=2, max_size=9))
+def test_a_curve_of_any_rates_can_be_drawn(points):
+    x, y = zip(*sorted(points), strict=True)
+    svg = charts.rate_curve((x, y), "ROC", 0.3)
+    assert "nan" not in svg and "inf" not in svg
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,15 @@ def test_importing_urd_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "module",
+    ["urd.metrics", *(f"urd.evaluation.{p.stem}" for p in (SOURCE / "evaluation").glob("*.py"))],
+)
+def test_metrics_and_evaluation_import_no_torch(module):
+    code = f"import sys, {module.removesuffix('.__init__')}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_help_imports_neither_pydantic_nor_yaml():
     code = "import sys, urd.cli.fit; sys.exit('pydantic' in sys.modules or 'yaml' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

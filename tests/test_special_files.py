@@ -15,8 +15,8 @@ from urd.data import UnreadableImage, find_named, read_mask, read_regions, read_
 from urd.data.check import check
 from urd.engines.registry import open_exported
 from urd.errors import UsageError
-from urd.evaluation.evaluate import read_written
 from urd.evaluation.map_files import read_map
+from urd.evaluation.records import read_details
 from urd.model.file import load_model
 from urd.results.prediction_files import predict_to
 from urd.suites.suite import read_suite
@@ -56,7 +56,7 @@ READERS = {
     "weights": read_weights,
     "model": load_model,
     "checkpoint": lambda path: open_tensors(path, "any"),
-    "evaluation": read_written,
+    "evaluation": read_details,
     "region": lambda path: read_regions(str(path), "", (64, 64)),
     "json": lambda path: read_json(path, 1000),
     "onnx": lambda path: open_exported(path.rename(path.with_suffix(".onnx"))),

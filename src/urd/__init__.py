@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from urd.config import FitConfig
     from urd.detector import Detector
     from urd.errors import NotJudged, NotWritten, UrdError, UsageError
-    from urd.evaluation.evaluate import Evaluation
+    from urd.evaluation.records import Evaluation
     from urd.inspection.defects import Defect
     from urd.inspection.judge import Inspection
     from urd.inspection.prediction import Failure, Prediction
@@ -43,7 +43,7 @@ __all__ = [
 _HOMES = {
     "Defect": "urd.inspection.defects",
     "Detector": "urd.detector",
-    "Evaluation": "urd.evaluation.evaluate",
+    "Evaluation": "urd.evaluation.records",
     "Failure": "urd.inspection.prediction",
     "FitConfig": "urd.config",
     "Inspection": "urd.inspection.judge",

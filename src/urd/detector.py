@@ -23,7 +23,8 @@ from urd.engines.exported import ExportedEngine
 from urd.engines.judging import Judging
 from urd.engines.registry import is_exported, open_exported
 from urd.errors import UsageError
-from urd.evaluation.evaluate import Evaluation, evaluate_predictions, refuse_unusable
+from urd.evaluation.evaluate import evaluate_predictions, refuse_unusable
+from urd.evaluation.records import Evaluation
 from urd.inspection.calibration import (
     FALSE_REJECT,
     REVIEW,

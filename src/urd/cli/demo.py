@@ -46,7 +46,7 @@ def demo(
     from urd.config import FitConfig
     from urd.demo.dataset import PRODUCTS
     from urd.demo.run import run_product
-    from urd.results.report import REPORT_NAME
+    from urd.model.run_folder import RunFolder
     from urd.system.files import refuse_existing, write_json
 
     urd.system.progress.show()
@@ -71,6 +71,6 @@ def demo(
         print(
             f"{product}: image AUROC {result['image_auroc']:.3f}, pixel AUROC "
             f"{result['pixel_auroc']:.3f}, AUPRO {result['aupro']:.3f}; see "
-            f"{out / product}.png and {out / 'runs' / product / REPORT_NAME}"
+            f"{out / product}.png and {RunFolder(out / 'runs' / product).report}"
         )
     write_json(out / "evaluation.json", results)

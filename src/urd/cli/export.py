@@ -150,13 +150,13 @@ def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
     """
     from urd.data import read_layout
     from urd.errors import UsageError
-    from urd.evaluation.evaluate import DETAILS_NAME, read_written
+    from urd.evaluation.records import read_details
 
     if data is not None:
         found = read_layout(data)
         good = [sample.path for sample in found.train]
         return [sample.path for sample in found.test] or good, good
-    details = read_written(run / DETAILS_NAME)
+    details = read_details(run)
     if details is None:
         raise UsageError(f"give DATA, images to compare on: {run} has no evaluation that names any")
-    return [Path(row["path"]) for row in details["images"]], []
+    return [Path(image.path) for image in details.images], []

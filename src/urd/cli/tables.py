@@ -21,6 +21,7 @@ def metrics_table(title: str, result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from urd.metrics import METRICS
     from urd.metrics.protocol import describe
 
     table = Table("metric", title=escape(title), title_justify="left")
@@ -33,12 +34,13 @@ def metrics_table(title: str, result: dict[str, Any]) -> None:
     console.print(table)
     if result.get("n_vanished_masks"):
         console.print(
-            f"{result['n_vanished_masks']} masks vanished on resizing: no region of theirs counts."
+            f"{result['n_vanished_masks']} masks vanished on resizing: they have no component."
         )
-    types = [name.partition(":")[2] for name in result if name.startswith("image_auroc:")]
+    by_type = [metric for metric in METRICS.values() if metric.by_type]
+    types = [name.partition(":")[2] for name in result if name.startswith(f"{by_type[0].name}:")]
     if len(types) > 1:
-        of_types = Table("defect", "image AUROC", "AUPRO", title="By type of defect")
+        of_types = Table("defect", *(m.title for m in by_type), title="By type of defect")
         for name in types:
-            values = (result.get(f"{metric}:{name}") for metric in ("image_auroc", "aupro"))
+            values = (result.get(f"{metric.name}:{name}") for metric in by_type)
             of_types.add_row(escape(name), *("-" if v is None else f"{v:.4f}" for v in values))
         console.print(of_types)

@@ -3,97 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from urd.config import FitConfig
 from urd.data import DEFAULT_READING, DataSet, Reading, Sample, read_masks, resize_mask
-from urd.errors import UrdError, UsageError, first_line
-from urd.evaluation.schema import EvaluationDetails, EvaluationMetrics
+from urd.errors import UrdError, UsageError
+from urd.evaluation.maps_on_disk import MapsOnDisk, maps_on_disk
+from urd.evaluation.records import Evaluation, JudgedImage
 from urd.evaluation.tally import Tally
 from urd.inspection.prediction import Failure, Prediction
-from urd.metrics import PIXEL_PROTOCOL, evaluate_maps, pro_curve, roc_curve
-from urd.system.documents import MIB, read_json
-from urd.system.files import json_text, printable, refuse_special, write_texts
-from urd.system.schema import check
-
-EVALUATION_NAME, DETAILS_NAME = "evaluation.json", "evaluation_details.json"
-_SCHEMAS = {EVALUATION_NAME: EvaluationMetrics, DETAILS_NAME: EvaluationDetails}
-_MOST_BYTES = 64 * MIB
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a detector did on a test set.
-
-    Attributes:
-        metrics: flat: what `urd.metrics.evaluate` gives, the protocol, and what was measured.
-        images: per image its path, type of defect, score and verdict; of one that could not be
-            judged the score is `None`, the verdict ERROR, and `reason` says why.
-        curves: `roc` of image scores and `pro` of pixels, each as (false-positive rates, rates);
-            those that are undefined are absent.
-        failures: images that could not be judged.
-    """
-
-    metrics: dict[str, Any]
-    images: list[dict[str, Any]]
-    curves: dict[str, tuple[list[float], list[float]]]
-    failures: list[Failure]
-
-    def write(self, run: Path) -> None:
-        """Keep it in a run folder: the figures, and what a report needs beside them."""
-        details = {"images": self.images, "curves": self.curves}
-        texts = {DETAILS_NAME: json_text(details), EVALUATION_NAME: json_text(self.metrics)}
-        write_texts({run / name: text for name, text in texts.items()})
-
-
-def read_evaluation(
-    run: Path, weights: str | None
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """What `Evaluation.write` has left in a run folder: the figures, and the details.
-
-    Args:
-        weights: fingerprint of the model of today, `Engine.weights_sha256`.
-
-    Raises:
-        UrdError: one cannot be read or is missing, or they are of another model or of two calls.
-    """
-    metrics = read_written(run / EVALUATION_NAME) if run.is_dir() else None
-    if metrics is None:  # details without figures are of a call that was killed
-        return None, None
-    if metrics.get("weights_sha256", weights) != weights:
-        raise UrdError(f"{run / EVALUATION_NAME} is of another model: run urd evaluate anew")
-    details = read_written(run / DETAILS_NAME)
-    images = details["images"] if details is not None else []
-    judged = sum(image["verdict"] != "ERROR" for image in images)
-    if judged != metrics["n_good"] + metrics["n_defective"]:
-        raise UrdError(
-            f"{EVALUATION_NAME} and {DETAILS_NAME} in {run} do not belong together: run urd "
-            "evaluate anew"
-        )
-    return metrics, details
-
-
-def read_written(path: Path) -> dict[str, Any] | None:
-    """One of the files that `Evaluation.write` leaves; `None` where there is none.
-
-    Raises:
-        UrdError: it cannot be read, or was not written by it.
-    """
-    refuse_special(path)
-    if not path.exists():
-        return None
-    try:
-        content = read_json(path, _MOST_BYTES)
-        check(_SCHEMAS[path.name], content)
-    except ValueError as error:
-        raise UrdError(
-            f"{path} cannot be read ({first_line(error)}): run urd evaluate anew"
-        ) from error
-    return dict(content)
+from urd.metrics import PIXEL_PROTOCOL, TestImage, measure
+from urd.system.files import printable
 
 
 def evaluate_predictions(
@@ -111,56 +32,58 @@ def evaluate_predictions(
         in_regions: pixels count in their image's region of interest only.
         reading: how masks are read.
 
-    Images that could not be judged are no part of the metrics; `n_not_judged` counts them.
+    Images that could not be judged are no part of the metrics; `n_not_judged` counts them. Maps
+    wait on the disk, so the memory needed grows with the defective pixels only.
 
     Raises:
         UsageError: a mask is of another size than its image.
-        UrdError: no test image could be judged.
+        UrdError: no test image could be judged, or the disk is full.
     """
-    rows: list[dict[str, Any]] = []
-    samples: list[Sample] = []
-    results: list[Prediction] = []
-    masks: list[np.ndarray] = []
+    images: list[JudgedImage] = []
     failures: list[Failure] = []
-    for sample, result in zip(data_set.test, judged, strict=True):
-        rows.append(_row(sample, result))
-        if isinstance(result, Failure):
-            failures.append(result)
-            continue
-        samples.append(sample)
-        results.append(result)
-        masks.append(mask_of(sample, result.size, config.image_size, reading))
-    if not samples:
-        first = failures[0]
-        raise UrdError(f"no test image can be judged; {first.path}: {first.reason}")
-    maps = [result.anomaly_map for result in results]
-    scores = np.array([result.score for result in results])
-    inspected = [result.region for result in results]
-    metrics = evaluate_maps(
-        maps,
-        scores,
-        [sample.defect for sample in samples],
-        masks if data_set.has_masks else None,
-        names=[str(sample.path) for sample in samples],
-        inspected=inspected,
-        resamples=resamples,
-    )
-    defective = np.array([sample.defective for sample in samples])
-    curves = {"roc": roc_curve(scores[~defective], scores[defective])}
-    if data_set.has_masks:
-        curves["pro"] = pro_curve(maps, masks, inspected)
-    return Evaluation(
-        {
-            **metrics,
-            **Tally.of(rows).metrics(),
-            "protocol": _protocol(config, data_set.has_masks, in_regions),
-            "variant": config.variant,
-            "backbone": config.tag,
-            "seed": config.seed,
-        },
-        rows,
-        {name: (x.tolist(), y.tolist()) for name, (x, y) in curves.items() if len(x)},
-        failures,
+    test: list[TestImage] = []
+    with maps_on_disk() as maps:
+        for sample, result in zip(data_set.test, judged, strict=True):
+            images.append(_judged(sample, result))
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                mask = mask_of(sample, result.size, config.image_size, reading)
+                test.append(_kept(sample, result, mask, maps))
+        if not test:
+            first = failures[0]
+            raise UrdError(f"no test image can be judged; {first.path}: {first.reason}")
+        measured = measure(test, has_masks=data_set.has_masks, resamples=resamples)
+    metrics = {
+        **measured.figures,
+        **Tally.of(images).metrics(),
+        "protocol": _protocol(config, data_set.has_masks, in_regions),
+        "variant": config.variant,
+        "backbone": config.tag,
+        "seed": config.seed,
+    }
+    curves = {name: (x.tolist(), y.tolist()) for name, (x, y) in measured.curves().items()}
+    return Evaluation(metrics, images, curves, failures)
+
+
+def _judged(sample: Sample, result: Prediction | Failure) -> JudgedImage:
+    path = printable(sample.path.absolute())
+    if isinstance(result, Failure):
+        return JudgedImage(path, sample.defect, None, result.verdict, result.reason)
+    return JudgedImage(path, sample.defect, result.score, result.verdict)
+
+
+def _kept(sample: Sample, result: Prediction, mask: np.ndarray, maps: MapsOnDisk) -> TestImage:
+    """The image with what the metrics will ask for, put on the disk; a good one has no mask."""
+    shape = mask.shape
+    load_map = maps.keep(result.anomaly_map)
+    load_mask = maps.keep(mask) if mask.any() else lambda: np.zeros(shape, bool)
+    return TestImage(
+        str(sample.path),
+        sample.defect,
+        lambda: (load_map(), load_mask()),
+        result.score,
+        None if result.region is None else maps.keep(result.region),
     )
 
 
@@ -180,13 +103,6 @@ def refuse_unusable(data_set: DataSet) -> None:
             f"{len(data_set.orphan_masks)} masks belong to no test image, first: "
             f"{data_set.orphan_masks[0]}"
         )
-
-
-def _row(sample: Sample, result: Prediction | Failure) -> dict[str, Any]:
-    row = {"path": printable(sample.path.absolute()), "defect": sample.defect}
-    if isinstance(result, Failure):
-        return {**row, "score": None, "verdict": result.verdict, "reason": result.reason}
-    return {**row, "score": result.score, "verdict": result.verdict}
 
 
 def mask_of(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from urd.evaluation.records import JudgedImage
 from urd.inspection.calibration import Verdict
 
 VERDICTS: tuple[Verdict, ...] = ("OK", "REVIEW", "NG", "ERROR")
-_GOOD = "good"
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,8 @@ class Tally:
     calibrated: bool
 
     @classmethod
-    def of(cls, rows: Iterable[Mapping[str, Any]]) -> Tally:
-        """From rows with `defect` (`good` or a type) and `verdict` (`None` without thresholds)."""
-        counts = Counter((row["defect"] == _GOOD, row["verdict"]) for row in rows)
+    def of(cls, images: Iterable[JudgedImage]) -> Tally:
+        counts = Counter((image.good, image.verdict) for image in images)
         judged = {key: n for key, n in counts.items() if key[1] != "ERROR"}
         return cls(
             defective=sum(n for (is_good, _), n in judged.items() if not is_good),

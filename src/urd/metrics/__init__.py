@@ -1,14 +1,16 @@
-"""Exact ranking and region metrics with the protocol named; usable alone, without torch."""
+"""Exact ranking and component metrics with the protocol named; usable alone, without torch."""
 
-from urd.metrics.curves import pro_curve, roc_curve
+from urd.metrics.components import aupro, aupro_200_thresholds, label_components
 from urd.metrics.images import TestImage
-from urd.metrics.protocol import METRICS, PIXEL_PROTOCOL, evaluate, evaluate_maps
+from urd.metrics.metric import METRICS, Metric
+from urd.metrics.protocol import PIXEL_PROTOCOL, Measured, evaluate, evaluate_maps, measure
 from urd.metrics.ranking import auroc, average_precision, f1_max
-from urd.metrics.regions import aupro, aupro_200_thresholds, label_regions
 
 __all__ = [
     "METRICS",
     "PIXEL_PROTOCOL",
+    "Measured",
+    "Metric",
     "TestImage",
     "aupro",
     "aupro_200_thresholds",
@@ -17,7 +19,6 @@ __all__ = [
     "evaluate",
     "evaluate_maps",
     "f1_max",
-    "label_regions",
-    "pro_curve",
-    "roc_curve",
+    "label_components",
+    "measure",
 ]

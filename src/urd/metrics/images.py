@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from urd.errors import UsageError
+from urd.metrics.components import Mask, aupro_200_thresholds, component_shares
 from urd.metrics.ranking import Floats, Scores
-from urd.metrics.regions import Mask, aupro_200_thresholds, region_shares
 
 GOOD = "good"
 CHUNK_PIXELS = 1 << 24
@@ -26,7 +26,8 @@ class TestImage:
         load: the anomaly map (H, W), of any floating type, and the mask (H, W) bool. Called twice,
             from several threads; maps need not fit into memory together.
         score: the image's score; `None`: the maximum of the map.
-        inspected: (H, W) bool, the pixels that count, good or not; `None`: all.
+        inspected: gives (H, W) bool, the pixels that count, good or not; called wherever `load` is.
+            `None`: all count.
     """
 
     __test__ = False  # no test class, though pytest would think so from its name
@@ -35,7 +36,7 @@ class TestImage:
     defect: str
     load: Callable[[], tuple[Scores, Mask]]
     score: float | None = None
-    inspected: Mask | None = None
+    inspected: Callable[[], Mask] | None = None
 
     @property
     def defective(self) -> bool:
@@ -49,8 +50,8 @@ class Survey:
     Attributes:
         score: of the image.
         positives: scores of the pixels in its mask, in row order.
-        shares: of these pixels in their regions; see `region_shares`.
-        regions: how many there are.
+        shares: of these pixels in their components; see `component_shares`.
+        components: how many there are.
         negative_count: how many pixels are outside.
         per_image: its AUPRO by 200 thresholds, NaN without a mask.
     """
@@ -58,7 +59,7 @@ class Survey:
     score: float
     positives: Scores
     shares: Floats
-    regions: int
+    components: int
     negative_count: int
     per_image: float
 
@@ -72,10 +73,10 @@ def survey(image: TestImage, has_masks: bool) -> Survey:
         none = np.empty(0)
         negatives = int(np.count_nonzero(outside))
         return Survey(score, none.astype(anomaly_map.dtype), none, 0, negatives, float("nan"))
-    shares, regions = region_shares(mask)
+    shares, components = component_shares(mask)
     positives = anomaly_map[mask]
     per_image = aupro_200_thresholds(anomaly_map, mask, outside)
-    return Survey(score, positives, shares, regions, int(np.count_nonzero(outside)), per_image)
+    return Survey(score, positives, shares, components, int(np.count_nonzero(outside)), per_image)
 
 
 def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
@@ -99,7 +100,8 @@ def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
         raise UsageError(f"the map of {image.name} holds NaN or Inf")
     if image.inspected is None:
         return anomaly_map, mask, ~mask
-    return anomaly_map, mask & image.inspected, ~mask & image.inspected
+    inspected = image.inspected()
+    return anomaly_map, mask & inspected, ~mask & inspected
 
 
 def negative_chunks(

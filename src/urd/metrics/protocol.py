@@ -2,50 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from urd.metrics.bootstrap import (
-    Curves,
-    aupro_of,
-    image_curves,
-    interval,
-    pixel_curves,
-    ranking_of,
-    resample,
-)
+from urd.metrics.bootstrap import Curves, Resampled, image_curves, interval, pixel_curves, resample
+from urd.metrics.components import FPR_LIMIT, Mask
+from urd.metrics.curves import Curve, pro_from, roc_from
 from urd.metrics.images import GOOD, Survey, TestImage, negative_chunks, survey
-from urd.metrics.ranking import (
-    Floats,
-    Ranks,
-    Scores,
-    auroc_from,
-    average_precision_from,
-    f1_max_from,
-    map_in_threads,
-    rank,
-    rank_arrays,
-)
-from urd.metrics.regions import FPR_LIMIT, Mask, aupro_from
+from urd.metrics.metric import METRICS, Metric, Ranked
+from urd.metrics.ranking import Floats, Ranks, Scores, map_in_threads, rank, rank_arrays
 
-METRICS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "aupro": "AUPRO",
-    "aupro_0.05": "AUPRO, FPR to 0.05",
-    "aupro_0.01": "AUPRO, FPR to 0.01",
-    "aupro_per_image": "AUPRO per image (200 thr.)",
-}
-AUPRO_LIMITS = {"aupro": FPR_LIMIT, "aupro_0.05": 0.05, "aupro_0.01": 0.01}
 PIXEL_PROTOCOL = (
     f"pixel metrics over the whole set; AUPRO exact, 8-connected regions, FPR to {FPR_LIMIT}"
 )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A test set, measured.
+
+    Attributes:
+        figures: what `evaluate` gives.
+        images, pixels: the ranks that the figures were computed from.
+    """
+
+    figures: dict[str, Any]
+    images: Ranked
+    pixels: Ranked
+
+    def curves(self) -> dict[str, Curve]:
+        """`roc` of the images and `pro` of the pixels; those that are undefined are absent."""
+        pixels = self.pixels
+        curves = {
+            "roc": roc_from(self.images.ranks),
+            "pro": pro_from(pixels.ranks, pixels.shares, pixels.components),
+        }
+        return {name: (x, y) for name, (x, y) in curves.items() if len(x)}
+
+
+def measure(
+    images: Sequence[TestImage], *, has_masks: bool = True, resamples: int = 0, seed: int = 0
+) -> Measured:
+    """`evaluate`, with the curves that belong to the figures."""
+    surveys = list(map_in_threads(lambda image: survey(image, has_masks), images))
+    defective = np.array([image.defective for image in images], bool)
+    of_images = Ranked(_rank_images(surveys, defective, ~defective), surveys)
+    of_pixels = Ranked(_rank_pixels(images, surveys), surveys)
+    figures = {
+        name: _value(metric, of_pixels if metric.needs_masks else of_images)
+        for name, metric in METRICS.items()
+    }
+    figures |= _by_type(images, of_pixels)
+    figures |= {"n_good": int((~defective).sum()), "n_defective": int(defective.sum())}
+    if has_masks:
+        figures["n_vanished_masks"] = sum(
+            image.defective and survey.components == 0
+            for image, survey in zip(images, surveys, strict=True)
+        )
+    if resamples and _enough(defective):
+        weights = resample(defective, resamples, np.random.default_rng(seed))
+        figures |= _intervals(figures, images, surveys, weights)
+    return Measured(figures, of_images, of_pixels)
 
 
 def evaluate(
@@ -67,37 +88,7 @@ def evaluate(
     Raises:
         UsageError: a map that holds NaN or Inf, is not of its mask's size, or is no (H, W) array.
     """
-    surveys = list(map_in_threads(lambda image: survey(image, has_masks), images))
-    defective = np.array([image.defective for image in images], bool)
-    scores = np.array([survey.score for survey in surveys])
-    found: dict[str, Any] = dict.fromkeys(METRICS)
-    image_ranks = rank_arrays(scores[~defective], scores[defective])
-    _put(found, _ranking_metrics("image", image_ranks))
-    positives = np.concatenate([s.positives for s in surveys]) if surveys else np.empty(0)
-    ranks = None
-    if has_masks and len(positives):
-        ranks = rank(positives, negative_chunks(images, surveys))
-        _put(found, _pixel_metrics(ranks, surveys))
-    _put(found, _of_defects(images, surveys, scores, ranks))
-    found["n_good"] = int((~defective).sum())
-    found["n_defective"] = int(defective.sum())
-    if has_masks:
-        found["n_vanished_masks"] = sum(
-            image.defective and survey.regions == 0
-            for image, survey in zip(images, surveys, strict=True)
-        )
-    if resamples and _enough(defective):
-        generator = np.random.default_rng(seed)
-        weights = resample(defective, resamples, generator)
-        _put_intervals(found, "image", image_curves(scores, defective), weights)
-        if ranks is not None and not ranks.undefined:
-            _put_intervals(found, "pixel", pixel_curves(images, surveys, positives), weights)
-            of_images = np.array([survey.per_image for survey in surveys])
-            known = ~np.isnan(of_images)
-            drawn = weights[:, known].sum(axis=1)
-            means = weights[:, known] @ of_images[known] / np.where(drawn > 0, drawn, np.nan)
-            _put_interval(found, "aupro_per_image", means)
-    return found
+    return measure(images, has_masks=has_masks, resamples=resamples, seed=seed).figures
 
 
 def evaluate_maps(
@@ -120,26 +111,44 @@ def evaluate_maps(
         names: for messages; by default `image 0`, `image 1`, ...
         inspected: per image the pixels that count; `None`: all.
     """
+    images = in_memory(maps, scores, defects, masks, names=names, inspected=inspected)
+    return evaluate(images, has_masks=masks is not None, resamples=resamples)
+
+
+def in_memory(
+    maps: Sequence[Scores],
+    scores: Scores,
+    defects: Sequence[str],
+    masks: Sequence[Mask] | None,
+    *,
+    names: Sequence[str] | None = None,
+    inspected: Sequence[Mask | None] | None = None,
+) -> list[TestImage]:
+    """Test images of maps that are in memory; the arguments are those of `evaluate_maps`."""
     inspected = inspected or [None] * len(maps)
     names = names or [f"image {index}" for index in range(len(maps))]
 
-    def loader(index: int) -> Callable[[], tuple[Scores, Mask]]:
-        if masks is None:
-            return lambda: (maps[index], np.zeros(maps[index].shape, bool))
-        return lambda: (maps[index], masks[index])
+    def load(index: int) -> tuple[Scores, Mask]:
+        whole = maps[index]
+        return whole, np.zeros(whole.shape, bool) if masks is None else masks[index]
 
-    images = [
-        TestImage(name, defect, loader(index), float(score), region)
+    return [
+        TestImage(
+            name,
+            defect,
+            partial(load, index),
+            float(score),
+            None if region is None else partial(np.asarray, region),
+        )
         for index, (name, defect, score, region) in enumerate(
             zip(names, defects, scores, inspected, strict=True)
         )
     ]
-    return evaluate(images, has_masks=masks is not None, resamples=resamples)
 
 
 def describe(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Rows of a table for people: name of the metric, value, interval; four decimals."""
-    return [(title, *_cells(result, name)) for name, title in METRICS.items()]
+    return [(metric.title, *_cells(result, name)) for name, metric in METRICS.items()]
 
 
 def _cells(result: dict[str, Any], name: str) -> tuple[str, str]:
@@ -149,49 +158,48 @@ def _cells(result: dict[str, Any], name: str) -> tuple[str, str]:
     return f"{result[name]:.4f}", "" if low is None else f"{low:.4f} to {high:.4f}"
 
 
-def _ranking_metrics(level: str, ranks: Ranks) -> dict[str, float]:
-    if ranks.undefined:
-        return {}
-    return {
-        f"{level}_auroc": auroc_from(ranks),
-        f"{level}_ap": average_precision_from(ranks),
-        f"{level}_f1max": f1_max_from(ranks),
-    }
+def _rank_images(surveys: Sequence[Survey], positive: Mask, negative: Mask) -> Ranks:
+    scores = np.array([survey.score for survey in surveys])
+    return rank_arrays(scores[negative], scores[positive])
 
 
-def _pixel_metrics(ranks: Ranks, surveys: Sequence[Survey]) -> dict[str, float]:
-    shares = np.concatenate([survey.shares for survey in surveys])
-    regions = sum(survey.regions for survey in surveys)
-    of_images = np.array([survey.per_image for survey in surveys])
-    of_images = of_images[~np.isnan(of_images)]
-    return {
-        **_ranking_metrics("pixel", ranks),
-        **{name: aupro_from(ranks, shares, regions, limit) for name, limit in AUPRO_LIMITS.items()},
-        "aupro_per_image": float(of_images.mean()) if len(of_images) else float("nan"),
-    }
+def _rank_pixels(images: Sequence[TestImage], surveys: Sequence[Survey]) -> Ranks:
+    """Where no mask marks anything, the pixels are not read again."""
+    positives = _positives(surveys)
+    return rank(positives, negative_chunks(images, surveys) if len(positives) else [])
 
 
-def _of_defects(
-    images: Sequence[TestImage],
-    surveys: Sequence[Survey],
-    scores: Scores,
-    ranks: Ranks | None,
-) -> dict[str, float]:
-    """Per type: its images against all good ones, its regions against all pixels outside any."""
-    found = {}
+def _positives(surveys: Sequence[Survey]) -> Scores:
+    return np.concatenate([s.positives for s in surveys]) if surveys else np.empty(0)
+
+
+def _value(metric: Metric, ranked: Ranked) -> float | None:
+    value = float("nan") if ranked.ranks.undefined else metric.compute(ranked)
+    return None if np.isnan(value) else value
+
+
+def _by_type(images: Sequence[TestImage], of_pixels: Ranked) -> dict[str, float | None]:
+    """Per type: its images against all good ones, its components against pixels outside any."""
+    surveys = of_pixels.surveys
     good = np.array([not image.defective for image in images], bool)
+    figures = {}
     for defect in sorted({image.defect for image in images} - {GOOD}):
         of_type = np.array([image.defect == defect for image in images])
-        found[f"image_auroc:{defect}"] = auroc_from(rank_arrays(scores[good], scores[of_type]))
-        if ranks is not None:
-            shares = [s.shares * inside for s, inside in zip(surveys, of_type, strict=True)]
-            regions = sum(s.regions for s, inside in zip(surveys, of_type, strict=True) if inside)
-            found[f"aupro:{defect}"] = aupro_from(ranks, np.concatenate(shares), regions)
-    return found
+        ranked = Ranked(_rank_images(surveys, of_type, good), surveys)
+        pixels = Ranked(of_pixels.ranks, _without_other_components(surveys, of_type))
+        for metric in METRICS.values():
+            if metric.by_type and (not metric.needs_masks or len(of_pixels.ranks.order)):
+                seen = pixels if metric.needs_masks else ranked
+                figures[f"{metric.name}:{defect}"] = _value(metric, seen)
+    return figures
 
 
-def _put(found: dict[str, Any], values: dict[str, float]) -> None:
-    found.update({name: None if np.isnan(value) else value for name, value in values.items()})
+def _without_other_components(surveys: Sequence[Survey], kept: Mask) -> list[Survey]:
+    """Pixels of the others stay positive, but weigh nothing."""
+    return [
+        survey if inside else replace(survey, shares=survey.shares * 0.0, components=0)
+        for survey, inside in zip(surveys, kept, strict=True)
+    ]
 
 
 def _enough(defective: np.ndarray) -> bool:
@@ -200,17 +208,33 @@ def _enough(defective: np.ndarray) -> bool:
     return bool((sizes[sizes > 0] > 1).all()) and len(defective) > 0
 
 
-def _put_intervals(found: dict[str, Any], level: str, curves: Curves, weights: Floats) -> None:
-    if not curves.positive_count.any() or not curves.negative_count.any():
-        return
-    for name, values in ranking_of(curves, weights).items():
-        _put_interval(found, f"{level}_{name}", values)
-    if level == "pixel":
-        for name, limit in AUPRO_LIMITS.items():
-            _put_interval(found, name, aupro_of(curves, weights, limit))
+def _intervals(
+    figures: dict[str, Any],
+    images: Sequence[TestImage],
+    surveys: Sequence[Survey],
+    weights: Floats,
+) -> dict[str, float]:
+    """`NAME_low` and `NAME_high` of the figures that are known."""
+    known = [metric for name, metric in METRICS.items() if figures[name] is not None]
+    of_images = [metric for metric in known if not metric.needs_masks]
+    of_pixels = [metric for metric in known if metric.needs_masks]
+    found: dict[str, float] = {}
+    if of_images:
+        scores = np.array([survey.score for survey in surveys])
+        curves = image_curves(scores, np.array([image.defective for image in images]))
+        found.update(_limits(of_images, curves, surveys, weights))
+    if of_pixels:
+        curves = pixel_curves(images, surveys, _positives(surveys))
+        found.update(_limits(of_pixels, curves, surveys, weights))
+    return found
 
 
-def _put_interval(found: dict[str, Any], name: str, values: Floats) -> None:
-    low, high = interval(values)
-    if found.get(name) is not None and not np.isnan(low):
-        found[f"{name}_low"], found[f"{name}_high"] = low, high
+def _limits(
+    metrics: Sequence[Metric], curves: Curves, surveys: Sequence[Survey], weights: Floats
+) -> Iterator[tuple[str, float]]:
+    drawn = Resampled(curves, weights, np.array([survey.per_image for survey in surveys]))
+    for metric in metrics:
+        low, high = interval(metric.resampled(drawn))
+        if not np.isnan(low):
+            yield f"{metric.name}_low", low
+            yield f"{metric.name}_high", high

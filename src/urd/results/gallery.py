@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from urd.data import read_rgb
 from urd.detector import Detector
 from urd.errors import UrdError
+from urd.evaluation.records import JudgedImage
 from urd.inspection.pictures import heat_picture
 from urd.inspection.prediction import Failure
 
@@ -42,23 +43,23 @@ class Gallery:
     count: int
 
 
-def galleries(detector: Detector, images: list[dict[str, Any]]) -> list[Gallery]:
+def galleries(detector: Detector, images: Sequence[JudgedImage]) -> list[Gallery]:
     """False rejects and misses, the worst first, and the clearest finds.
 
     Args:
-        images: what `Evaluation.images` holds; those that were not judged have no picture.
+        images: those that were not judged have no picture.
     """
-    images = [image for image in images if image["verdict"] != "ERROR"]
-    good = sorted((i for i in images if i["defect"] == "good"), key=lambda i: -i["score"])
-    defective = sorted((i for i in images if i["defect"] != "good"), key=lambda i: i["score"])
-    if all(image["verdict"] is None for image in images):
+    images = [image for image in images if image.judged]
+    good = sorted((image for image in images if image.good), key=lambda image: -_score(image))
+    defective = sorted((image for image in images if not image.good), key=_score)
+    if all(image.verdict is None for image in images):
         return [
             _gallery(detector, "Highest good images", "No thresholds: not calibrated.", good),
             _gallery(detector, "Lowest defective images", "Likewise.", defective),
         ]
-    rejected = [image for image in good if image["verdict"] != "OK"]
-    missed = [image for image in defective if image["verdict"] == "OK"]
-    found = [image for image in reversed(defective) if image["verdict"] != "OK"]
+    rejected = [image for image in good if image.verdict != "OK"]
+    missed = [image for image in defective if image.verdict == "OK"]
+    found = [image for image in reversed(defective) if image.verdict != "OK"]
     return [
         _gallery(detector, "False rejects", "Good images that were not OK.", rejected),
         _gallery(detector, "Misses", "Defective images that were OK.", missed),
@@ -66,29 +67,34 @@ def galleries(detector: Detector, images: list[dict[str, Any]]) -> list[Gallery]
     ]
 
 
-def _gallery(detector: Detector, title: str, about: str, images: list[dict[str, Any]]) -> Gallery:
+def _gallery(detector: Detector, title: str, about: str, images: Sequence[JudgedImage]) -> Gallery:
     pictures = [_picture(detector, image) for image in images[:_EACH]]
     return Gallery(title, about, pictures, len(images))
 
 
-def _picture(detector: Detector, image: dict[str, Any]) -> Picture:
-    path = Path(image["path"])
-    name = f"{image['defect']}/{path.name}"
-    about = {"name": name, "verdict": image["verdict"], "score": float(image["score"])}
+def _score(image: JudgedImage) -> float:
+    """Of one that was judged."""
+    assert image.score is not None
+    return image.score
+
+
+def _picture(detector: Detector, image: JudgedImage) -> Picture:
+    path = Path(image.path)
+    about = Picture(f"{image.defect}/{path.name}", image.verdict, _score(image))
     try:
         prediction = next(detector.predict_many([path]))
         if isinstance(prediction, Failure):
-            return Picture(**about, missing=f"The image cannot be shown: {prediction.reason}.")
+            return replace(about, missing=f"The image cannot be shown: {prediction.reason}.")
         original = read_rgb(path, reading=detector.reading)
     except UrdError as error:
-        return Picture(**about, missing=f"The image cannot be shown: {error}.")
+        return replace(about, missing=f"The image cannot be shown: {error}.")
     outlines = [defect.contour for defect in prediction.defects]
     marked = heat_picture(original, prediction.anomaly_map, detector.heat_range(), outlines, _SIDE)
     original.thumbnail((_SIDE, _SIDE))
     regions = [f"{defect.area:.0f} px" for defect in prediction.defects[:3]]
     more = len(prediction.defects) - len(regions)
     text = ", ".join(regions) + (f" and {more} more" if more else "")
-    return Picture(**about, defects=text, shown=_uri(original), marked=_uri(marked))
+    return replace(about, defects=text, shown=_uri(original), marked=_uri(marked))
 
 
 def _uri(picture: Image.Image) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from markupsafe import Markup
 
 from urd.detector import Detector
 from urd.errors import UrdError, UsageError, first_line
-from urd.evaluation.evaluate import read_evaluation
+from urd.evaluation.records import Evaluation, JudgedImage, read_evaluation
 from urd.evaluation.tally import VERDICTS, Tally
 from urd.inspection.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.metrics import METRICS
-from urd.metrics.regions import FPR_LIMIT
+from urd.metrics.components import FPR_LIMIT
+from urd.metrics.protocol import describe
 from urd.model.run_folder import RunFolder
 from urd.results import charts
 from urd.results.gallery import galleries
@@ -27,7 +28,6 @@ from urd.system.files import write_text, writing
 from urd.system.schema import check
 from urd.training.schema import CurveLine
 
-REPORT_NAME, CURVE_NAME = "report.html", "metrics.jsonl"
 _MOST_CURVE_BYTES = 64 * MIB
 _WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresholds shows
 
@@ -57,7 +57,7 @@ def write_report(
     """
     if out is None and not run.is_dir():
         raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
-    path = out or run / REPORT_NAME
+    path = out or RunFolder(run).report
     with nullcontext() if out else writing(run):
         write_text(path, _page_of(run, device, roi, ignore, reading))
     return path
@@ -68,24 +68,19 @@ def _page_of(run: Path, device: str, roi: str, ignore: str, reading: dict[str, i
     detector.reading = detector.reading.changed(**reading)
     if roi or ignore:
         detector.inspect_in(roi, ignore)
-    metrics, details = read_evaluation(run, detector.engine.weights_sha256())
-    training = _curve(run)
-    try:
-        page = _render(detector, metrics, details, training)
-    except (ValueError, ArithmeticError, jinja2.TemplateError) as error:  # of extreme figures
-        raise UrdError(
-            f"the evaluation in {run} cannot be shown ({first_line(error)}): run urd evaluate anew"
-        ) from error
+    evaluation = read_evaluation(run, detector.engine.weights_sha256())
+    page = _render(detector, evaluation, _curve(run))
     return page.encode("utf-8", "backslashreplace").decode()  # names may be odd bytes
 
 
 def _render(
     detector: Detector,
-    metrics: dict[str, Any] | None,
-    details: dict[str, Any] | None,
+    evaluation: Evaluation | None,
     training: list[dict[str, Any]],
 ) -> str:
-    images = _judged(detector, details["images"]) if details is not None else []
+    """Of what was parsed and checked: an error in here is one of ours."""
+    images = _judged(detector, evaluation.images) if evaluation else []
+    metrics = evaluation.metrics if evaluation else None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("urd.results", "."),
         autoescape=True,
@@ -101,19 +96,20 @@ def _render(
         thresholds=_thresholds(detector),
         shortfall=found.shortfall() if (found := detector.thresholds()) else None,
         metrics=metrics,
-        figures=_figures(metrics) if metrics else [],
+        figures=describe(metrics) if metrics else [],
         tiles=_tiles(metrics, images),
         confusion=_confusion(images),
         histogram=Markup(_histogram(detector, images)),
         curves=[
-            (title, Markup(charts.rate_curve(details["curves"][name], title, limit)), about)
+            (title, Markup(charts.rate_curve(evaluation.curves[name], title, limit)), about)
             for name, title, limit, about in _CURVES
-            if details is not None and name in details["curves"]
+            if evaluation and name in evaluation.curves
         ],
         limits=_limits(detector, images),
         defects=_by_type(metrics, images) if metrics else [],
+        metrics_by_type=[metric.title for metric in _METRICS_BY_TYPE],
         galleries=galleries(detector, images) if images else [],
-        not_judged=[image for image in images if image["verdict"] == "ERROR"],
+        not_judged=[image for image in images if not image.judged],
         training=training,
         settings={k: v for k, v in detector.config.to_dict().items() if v != ""},
         provenance=_provenance(header.data.to_dict(), header.encoder.to_dict(), header.versions),
@@ -123,19 +119,18 @@ def _render(
     )
 
 
-def _judged(detector: Detector, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _judged(detector: Detector, images: list[JudgedImage]) -> list[JudgedImage]:
     """The images with the verdicts of today's thresholds: calibration may be newer than they."""
     thresholds = detector.thresholds()
     if thresholds is None:
         return images
     return [
-        image
-        if image["verdict"] == "ERROR"
-        else {**image, "verdict": thresholds.verdict(image["score"])}
+        image if image.score is None else replace(image, verdict=thresholds.verdict(image.score))
         for image in images
     ]
 
 
+_METRICS_BY_TYPE = [metric for metric in METRICS.values() if metric.by_type]
 _CURVES = (
     ("roc", "ROC of the images", None, "share of the defective images found"),
     ("pro", "PRO of the pixels", FPR_LIMIT, "mean share of a defect's region that is found"),
@@ -155,7 +150,7 @@ class Observed:
     conclusion: str
 
 
-def _limits(detector: Detector, images: list[dict[str, Any]]) -> list[Observed]:
+def _limits(detector: Detector, images: list[JudgedImage]) -> list[Observed]:
     calibration = detector.header.calibration
     if calibration is None:
         return []
@@ -187,7 +182,7 @@ def _thresholds(detector: Detector) -> list[tuple[str, Limit]]:
     return [("REVIEW", found.review), ("NG", found.reject), ("pixels", found.pixel)]
 
 
-def _histogram(detector: Detector, images: list[dict[str, Any]]) -> str:
+def _histogram(detector: Detector, images: list[JudgedImage]) -> str:
     calibration, thresholds = detector.header.calibration, detector.thresholds()
     groups = [
         ("good, calibration", "good", calibration.scores if calibration else ()),
@@ -203,10 +198,9 @@ def _histogram(detector: Detector, images: list[dict[str, Any]]) -> str:
     return charts.histogram(groups, lines)
 
 
-def _scores(images: list[dict[str, Any]], *, good: bool) -> list[float]:
+def _scores(images: list[JudgedImage], *, good: bool) -> list[float]:
     """Of the good or the defective images that were judged."""
-    judged = (image for image in images if image["verdict"] != "ERROR")
-    return [image["score"] for image in judged if (image["defect"] == "good") == good]
+    return [i.score for i in images if i.score is not None and i.good == good]
 
 
 @dataclass(frozen=True)
@@ -219,14 +213,14 @@ class Tile:
     style: str = ""
 
 
-def _tiles(metrics: dict[str, Any] | None, images: list[dict[str, Any]]) -> list[Tile]:
+def _tiles(metrics: dict[str, Any] | None, images: list[JudgedImage]) -> list[Tile]:
     """What is read first: mistakes, then metrics."""
     tiles = _counts(Tally.of(images)) if images else []
     for name in ("image_auroc", "aupro", "pixel_ap"):
         if metrics and metrics.get(name) is not None:
             ends = [metrics[f"{name}_{e}"] for e in ("low", "high") if f"{name}_{e}" in metrics]
             note = "95 %: " + " to ".join(f"{100 * end:.1f}" for end in ends) if ends else ""
-            tiles.append(Tile(f"{100 * metrics[name]:.1f}", METRICS[name], note))
+            tiles.append(Tile(f"{100 * metrics[name]:.1f}", METRICS[name].title, note))
     return tiles
 
 
@@ -246,35 +240,40 @@ def _counts(tally: Tally) -> list[Tile]:
     ]
 
 
-def _figures(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    from urd.metrics.protocol import describe
-
-    return describe(metrics)
-
-
-def _confusion(images: list[dict[str, Any]]) -> list[tuple[str, list[int]]]:
+def _confusion(images: list[JudgedImage]) -> list[tuple[str, list[int]]]:
     """Per label how many images had each of `VERDICTS`; empty without thresholds."""
     if not images or not Tally.of(images).calibrated:
         return []
-    counts = Counter((image["defect"] == "good", image["verdict"]) for image in images)
+    counts = Counter((image.good, image.verdict) for image in images)
     return [
         (name, [counts[label, verdict] for verdict in VERDICTS])
         for name, label in (("good", True), ("defective", False))
     ]
 
 
-def _by_type(metrics: dict[str, Any], images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class DefectRow:
+    """A type of defect: how many images had each of `VERDICTS` (empty without thresholds), and the
+    values of the metrics that are given by type.
+    """
+
+    name: str
+    count: int
+    verdicts: list[int]
+    figures: list[float | None]
+
+
+def _by_type(metrics: dict[str, Any], images: list[JudgedImage]) -> list[DefectRow]:
     rows = []
-    for defect in sorted({image["defect"] for image in images} - {"good"}):
-        verdicts = Counter(image["verdict"] for image in images if image["defect"] == defect)
+    for defect in sorted({image.defect for image in images if not image.good}):
+        verdicts = Counter(image.verdict for image in images if image.defect == defect)
         rows.append(
-            {
-                "name": defect,
-                "count": sum(verdicts.values()),
-                "verdicts": [verdicts[v] for v in VERDICTS] if None not in verdicts else [],
-                "auroc": metrics.get(f"image_auroc:{defect}"),
-                "aupro": metrics.get(f"aupro:{defect}"),
-            }
+            DefectRow(
+                defect,
+                sum(verdicts.values()),
+                [verdicts[v] for v in VERDICTS] if None not in verdicts else [],
+                [metrics.get(f"{metric.name}:{defect}") for metric in _METRICS_BY_TYPE],
+            )
         )
     return rows
 
@@ -293,7 +292,7 @@ def _curve(run: Path) -> list[dict[str, Any]]:
     Raises:
         UrdError: a line is damaged. The last one may be cut off, as a kill leaves it.
     """
-    path = run / CURVE_NAME
+    path = RunFolder(run).curve
     if not path.exists() or not RunFolder(run).is_finished:
         return []
     lines = []

@@ -169,7 +169,7 @@ def _summary(
         figures = (f"{row.metrics[c]:.1f}" if c in row.metrics else MISSING for c in COLUMNS)
         note = f", {row.note}" if row.note else ""
         rows.append([f"{row.name} (published: {row.source}{note})", MISSING, *figures])
-    return Table(title, grid.caption, ["", "jobs", *(METRICS[c] for c in COLUMNS)], rows)
+    return Table(title, grid.caption, ["", "jobs", *(METRICS[c].title for c in COLUMNS)], rows)
 
 
 def _by_category(grid: _Grid, column: str) -> Table:
@@ -178,7 +178,7 @@ def _by_category(grid: _Grid, column: str) -> Table:
         groups = [grid.cells[category, label] for label in grid.labels]
         cells = (_cell([result.percent(column) for result in group]) for group in groups)
         rows.append([category, _count(groups), *cells])
-    title = f"{grid.data}: {METRICS[column]} by category"
+    title = f"{grid.data}: {METRICS[column].title} by category"
     return Table(title, grid.caption, ["category", "jobs", *grid.labels], rows)
 
 
@@ -192,7 +192,7 @@ def _intervals(grid: _Grid) -> Table:
         "95 % bootstrap intervals over the test images, the mean of the limits over seeds: how far "
         "other test images could move a figure. "
     )
-    header = ["category", "", *(METRICS[c] for c in COLUMNS)]
+    header = ["category", "", *(METRICS[c].title for c in COLUMNS)]
     return Table(f"{grid.data}: intervals", note + grid.caption, header, rows)
 
 

@@ -114,7 +114,7 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 
 
 def check(schema: Any, content: Any) -> Any:
-    """The content as what `schema` makes of it; content that is not what it says is refused.
+    """The content as an object of `schema`, a record or a model; refused if it is not as that says.
 
     Raises:
         ValueError: with the first field that is wrong, in one line.

@@ -1,8 +1,9 @@
-"""Per-region overlap (PRO): every defect region counts the same, however small.
+"""Per-region overlap (PRO): every connected component of a mask counts the same, however small.
 
-Bergmann et al., IJCV 2021: regions are 8-connected; PRO at a threshold is the mean over all regions
-of the set of the share of the region at or above it; AUPRO is the area under PRO against the
-false-positive rate of all pixels outside the regions, up to a limit, divided by the limit.
+Bergmann et al., IJCV 2021: components (the paper's regions) are 8-connected; PRO at a threshold is
+the mean over all components of the set of the share of the component at or above it; AUPRO is the
+area under PRO against the false-positive rate of all pixels outside the components, up to a limit,
+divided by the limit.
 """
 
 from __future__ import annotations
@@ -19,31 +20,31 @@ FPR_LIMIT = 0.3
 Mask = NDArray[np.bool_]
 
 
-def label_regions(mask: Mask) -> tuple[NDArray[np.int32], int]:
-    """Number the 8-connected regions of an (H, W) mask 1, 2, ...; how many there are."""
+def label_components(mask: Mask) -> tuple[NDArray[np.int32], int]:
+    """Number the 8-connected components of an (H, W) mask 1, 2, ...; how many there are."""
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     return labels.astype(np.int32, copy=False), count - 1
 
 
-def region_shares(mask: Mask) -> tuple[Floats, int]:
-    """For every pixel in a mask, in row order: 1 / pixels of its region; and how many regions.
+def component_shares(mask: Mask) -> tuple[Floats, int]:
+    """For every pixel in a mask, in row order: 1 / pixels of its component; and how many there are.
 
-    Divided by the number of regions of a set, the shares of its masks are the weights with which
+    Divided by the number of components of a set, the shares of its masks are the weights with which
     PRO is a weighted share of the positives.
     """
-    labels, count = label_regions(mask)
+    labels, count = label_components(mask)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     return 1.0 / sizes[labels[mask]], count
 
 
-def aupro_from(ranks: Ranks, shares: Floats, regions: int, limit: float = FPR_LIMIT) -> float:
-    """Exact AUPRO; `shares` of all masks as `region_shares` gives them, before sorting.
+def aupro_from(ranks: Ranks, shares: Floats, components: int, limit: float = FPR_LIMIT) -> float:
+    """Exact AUPRO; `shares` of all masks as `component_shares` gives them, before sorting.
 
-    With the shares of some regions set to 0, and the number of the others, it is theirs alone.
+    With the shares of some components set to 0, and the number of the others, it is theirs alone.
     """
-    if ranks.undefined or not regions:
+    if ranks.undefined or not components:
         return float("nan")
-    return area_below(ranks, shares[ranks.order] / regions, limit)
+    return area_below(ranks, shares[ranks.order] / components, limit)
 
 
 def aupro(maps: Sequence[Scores], masks: Sequence[Mask], limit: float = FPR_LIMIT) -> float:
@@ -51,7 +52,7 @@ def aupro(maps: Sequence[Scores], masks: Sequence[Mask], limit: float = FPR_LIMI
     masks = [np.asarray(mask, bool) for mask in masks]
     pairs = list(zip(maps, masks, strict=True))
     positives = np.concatenate([m[mask] for m, mask in pairs])
-    shares, counts = zip(*(region_shares(mask) for mask in masks), strict=True)
+    shares, counts = zip(*(component_shares(mask) for mask in masks), strict=True)
     ranks = rank(positives, [lambda: np.concatenate([m[~mask] for m, mask in pairs])])
     return aupro_from(ranks, np.concatenate(shares), sum(counts), limit)
 
@@ -76,7 +77,7 @@ def aupro_200_thresholds(anomaly_map: Scores, mask: Mask, outside: Mask | None =
     overlaps = np.mean(
         [
             1 - np.searchsorted(np.sort(scores), thresholds, side="right") / len(scores)
-            for scores in _scores_of_regions(anomaly_map, mask)
+            for scores in _scores_of_components(anomaly_map, mask)
         ],
         axis=0,
     )
@@ -87,8 +88,8 @@ def aupro_200_thresholds(anomaly_map: Scores, mask: Mask, outside: Mask | None =
     return float(np.trapezoid(overlaps, rates / rates[-1]))
 
 
-def _scores_of_regions(anomaly_map: Scores, mask: Mask) -> list[Scores]:
-    labels, _ = label_regions(mask)
+def _scores_of_components(anomaly_map: Scores, mask: Mask) -> list[Scores]:
+    labels, _ = label_components(mask)
     inside = labels[mask]
     order = np.argsort(inside, kind="stable")
     borders = np.flatnonzero(np.diff(inside[order])) + 1
