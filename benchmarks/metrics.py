@@ -90,15 +90,15 @@ def _per_image(maps: np.ndarray, masks: np.ndarray, labelled_once: bool) -> dict
     for anomaly_map, mask in zip(maps, masks, strict=True):
         if not mask.any():
             continue
-        regions = regions_of(mask)
+        rois = regions_of(mask)
         outside = ~mask
         low, high = float(anomaly_map.min()), float(anomaly_map.max())
         points = []
         for step in range(200):
             if not labelled_once:
-                regions = regions_of(mask)
+                rois = regions_of(mask)
             above = anomaly_map > low + (high - low) * step / 200
-            overlap = np.mean([above[region].mean() for region in regions])
+            overlap = np.mean([above[roi].mean() for roi in rois])
             points.append(((above & outside).sum() / outside.sum(), overlap))
         kept = [point for point in points if point[0] < 0.3][::-1]
         rates, overlaps = np.array(kept).T

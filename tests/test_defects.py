@@ -111,10 +111,10 @@ def test_a_scratch_stays_whole_and_the_edge_of_the_image_is_no_edge_of_a_defect(
 def test_the_edge_of_what_is_inspected_is_no_edge_of_a_defect():
     seen = np.zeros((64, 200), np.float32)
     seen[20:44, 60:150] = 1
-    inspected = np.zeros((64, 200), bool)
-    inspected[:, 100:] = True
-    anomaly_map = np.where(inspected, ndimage.gaussian_filter(seen, 3), 0).astype(np.float32)
-    (defect,) = defects.find_defects(anomaly_map, (64, 200), grow=0.05, seed=0.3, region=inspected)
+    roi = np.zeros((64, 200), bool)
+    roi[:, 100:] = True
+    anomaly_map = np.where(roi, ndimage.gaussian_filter(seen, 3), 0).astype(np.float32)
+    (defect,) = defects.find_defects(anomaly_map, (64, 200), grow=0.05, seed=0.3, roi=roi)
     assert defect.box[0] == 100 and 139 <= defect.box[2] < 150
 
 

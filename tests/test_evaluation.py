@@ -54,23 +54,23 @@ def labelled_set(tmp_path):
     return DataSet(tmp_path, "mvtec", [], samples, has_masks=True), maps, masks
 
 
-def judged(maps, regions=None):
+def judged(maps, rois=None):
     for index, anomaly_map in enumerate(maps):
-        region = None if regions is None else regions[index]
-        yield Prediction(float(anomaly_map.max()), anomaly_map, SIZE, verdict="OK", region=region)
+        roi = None if rois is None else rois[index]
+        yield Prediction(float(anomaly_map.max()), anomaly_map, SIZE, verdict="OK", roi=roi)
 
 
 def evaluated(data, results, resamples=0):
-    return evaluate_predictions(data, results, CONFIG, in_regions=False, resamples=resamples)
+    return evaluate_predictions(data, results, CONFIG, in_rois=False, resamples=resamples)
 
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_figures_and_curves_are_those_of_maps_in_memory(labelled_set, inside):
     data, maps, masks = labelled_set
-    regions = [np.arange(64) > 5 * np.arange(64)[:, None] for _ in maps] if inside else None
-    found = evaluated(data, judged(maps, regions), resamples=30)
+    rois = [np.arange(64) > 5 * np.arange(64)[:, None] for _ in maps] if inside else None
+    found = evaluated(data, judged(maps, rois), resamples=30)
     scores = np.array([m.max() for m in maps])
-    test = in_memory(maps, scores, ["good", *["dent"] * 3], masks, inspected=regions)
+    test = in_memory(maps, scores, ["good", *["dent"] * 3], masks, rois=rois)
     expected = measure(test, resamples=30)
     assert found.metrics.items() >= expected.figures.items()
     assert (found.metrics["backbone"], found.metrics["n_missed"]) == ("drawn", 3)
@@ -87,7 +87,7 @@ class Counting:
     def weights_sha256(self):
         return None
 
-    def __call__(self, pixels, regions):
+    def __call__(self, pixels, rois):
         self.seen += len(pixels)
         maps = pixels.mean(axis=-1, dtype=np.float32)
         return maps, maps.max(axis=(1, 2))
@@ -116,9 +116,7 @@ def test_memory_does_not_grow_with_the_maps(tmp_path, temporary, monkeypatch):
             anomaly_map = np.random.default_rng(seed).random(SIZE, np.float32)
             alive.add(seed)
             weakref.finalize(anomaly_map, alive.remove, seed)
-            yield Prediction(
-                float(anomaly_map.max()), anomaly_map, SIZE, region=np.ones(SIZE, bool)
-            )
+            yield Prediction(float(anomaly_map.max()), anomaly_map, SIZE, roi=np.ones(SIZE, bool))
             del anomaly_map
             assert len(alive) <= 2
 

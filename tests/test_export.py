@@ -190,7 +190,7 @@ def test_the_region_of_interest_travels_with_the_file(data, tiny_config, tmp_pat
     detector = Detector.fit(data, config=config)
     export(detector, tmp_path / "m.onnx", Export("onnx"), *images_of(data))
     opened = Detector.load(tmp_path / "m.onnx")
-    np.testing.assert_array_equal(opened.header.region, detector.header.region)
+    np.testing.assert_array_equal(opened.header.roi, detector.header.roi)
     image = images_of(data)[0][0]
     found, expected = opened.predict(image), detector.predict(image)
     np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=1e-4)

@@ -133,9 +133,7 @@ def test_the_images_that_training_held_out_are_found_again(data, tiny_config, tm
     for roi in ("", str(save(mask, tmp_path / "roi.png"))):
         config = replace(tiny_config, roi=roi)
         training_data = load_training_data([Sample(path) for path in paths], config, GREY, "cpu")
-        known = header(
-            config=config, mean=GREY, data=training_data.facts, region=training_data.region
-        )
+        known = header(config=config, mean=GREY, data=training_data.facts, roi=training_data.roi)
         found = held_out(paths, known)
         assert len(found) == len(training_data.holdout.images) == 6
         for path, expected in zip(found, training_data.holdout.images, strict=True):

@@ -30,8 +30,8 @@ def broken_networks(monkeypatch):
     """Maps with NaN for dark images, as a flipped bit in a weight gives."""
     whole = TorchEngine.__call__
 
-    def call(self, pixels, regions):
-        maps, _ = whole(self, pixels, regions)
+    def call(self, pixels, rois):
+        maps, _ = whole(self, pixels, rois)
         maps = maps.copy()
         maps[pixels.mean(axis=(1, 2, 3)) < 20, 3, 3] = np.nan
         return maps, maps.max(axis=(1, 2))

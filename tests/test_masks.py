@@ -9,7 +9,7 @@ from conftest import save
 from PIL import Image
 from tiffs import tiff
 
-from urd.data import UnreadableImage, read_mask, read_regions
+from urd.data import UnreadableImage, read_mask, read_rois
 from urd.data.check import check
 
 MARKS = np.zeros((64, 64), bool)
@@ -137,8 +137,8 @@ def test_a_mask_of_no_numbers_is_refused(tmp_path):
 
 def test_a_region_drawn_on_a_transparent_layer(tmp_path):
     layer(WHITE, BLACK).save(tmp_path / "roi.png")
-    inside = read_regions(str(tmp_path / "roi.png"), "", (64, 64))
-    outside = read_regions("", str(tmp_path / "roi.png"), (64, 64))
+    inside = read_rois(str(tmp_path / "roi.png"), "", (64, 64))
+    outside = read_rois("", str(tmp_path / "roi.png"), (64, 64))
     assert np.array_equal(inside.everywhere, MARKS)
     assert np.array_equal(outside.everywhere, ~MARKS)
 
@@ -161,6 +161,6 @@ def test_check_names_masks_that_may_be_meant_otherwise(data):
 def test_two_regions_of_one_image_are_refused(tmp_path):
     GREY.save(tmp_path / "a.png")
     GREY.save(tmp_path / "a.bmp")
-    regions = read_regions(str(tmp_path), "", (64, 64))
+    rois = read_rois(str(tmp_path), "", (64, 64))
     with pytest.raises(UnreadableImage, match="two regions of interest"):
-        regions.of(tmp_path / "elsewhere" / "a.png")
+        rois.of(tmp_path / "elsewhere" / "a.png")

@@ -40,10 +40,10 @@ def brute_aupro(maps, masks, limit):
     """PRO and FPR at every distinct score, trapezoids, the last one cut at the limit."""
     maps = [m.astype(np.float64) for m in maps]
     good = np.concatenate([m[~k] for m, k in zip(maps, masks, strict=True)])
-    regions = [m[r] for m, k in zip(maps, masks, strict=True) for r in components_of(k)]
+    rois = [m[r] for m, k in zip(maps, masks, strict=True) for r in components_of(k)]
     points = [(0.0, 0.0)]
     for threshold in np.unique(np.concatenate([m.ravel() for m in maps]))[::-1]:
-        pro = np.mean([np.mean(region >= threshold) for region in regions])
+        pro = np.mean([np.mean(roi >= threshold) for roi in rois])
         points.append((np.mean(good >= threshold), pro))
     area = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
@@ -141,10 +141,10 @@ def test_200_thresholds_by_brute_force():
     assert aupro_200_thresholds(m, mask) == pytest.approx(brute_200(m, mask), abs=1e-9)
 
 
-def curves_of(maps, masks, scores=None, inspected=None):
+def curves_of(maps, masks, scores=None, roi=None):
     scores = np.zeros(len(maps)) if scores is None else scores
     defects = kinds(mask.any() for mask in masks)
-    return measure(in_memory(maps, scores, defects, masks, inspected=inspected)).curves()
+    return measure(in_memory(maps, scores, defects, masks, rois=roi)).curves()
 
 
 def test_the_drawn_roc_passes_through_exact_points():
@@ -170,11 +170,11 @@ def test_the_drawn_pro_has_the_area_of_the_metric():
     assert len(x) <= 400 and (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, pytest.approx(1))
     assert np.trapezoid(y, x) == pytest.approx(aupro(maps, masks, 1.0), abs=2e-3)
-    inspected = [np.zeros((40, 40), bool) for _ in maps]
-    for place in inspected:
+    roi = [np.zeros((40, 40), bool) for _ in maps]
+    for place in roi:
         place[:, 20:] = True
     inside = curves_of([m[:, 20:] for m in maps], [m[:, 20:] for m in masks])["pro"]
-    np.testing.assert_allclose(curves_of(maps, masks, inspected=inspected)["pro"], inside)
+    np.testing.assert_allclose(curves_of(maps, masks, roi=roi)["pro"], inside)
 
 
 def test_undefined_metrics_are_none():

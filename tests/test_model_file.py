@@ -50,7 +50,7 @@ def model(tmp_path_factory):
         data={"train_images": 3, "foreground": "none"},
         encoder={"tag": TINY, "pretrained": False},
         versions=current_versions(),
-        region=np.ones((64, 64), bool),
+        roi=np.ones((64, 64), bool),
     )
     engine = TorchEngine(TeacherStudent(encoder, student), header, torch.device("cpu"))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"

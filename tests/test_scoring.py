@@ -73,10 +73,10 @@ def test_cosine_distances_against_float64_and_of_zero_features(distance, rtol, a
 
 def test_a_share_of_the_inspected_pixels_lies_above_the_pixel_quantile():
     maps = torch.rand(3, 60, 50, generator=torch.Generator().manual_seed(0))
-    region = torch.zeros(3, 60, 50, dtype=torch.bool)
-    region[0, :40], region[1, :, :7], region[2, 5, 5] = True, True, True
-    inside = maps * region
-    found = [pixel_statistic(m.numpy(), r.numpy()) for m, r in zip(inside, region, strict=True)]
+    roi = torch.zeros(3, 60, 50, dtype=torch.bool)
+    roi[0, :40], roi[1, :, :7], roi[2, 5, 5] = True, True, True
+    inside = maps * roi
+    found = [pixel_statistic(m.numpy(), r.numpy()) for m, r in zip(inside, roi, strict=True)]
     for value, values, count in zip(found, inside, (2, 0, 0), strict=True):
         assert (values > value).sum() == count  # 0.1 % of 2,000, 420 and 1
     assert found[2] == maps[2, 5, 5]

@@ -11,7 +11,7 @@ import pytest
 from urd import Detector
 from urd.backbones.weights import read_weights
 from urd.config import read_config_file
-from urd.data import UnreadableImage, find_named, read_mask, read_regions, read_rgb
+from urd.data import UnreadableImage, find_named, read_mask, read_rgb, read_rois
 from urd.data.check import check
 from urd.engines.registry import open_exported
 from urd.errors import UsageError
@@ -57,7 +57,7 @@ READERS = {
     "model": load_model,
     "checkpoint": lambda path: open_tensors(path, "any"),
     "evaluation": read_details,
-    "region": lambda path: read_regions(str(path), "", (64, 64)),
+    "region": lambda path: read_rois(str(path), "", (64, 64)),
     "json": lambda path: read_json(path, 1000),
     "onnx": lambda path: open_exported(path.rename(path.with_suffix(".onnx"))),
     "to write": lambda path: write_json(path, {}),

@@ -13,9 +13,9 @@ from urd.config import FitConfig, FitOptions, given_settings, resolve_config
 from urd.data import (
     PER_IMAGE,
     Reading,
-    RegionsOfInterest,
+    Rois,
     read_layout,
-    read_regions,
+    read_rois,
 )
 from urd.data.images_in_memory import Channels, ImageLike
 from urd.engines.base import Engine
@@ -56,9 +56,9 @@ class Detector:
         self.engine = engine
         self.header = header
         self.reading = Reading.of(header.config)
-        self._regions: RegionsOfInterest | None = None
-        if header.region is not None and not self.region_per_image:
-            self._regions = RegionsOfInterest(header.region, (), header.config.image_size)
+        self._rois: Rois | None = None
+        if header.roi is not None and not self.roi_per_image:
+            self._rois = Rois(header.roi, (), header.config.image_size)
 
     @property
     def config(self) -> FitConfig:
@@ -154,7 +154,7 @@ class Detector:
     def in_precision(self, precision: str) -> Detector:
         """The same detector, computing in `auto`, `float32` or `bfloat16`."""
         detector = Detector(self._torch_engine.in_precision(precision), self.header)
-        detector._regions, detector.reading = self._regions, self.reading
+        detector._rois, detector.reading = self._rois, self.reading
         return detector
 
     @property
@@ -187,20 +187,20 @@ class Detector:
             UsageError: it was trained on whole images, or has its region in the model file; or the
                 paths hold no regions per image.
         """
-        if not self.region_per_image:
-            trained = "with one region for all" if self._regions else "on whole"
+        if not self.roi_per_image:
+            trained = "with one region for all" if self._rois else "on whole"
             raise UsageError(
                 f"this detector was trained {trained} images; --roi belongs to urd fit"
             )
-        regions = read_regions(roi, ignore, self.config.image_size, self.reading)
-        if regions is None or not regions.folders:
+        rois = read_rois(roi, ignore, self.config.image_size, self.reading)
+        if rois is None or not rois.folders:
             raise UsageError(
                 "this detector was trained with a region for each image: give the folder of theirs"
             )
-        self._regions = regions.within(self.header.region)
+        self._rois = rois.within(self.header.roi)
 
     @property
-    def region_per_image(self) -> bool:
+    def roi_per_image(self) -> bool:
         """It was trained with a region of interest for each image and needs theirs."""
         return self.header.data.region_of_interest == PER_IMAGE
 
@@ -254,7 +254,7 @@ class Detector:
                 failures.append(result)
                 continue
             scores.append(result.score)
-            pixels.append(pixel_statistic(result.anomaly_map, result.region))
+            pixels.append(pixel_statistic(result.anomaly_map, result.roi))
         calibration = Calibration.of(scores, pixels, source, false_reject, review)
         calibration.thresholds(false_reject, review)  # refuses what means nothing
         self.header = replace(self.header, calibration=calibration)
@@ -327,7 +327,7 @@ class Detector:
             data_set,
             judged,
             self.config,
-            in_regions=self._regions is not None,
+            in_rois=self._rois is not None,
             resamples=resamples,
             reading=self.reading,
         )
@@ -339,7 +339,7 @@ class Detector:
         return replace(found, metrics={**found.metrics, **facts})
 
     def _judging(self, inspection: Inspection | None) -> Judging:
-        if self.region_per_image and self._regions is None:
+        if self.roi_per_image and self._rois is None:
             raise UsageError(
                 "this detector was trained with a region for each image: give theirs (--roi, "
                 "--ignore, or inspect_in in Python)"
@@ -350,5 +350,5 @@ class Detector:
             inspection or Inspection(),
             self.heat_range(inspection),
             self.reading,
-            self._regions,
+            self._rois,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import inference_options, only_writer, reading_options, region_options
+from urd.cli.options import inference_options, only_writer, reading_options, roi_options
 
 if TYPE_CHECKING:
     from urd.inspection.calibration import Thresholds
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @inference_options
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write thresholds here.")
-@region_options
+@roi_options
 @reading_options
 def calibrate(
     run: Path,

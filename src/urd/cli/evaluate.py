@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, only_writer, reading_options, region_options
+from urd.cli.options import inference_options, only_writer, reading_options, roi_options
 from urd.cli.tables import metrics_table, resamples_option
 
 
@@ -19,7 +19,7 @@ from urd.cli.tables import metrics_table, resamples_option
 )
 @inference_options
 @resamples_option
-@region_options
+@roi_options
 @reading_options
 def evaluate(
     run: Path,

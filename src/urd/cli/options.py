@@ -86,7 +86,7 @@ def inference_options(function: Function) -> Function:
     return size(device(precision(function)))
 
 
-def region_options(function: Function) -> Function:
+def roi_options(function: Function) -> Function:
     """`--roi` and `--ignore` of the verbs that use a detector; see `Detector.inspect_in`."""
     for name, what in (("ignore", "What is not inspected, likewise."), ("roi", _ROI)):
         function = click.option(f"--{name}", default="", metavar="PATH", help=what)(function)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, only_writer, reading_options, region_options
+from urd.cli.options import inference_options, only_writer, reading_options, roi_options
 
 NG_FOUND = 3
 _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one cannot be judged)."
@@ -35,7 +35,7 @@ _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one can
 )
 @click.option("--maps", is_flag=True, help="Write anomaly maps too, as float32 TIFF.")
 @click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
-@region_options
+@roi_options
 @reading_options
 def predict(
     run: Path,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import reading_options, region_options
+from urd.cli.options import reading_options, roi_options
 
 
 @click.command()
@@ -15,7 +15,7 @@ from urd.cli.options import reading_options, region_options
     "--out", type=click.Path(path_type=Path), help="HTML file to write; default RUN/report.html."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@region_options
+@roi_options
 @reading_options
 def report(
     run: Path,

@@ -13,12 +13,12 @@ from urd.data.image_files import (
 from urd.data.layouts import FOLDERS, GOOD, DataSet, Sample, read_layout
 from urd.data.pairing import Pairs, name_below, pair
 from urd.data.picture import UnreadableImage
-from urd.data.regions_of_interest import (
+from urd.data.rois import (
     PER_IMAGE,
-    Region,
-    RegionsOfInterest,
+    Roi,
+    Rois,
     paint_outside,
-    read_regions,
+    read_rois,
 )
 from urd.data.sources import SOURCES, Source
 from urd.data.store import decode_all, decode_or_refuse, resize_mask, resize_rgb
@@ -36,8 +36,8 @@ __all__ = [
     "Found",
     "Pairs",
     "Reading",
-    "Region",
-    "RegionsOfInterest",
+    "Roi",
+    "Rois",
     "Sample",
     "Source",
     "UnreadableImage",
@@ -53,8 +53,8 @@ __all__ = [
     "read_layout",
     "read_mask",
     "read_masks",
-    "read_regions",
     "read_rgb",
+    "read_rois",
     "resize_mask",
     "resize_rgb",
     "search",

@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "float16", "int8")  # of exported files
 class Engine(Protocol):
     """From uint8 RGB pixels (B, *input_size, 3) to maps (B, h, w) and scores (B,).
 
-    Maps have the network's size. `regions` (B, h, w) bool is what is inspected, `None`: all of it;
+    Maps have the network's size. `rois` (B, h, w) bool is what is inspected, `None`: all of it;
     what lies outside is painted over. An exported file knows its region and takes no other.
     """
 
@@ -32,5 +32,5 @@ class Engine(Protocol):
         """What tells its weights from others; `None` where they are not seen."""
 
     def __call__(
-        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+        self, pixels: NDArray[np.uint8], rois: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]: ...

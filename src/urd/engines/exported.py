@@ -80,7 +80,7 @@ class ExportedEngine(ABC):
         return
 
     def __call__(
-        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+        self, pixels: NDArray[np.uint8], rois: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]:
         try:
             maps, scores = self._run(pixels)

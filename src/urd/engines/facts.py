@@ -79,7 +79,7 @@ class Facts:
     def texts(self) -> dict[str, str]:
         """The entries of the file; the checksum is blank."""
         header = self.header
-        region = b"" if header.region is None else np.packbits(header.region).tobytes()
+        roi = b"" if header.roi is None else np.packbits(header.roi).tobytes()
         return {
             "urd_format": self.format,
             "urd_version": header.versions.get("urd", ""),
@@ -90,7 +90,7 @@ class Facts:
             "urd_mean": " ".join(map(repr, header.mean)),
             "urd_std": " ".join(map(repr, header.std)),
             **self._of_calibration(header.calibration),
-            _REGION: base64.b64encode(zlib.compress(region)).decode(),
+            _REGION: base64.b64encode(zlib.compress(roi)).decode(),
             _HEADER: header.to_json(),
             CHECKSUM_KEY: BLANK,
         }
@@ -118,7 +118,7 @@ class Facts:
         if texts[_PRECISION] not in PRECISIONS:
             raise ValueError("of an unknown precision")
         header = ModelHeader.from_json(texts[_HEADER])
-        header = replace(header, region=_region(texts[_REGION], header.config.image_size))
+        header = replace(header, roi=_roi(texts[_REGION], header.config.image_size))
         size = _size(texts.get(_SIZE, _ANY))
         if not sealed:
             return cls(header, texts[_PRECISION], size, format="1")
@@ -152,7 +152,7 @@ def _size(text: str) -> tuple[int, int] | None:
     return int(sides[1]), int(sides[2])
 
 
-def _region(text: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+def _roi(text: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     count = size[0] * size[1]
     length = -(-count // 8)
     stream = zlib.decompressobj()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from urd.data import Reading, Region, RegionsOfInterest, UnreadableImage, resize_rgb
+from urd.data import Reading, Roi, Rois, UnreadableImage, resize_rgb
 from urd.data.images_in_memory import Channels, ImageLike, rgb_of
 from urd.engines.base import Engine
 from urd.errors import NotJudged
@@ -29,7 +29,7 @@ class Prepared:
     pixels: np.ndarray
     size: tuple[int, int]
     path: Path | None
-    region: Region | None
+    roi: Roi | None
     picture: Image.Image | None
 
 
@@ -38,7 +38,7 @@ class Judging:
     """All that a judgement depends on, beside the image.
 
     Attributes:
-        regions: what is inspected; `None`: everything.
+        rois: what is inspected; `None`: everything.
         heat_range: the anomaly values at which the colours of pictures begin and end.
     """
 
@@ -47,7 +47,7 @@ class Judging:
     inspection: Inspection
     heat_range: tuple[float, float]
     reading: Reading
-    regions: RegionsOfInterest | None
+    rois: Rois | None
 
     def one(self, image: ImageLike, channels: Channels = "rgb") -> Prediction:
         """Judge one image.
@@ -93,16 +93,16 @@ class Judging:
         """
         path = Path(image) if isinstance(image, str | Path) else None
         rgb = rgb_of(image, self.reading, channels)
-        region = self.regions.of(path) if self.regions else None
+        roi = self.rois.of(path) if self.rois else None
         pixels = resize_rgb(rgb, self.engine.input_size)
         picture = reduced(rgb, picture_side) if picture_side else None
-        return Prepared(pixels, (rgb.height, rgb.width), path, region, picture)
+        return Prepared(pixels, (rgb.height, rgb.width), path, roi, picture)
 
     def _scored(self, batch: list[Prepared]) -> list[Prediction | Failure]:
         """One forward pass, and a judgement of each map that is finite."""
-        regions = [item.region for item in batch if item.region is not None]
+        rois = [item.roi for item in batch if item.roi is not None]
         maps, scores = self.engine(
-            np.stack([item.pixels for item in batch]), np.stack(regions) if regions else None
+            np.stack([item.pixels for item in batch]), np.stack(rois) if rois else None
         )
         return [
             self._judged(item, anomaly_map, score)
@@ -118,7 +118,7 @@ class Judging:
                 anomaly_map,
                 item.size,
                 item.path,
-                region=item.region,
+                roi=item.roi,
                 picture=item.picture,
                 heat_range=self.heat_range,
             )

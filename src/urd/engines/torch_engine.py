@@ -61,12 +61,12 @@ class TorchEngine:
 
     @torch.inference_mode()
     def __call__(
-        self, pixels: NDArray[np.uint8], regions: NDArray[np.bool_] | None
+        self, pixels: NDArray[np.uint8], rois: NDArray[np.bool_] | None
     ) -> tuple[Maps, Maps]:
-        pixels = paint_outside(pixels, regions, self.colour)
+        pixels = paint_outside(pixels, rois, self.colour)
         rgb = torch.from_numpy(pixels).to(self._device).float()
         # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
         teacher, student = self.networks((rgb / 255).permute(0, 3, 1, 2))
-        inspected = None if regions is None else torch.from_numpy(regions).to(self._device)
-        maps = anomaly_map(teacher, student, self.input_size, inspected)
+        roi = None if rois is None else torch.from_numpy(rois).to(self._device)
+        maps = anomaly_map(teacher, student, self.input_size, roi)
         return maps.cpu().numpy(), image_score(maps).cpu().numpy()

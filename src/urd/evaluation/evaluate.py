@@ -22,7 +22,7 @@ def evaluate_predictions(
     judged: Iterable[Prediction | Failure],
     config: FitConfig,
     *,
-    in_regions: bool,
+    in_rois: bool,
     resamples: int,
     reading: Reading = DEFAULT_READING,
 ) -> Evaluation:
@@ -57,7 +57,7 @@ def evaluate_predictions(
     metrics = {
         **measured.figures,
         **Tally.of(images).metrics(),
-        "protocol": _protocol(config, data_set.has_masks, in_regions),
+        "protocol": _protocol(config, data_set.has_masks, in_rois),
         "variant": config.variant,
         "backbone": config.tag,
         "seed": config.seed,
@@ -83,7 +83,7 @@ def _kept(sample: Sample, result: Prediction, mask: np.ndarray, maps: MapsOnDisk
         sample.defect,
         lambda: (load_map(), load_mask()),
         result.score,
-        None if result.region is None else maps.keep(result.region),
+        None if result.roi is None else maps.keep(result.roi),
     )
 
 
@@ -123,14 +123,14 @@ def mask_of(
     return resize_mask(mask, size)
 
 
-def _protocol(config: FitConfig, has_masks: bool, in_regions: bool) -> str:
+def _protocol(config: FitConfig, has_masks: bool, in_rois: bool) -> str:
     height, width = config.image_size
     pixel = (
         f"masks resized bilinearly, threshold 0.5; {PIXEL_PROTOCOL}"
         if has_masks
         else "no masks, image metrics only"
     )
-    where = ", pixels in the region of interest only" if in_regions else ""
+    where = ", pixels in the region of interest only" if in_rois else ""
     return (
         f"{height}x{width} px{where}, iteration {config.iterations} (last), labels from "
         f"folders, {pixel}; F1-max uses the labels to choose its threshold"

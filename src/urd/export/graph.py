@@ -33,11 +33,11 @@ class InspectionGraph(nn.Module):
     def __init__(self, detector: Detector, *, calibrated: bool) -> None:
         super().__init__()
         header = detector.header
-        if detector.region_per_image:
+        if detector.roi_per_image:
             raise UsageError("a detector with a region of interest per image cannot be exported")
         self.model = detector.model.to("cpu").float().eval()
         self.size = header.config.image_size
-        self.region = None if header.region is None else torch.from_numpy(header.region)
+        self.roi = None if header.roi is None else torch.from_numpy(header.roi)
         self.paint = torch.tensor([float(round(255 * channel)) for channel in header.mean])
         self.calibrated = calibrated
         # No other constant of the network has these values: an exporter may keep one for two.
@@ -50,10 +50,10 @@ class InspectionGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = resized(images.permute(0, 3, 1, 2).float(), self.size)
-        if self.region is not None:
-            pixels = torch.where(self.region, pixels, self.paint.view(3, 1, 1))
+        if self.roi is not None:
+            pixels = torch.where(self.roi, pixels, self.paint.view(3, 1, 1))
         teacher, student = self.model(pixels / 255)
-        maps = anomaly_map(teacher, student, self.size, self.region, distance_of_units)
+        maps = anomaly_map(teacher, student, self.size, self.roi, distance_of_units)
         scores = image_score(maps)
         if not self.calibrated:
             return maps, scores

@@ -49,7 +49,7 @@ def find_defects(
     smallest_area: float = 0.0,
     mm_per_pixel: float | None = None,
     spread: float = SPREAD,
-    region: NDArray[np.bool_] | None = None,
+    roi: NDArray[np.bool_] | None = None,
 ) -> list[Defect]:
     """Regions of the map above `grow` whose peak is above `seed`, the largest first.
 
@@ -58,13 +58,13 @@ def find_defects(
     `grow` (the map of a strong defect stays above any fixed level far around it), less `spread`.
 
     Args:
-        anomaly_map: (h, w), 0 outside of `region`, what is inspected; `None`: all of it.
+        anomaly_map: (h, w), 0 outside of `roi`, what is inspected; `None`: all of it.
         size: (H, W) of the original image.
         smallest_area: in pixels of the original image; smaller regions are left out.
         spread: by how many pixels of the map the half height lies outside the defect at most.
     """
     scale_y, scale_x = (large / small for large, small in zip(size, anomaly_map.shape, strict=True))
-    mask = _regions(anomaly_map, min(grow, seed), seed, spread, region)
+    mask = _components(anomaly_map, min(grow, seed), seed, spread, roi)
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
     found = []
     for index in range(1, count):
@@ -95,12 +95,12 @@ def find_defects(
     return sorted(found, key=lambda defect: (-defect.area, defect.box))
 
 
-def _regions(
+def _components(
     anomaly_map: NDArray[np.float32],
     level: float,
     seed: float,
     spread: float,
-    inspected: NDArray[np.bool_] | None,
+    roi: NDArray[np.bool_] | None,
 ) -> NDArray[np.uint8]:
     """1 where the map is above `level`, half as high as around, and deep enough inside of that."""
     if anomaly_map.max() <= seed:
@@ -108,7 +108,7 @@ def _regions(
     around = _highest_around(anomaly_map)
     wide = ((anomaly_map > level) & (anomaly_map >= _SHARE * around)).astype(np.uint8)
     # The edge of the image, or of what is inspected, is no edge of a region.
-    filled = wide if inspected is None else wide | ~inspected
+    filled = wide if roi is None else wide | ~roi
     depth = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_5)
     depth = depth.astype(np.float32, copy=False) * wide
     deep = depth > np.minimum(spread, _DEPTH * _highest_around(depth))
@@ -122,11 +122,11 @@ def _highest_around(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _outline(
-    region: NDArray[np.bool_], corner: tuple[int, int], scale: tuple[float, float]
+    component: NDArray[np.bool_], corner: tuple[int, int], scale: tuple[float, float]
 ) -> list[tuple[float, float]]:
     """The outer contour through the middles of the border pixels."""
     contours, _ = cv2.findContours(
-        region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        component.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     points = max(contours, key=len)[:, 0, :]
     return [

@@ -51,7 +51,7 @@ def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspecti
         seed=seed,
         smallest_area=inspection.smallest_area,
         mm_per_pixel=inspection.mm_per_pixel,
-        region=raw.region,
+        roi=raw.roi,
     )
     calibrated = calibration.calibrated(raw.score, seed)
     verdict = thresholds.verdict(raw.score)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from urd.data import Region, read_rgb
+from urd.data import Roi, read_rgb
 from urd.errors import NotJudged, UsageError
 from urd.inspection.calibration import Verdict
 from urd.inspection.defects import Defect
@@ -33,7 +33,7 @@ class Prediction:
             not be judged is a `Failure`, whose verdict is ERROR, and never a prediction.
         calibrated: the score brought to (0, 1), 0.5 where OK ends.
         defects: the largest first; none where the verdict is OK.
-        region: (H, W) bool, what was inspected; the map is 0 elsewhere. `None`: all of it.
+        roi: (H, W) bool, what was inspected; the map is 0 elsewhere. `None`: all of it.
         picture: the image, upright RGB, reduced to what was asked for; `None`: not asked for.
         heat_range: the anomaly values at which the colours of `overlay` begin and end.
 
@@ -48,7 +48,7 @@ class Prediction:
     verdict: Verdict | None = None
     calibrated: float | None = None
     defects: list[Defect] = field(default_factory=list)
-    region: Region | None = None
+    roi: Roi | None = None
     picture: Image.Image | None = None
     heat_range: tuple[float, float] | None = None
 

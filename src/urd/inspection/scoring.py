@@ -20,20 +20,20 @@ def anomaly_map(
     teacher: list[Tensor],
     student: list[Tensor],
     size: tuple[int, int],
-    region: Tensor | None = None,
+    roi: Tensor | None = None,
     distance: Callable[[Tensor, Tensor], Tensor] = cosine_distance,
 ) -> Tensor:
     """Sum over levels of 1 - cos(S_k, T_k), upsampled to `size` and blurred, (B, H, W) float32.
 
     Without blur each pixel lies in [0, 6]; upsampling is bilinear with aligned corners. Outside of
-    `region`, (B, H, W) bool, the map is 0. `distance` is `cosine_distance` or another form of it.
+    `roi`, (B, H, W) bool, the map is 0. `distance` is `cosine_distance` or another form of it.
     """
     total = torch.zeros((), device=teacher[0].device)
     for t, s in zip(teacher, student, strict=True):
         level = distance(s.float(), t.float())[:, None]
         total = total + functional.interpolate(level, size, mode="bilinear", align_corners=True)
     blurred = gaussian_blur(total[:, 0])
-    return blurred if region is None else blurred * region
+    return blurred if roi is None else blurred * roi
 
 
 def image_score(maps: Tensor) -> Tensor:

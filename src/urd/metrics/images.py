@@ -26,7 +26,7 @@ class TestImage:
         load: the anomaly map (H, W), of any floating type, and the mask (H, W) bool. Called twice,
             from several threads; maps need not fit into memory together.
         score: the image's score; `None`: the maximum of the map.
-        inspected: gives (H, W) bool, the pixels that count, good or not; called wherever `load` is.
+        roi: gives (H, W) bool, the pixels that count, good or not; called wherever `load` is.
             `None`: all count.
     """
 
@@ -36,7 +36,7 @@ class TestImage:
     defect: str
     load: Callable[[], tuple[Scores, Mask]]
     score: float | None = None
-    inspected: Callable[[], Mask] | None = None
+    roi: Callable[[], Mask] | None = None
 
     @property
     def defective(self) -> bool:
@@ -98,10 +98,10 @@ def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
         suspicious = not np.isfinite(anomaly_map.sum())
     if suspicious and not np.isfinite(anomaly_map).all():
         raise UsageError(f"the map of {image.name} holds NaN or Inf")
-    if image.inspected is None:
+    if image.roi is None:
         return anomaly_map, mask, ~mask
-    inspected = image.inspected()
-    return anomaly_map, mask & inspected, ~mask & inspected
+    roi = image.roi()
+    return anomaly_map, mask & roi, ~mask & roi
 
 
 def negative_chunks(

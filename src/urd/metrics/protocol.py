@@ -98,7 +98,7 @@ def evaluate_maps(
     masks: Sequence[Mask] | None,
     *,
     names: Sequence[str] | None = None,
-    inspected: Sequence[Mask | None] | None = None,
+    rois: Sequence[Mask | None] | None = None,
     resamples: int = 0,
 ) -> dict[str, Any]:
     """`evaluate` of maps that are in memory.
@@ -109,9 +109,9 @@ def evaluate_maps(
         defects: `good` or the type of each image.
         masks: (H, W) bool, empty for good images; `None`: image metrics only.
         names: for messages; by default `image 0`, `image 1`, ...
-        inspected: per image the pixels that count; `None`: all.
+        rois: per image the pixels that count; `None`: all.
     """
-    images = in_memory(maps, scores, defects, masks, names=names, inspected=inspected)
+    images = in_memory(maps, scores, defects, masks, names=names, rois=rois)
     return evaluate(images, has_masks=masks is not None, resamples=resamples)
 
 
@@ -122,10 +122,10 @@ def in_memory(
     masks: Sequence[Mask] | None,
     *,
     names: Sequence[str] | None = None,
-    inspected: Sequence[Mask | None] | None = None,
+    rois: Sequence[Mask | None] | None = None,
 ) -> list[TestImage]:
     """Test images of maps that are in memory; the arguments are those of `evaluate_maps`."""
-    inspected = inspected or [None] * len(maps)
+    rois = rois or [None] * len(maps)
     names = names or [f"image {index}" for index in range(len(maps))]
 
     def load(index: int) -> tuple[Scores, Mask]:
@@ -138,10 +138,10 @@ def in_memory(
             defect,
             partial(load, index),
             float(score),
-            None if region is None else partial(np.asarray, region),
+            None if roi is None else partial(np.asarray, roi),
         )
-        for index, (name, defect, score, region) in enumerate(
-            zip(names, defects, scores, inspected, strict=True)
+        for index, (name, defect, score, roi) in enumerate(
+            zip(names, defects, scores, rois, strict=True)
         )
     ]
 

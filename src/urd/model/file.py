@@ -42,8 +42,8 @@ def current_versions() -> dict[str, str]:
 def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
     """Write the model file atomically; a failed write leaves an older file as it was."""
     tensors: dict[str, Tensor] = dict(model.state_dict())
-    if header.region is not None:
-        tensors[_REGION] = torch.from_numpy(header.region)
+    if header.roi is not None:
+        tensors[_REGION] = torch.from_numpy(header.roi)
     save_signed(path, tensors, _HEADER, header.without_paths().content())
 
 
@@ -78,7 +78,7 @@ def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherSt
     except ValueError as error:
         raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
     if _REGION in tensors:
-        header = replace(header, region=np.asarray(tensors.pop(_REGION).numpy()))
+        header = replace(header, roi=np.asarray(tensors.pop(_REGION).numpy()))
     model.load_state_dict(tensors)
     if not file.signed:
         note(f"{path} was written without a checksum: damage to it cannot be seen.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from urd.config import FitConfig, options
-from urd.data import Region
+from urd.data import Roi
 from urd.errors import UrdError
 from urd.inspection.calibration import Calibration
 from urd.model.schema import DataFacts, EncoderFacts, Header
@@ -34,7 +34,7 @@ class ModelHeader:
         data: fingerprint and counts of the training images.
         encoder: which pretrained encoder it is, and whether a trained expert was used.
         versions: of urd, torch, timm and Python.
-        region: where all images alike are inspected, (H, W) bool, kept as a tensor; `None`: all.
+        roi: where all images alike are inspected, (H, W) bool, kept as a tensor; `None`: all.
     """
 
     config: FitConfig
@@ -47,7 +47,7 @@ class ModelHeader:
     data: DataFacts = DataFacts()
     encoder: EncoderFacts = EncoderFacts()
     versions: dict[str, str] = field(default_factory=dict)
-    region: Region | None = None
+    roi: Roi | None = None
 
     def content(self) -> dict[str, Any]:
         """All but the region, as JSON holds it.
@@ -61,7 +61,7 @@ class ModelHeader:
             "data": self.data.to_dict(),
             "encoder": self.encoder.to_dict(),
         }
-        del fields["region"]
+        del fields["roi"]
         content = {"format": FORMAT, **_plain(fields)}
         try:
             check(Header, content)

@@ -91,9 +91,9 @@ def _picture(detector: Detector, image: JudgedImage) -> Picture:
     outlines = [defect.contour for defect in prediction.defects]
     marked = heat_picture(original, prediction.anomaly_map, detector.heat_range(), outlines, _SIDE)
     original.thumbnail((_SIDE, _SIDE))
-    regions = [f"{defect.area:.0f} px" for defect in prediction.defects[:3]]
-    more = len(prediction.defects) - len(regions)
-    text = ", ".join(regions) + (f" and {more} more" if more else "")
+    rois = [f"{defect.area:.0f} px" for defect in prediction.defects[:3]]
+    more = len(prediction.defects) - len(rois)
+    text = ", ".join(rois) + (f" and {more} more" if more else "")
     return replace(about, defects=text, shown=_uri(original), marked=_uri(marked))
 
 

@@ -205,7 +205,7 @@ def _judged(
         synthetic=tuple(scores.corrupted.tolist()) if calibration else (),
         validation=scores.summary() if calibration else {},
         data=data.facts,
-        region=data.region,
+        roi=data.roi,
         encoder=_encoder_facts(expert, config, backbone),
         versions=current_versions(),
     )

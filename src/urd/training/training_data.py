@@ -17,14 +17,14 @@ from urd.config import FitConfig
 from urd.data import (
     PER_IMAGE,
     Reading,
-    Region,
-    RegionsOfInterest,
+    Roi,
+    Rois,
     Sample,
     UnreadableImage,
     decode_all,
     decode_or_refuse,
     paint_outside,
-    read_regions,
+    read_rois,
 )
 from urd.errors import UsageError
 from urd.model.header import ModelHeader
@@ -45,14 +45,14 @@ class TrainingImages:
         images: good images, (N, 3, H, W) uint8.
         textures: (K, 3, H, W) uint8.
         foreground: (N, H, W) bool, or `None` for everywhere.
-        region: (N, H, W) bool, what is inspected, or `None` for all of it; the images are painted
+        roi: (N, H, W) bool, what is inspected, or `None` for all of it; the images are painted
             over elsewhere, and the foreground lies inside.
     """
 
     images: Tensor
     textures: Tensor
     foreground: Tensor | None
-    region: Tensor | None = None
+    roi: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class TrainingData:
     Attributes:
         facts: counts and fingerprints, as the model file keeps them.
         skipped: images that could not be read.
-        region: where all images alike are inspected, (H, W) bool; `None`: everywhere.
+        roi: where all images alike are inspected, (H, W) bool; `None`: everywhere.
     """
 
     train: TrainingImages
     holdout: TrainingImages | None
     facts: DataFacts
     skipped: list[UnreadableImage]
-    region: Region | None = None
+    roi: Roi | None = None
 
 
 def load_training_data(
@@ -94,11 +94,11 @@ def load_training_data(
     )
     paths = [paths[index] for index in kept]
     foreground, method = find_foreground(images, paths, config)
-    regions = read_regions(config.roi, config.ignore, config.image_size, Reading.of(config))
-    region = None
-    if regions is not None:
-        images, region = _inspected(images, paths, regions, colour)
-        foreground = region if foreground is None else _both(foreground, region)
+    rois = read_rois(config.roi, config.ignore, config.image_size, Reading.of(config))
+    roi = None
+    if rois is not None:
+        images, roi = _inspected(images, paths, rois, colour)
+        foreground = roi if foreground is None else _both(foreground, roi)
     textures = read_textures(config)
     train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
 
@@ -110,7 +110,7 @@ def load_training_data(
             chw[index].to(device),
             of_textures.to(device),
             None if foreground is None else foreground[index].to(device),
-            None if region is None else region[index].to(device),
+            None if roi is None else roi[index].to(device),
         )
 
     facts = DataFacts(
@@ -121,21 +121,21 @@ def load_training_data(
         skipped=len(failures),
         textures=len(textures),
         foreground=method,
-        **_of_regions(regions),
+        **_of_rois(rois),
     )
     return TrainingData(
         part(train_index, train_textures if len(holdout_index) else textures),
         part(holdout_index, kept_textures) if len(holdout_index) else None,
         facts,
         failures,
-        regions.everywhere if regions else None,
+        rois.everywhere if rois else None,
     )
 
 
-def _of_regions(regions: RegionsOfInterest | None) -> dict[str, Any]:
-    if regions is None:
+def _of_rois(rois: Rois | None) -> dict[str, Any]:
+    if rois is None:
         return {}
-    return {"region_of_interest": PER_IMAGE if regions.folders else "one for all images"}
+    return {"region_of_interest": PER_IMAGE if rois.folders else "one for all images"}
 
 
 def _split(count: int, config: FitConfig) -> tuple[Tensor, Tensor]:
@@ -152,28 +152,28 @@ def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
     """
     config = header.config
     images, kept, _ = decode_all(paths, config.image_size, Reading.of(config))
-    images = paint_outside(images, header.region, header.mean)
+    images = paint_outside(images, header.roi, header.mean)
     if _fingerprint(torch.from_numpy(images).permute(0, 3, 1, 2)) != header.data.fingerprint:
         return []
     return [paths[kept[index]] for index in _split(len(kept), config)[1].tolist()]
 
 
 def _inspected(
-    images: np.ndarray, paths: list[Path], regions: RegionsOfInterest, colour: Colour
+    images: np.ndarray, paths: list[Path], rois: Rois, colour: Colour
 ) -> tuple[np.ndarray, Tensor]:
     """Images painted over where they are not inspected, and where they are, (N, H, W) bool."""
     try:
-        found = np.stack([regions.of(path) for path in paths])
+        found = np.stack([rois.of(path) for path in paths])
     except UnreadableImage as error:
         raise UsageError(str(error)) from error
     painted = [paint_outside(i, r, colour) for i, r in zip(images, found, strict=True)]
     return np.stack(painted), torch.from_numpy(found)
 
 
-def _both(foreground: Tensor, region: Tensor) -> Tensor:
+def _both(foreground: Tensor, roi: Tensor) -> Tensor:
     """Where both hold, (N, H, W) bool; of an image where they do not meet, the region."""
-    both = foreground & region
-    return torch.where(both.flatten(1).any(dim=1)[:, None, None], both, region)
+    both = foreground & roi
+    return torch.where(both.flatten(1).any(dim=1)[:, None, None], both, roi)
 
 
 def _fingerprint(*tensors: Tensor | None) -> str:

@@ -68,9 +68,9 @@ class SyntheticValidation:
             textures = self.data.textures[draw.texture_index[part]].float() / 255
             mask, blend = draw.mask[part], draw.blend[part]
             corrupted = corrupt(clean, textures, type(draw)(mask, draw.texture_index[part], blend))
-            region = None if self.data.region is None else self.data.region[part]
-            clean_scores.append(image_score(_maps(model, clean, region)))
-            maps.append(_maps(model, corrupted, region))
+            roi = None if self.data.roi is None else self.data.roi[part]
+            clean_scores.append(image_score(_maps(model, clean, roi)))
+            maps.append(_maps(model, corrupted, roi))
             corrupted_scores.append(image_score(maps[-1]))
         return SyntheticScores(
             torch.cat(clean_scores).cpu().numpy(),
@@ -87,14 +87,14 @@ def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) ->
     pixels: list[float] = []
     for start in range(0, len(data.images), _BATCH):
         part = slice(start, start + _BATCH)
-        region = None if data.region is None else data.region[part]
-        maps = _maps(model, data.images[part].float() / 255, region)
+        roi = None if data.roi is None else data.roi[part]
+        maps = _maps(model, data.images[part].float() / 255, roi)
         scores += image_score(maps).tolist()
-        regions = [None] * len(maps) if region is None else list(region.cpu().numpy())
-        pixels += map(pixel_statistic, maps.cpu().numpy(), regions)
+        rois = [None] * len(maps) if roi is None else list(roi.cpu().numpy())
+        pixels += map(pixel_statistic, maps.cpu().numpy(), rois)
     return Calibration.of(scores, pixels, source)
 
 
-def _maps(model: InferenceNetworks, images: Tensor, region: Tensor | None) -> Tensor:
+def _maps(model: InferenceNetworks, images: Tensor, roi: Tensor | None) -> Tensor:
     teacher, student = model(images)
-    return anomaly_map(teacher, student, (images.shape[2], images.shape[3]), region)
+    return anomaly_map(teacher, student, (images.shape[2], images.shape[3]), roi)

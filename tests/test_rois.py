@@ -14,7 +14,7 @@ from PIL import Image
 
 from urd import Detector
 from urd.cli import cli
-from urd.data import paint_outside, read_regions
+from urd.data import paint_outside, read_rois
 from urd.errors import UsageError
 from urd.inspection.prediction import Failure
 from urd.metrics import evaluate_maps
@@ -50,33 +50,33 @@ def test_a_mask_and_the_polygon_around_it_are_the_same_region(tmp_path):
     inside = np.zeros((64, 64), bool)
     inside[:, :32] = True
     for path in (mask, drawn):
-        np.testing.assert_array_equal(read_regions(str(path), "", (64, 64)).everywhere, inside)
-        np.testing.assert_array_equal(read_regions("", str(path), (64, 64)).everywhere, ~inside)
+        np.testing.assert_array_equal(read_rois(str(path), "", (64, 64)).everywhere, inside)
+        np.testing.assert_array_equal(read_rois("", str(path), (64, 64)).everywhere, ~inside)
 
 
 def test_a_polygon_covers_the_pixels_whose_middle_it_covers(tmp_path):
     square = polygons(tmp_path / "s.json", [[10, 20], [30, 20], [30, 50], [10, 50]], (64, 64))
-    region = read_regions(str(square), "", (64, 64)).everywhere
+    roi = read_rois(str(square), "", (64, 64)).everywhere
     inside = np.zeros((64, 64), bool)
     inside[20:50, 10:30] = True
-    np.testing.assert_array_equal(region, inside)
+    np.testing.assert_array_equal(roi, inside)
 
 
 def test_region_and_ignored_part_of_it(tmp_path):
     roi = save(left_half(), tmp_path / "roi.png")
     ignore = save(left_half().T.copy(), tmp_path / "ignore.png")
-    region = read_regions(str(roi), str(ignore), (64, 64)).everywhere
-    assert region[40, 10] and not region[10, 10] and not region[40, 40]
+    roi = read_rois(str(roi), str(ignore), (64, 64)).everywhere
+    assert roi[40, 10] and not roi[10, 10] and not roi[40, 40]
 
 
 def test_a_region_per_image_is_found_by_name_and_by_folder(tmp_path):
     """Names repeat from folder to folder in MVTec's layout; cameras write suffixes in capitals."""
-    regions, left, top = tmp_path / "regions", left_half(), left_half().T.copy()
-    save(left, regions / "000.png")
-    save(255 - left, regions / "good" / "000.png")
-    save(top, regions / "test" / "good" / "000_mask.png")
-    save(255 - top, regions / "one.png").rename(regions / "ONE.PNG")
-    read = read_regions(str(regions), "", (48, 48))
+    rois, left, top = tmp_path / "regions", left_half(), left_half().T.copy()
+    save(left, rois / "000.png")
+    save(255 - left, rois / "good" / "000.png")
+    save(top, rois / "test" / "good" / "000_mask.png")
+    save(255 - top, rois / "one.png").rename(rois / "ONE.PNG")
+    read = read_rois(str(rois), "", (48, 48))
     for image, expected in (
         ("test/scratch/000.png", left),
         ("train/good/000.png", 255 - left),
@@ -104,26 +104,26 @@ def test_what_is_no_list_of_polygons_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "roi.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=r"roi\.json") as caught:
-        read_regions(str(path), "", (64, 64))
+        read_rois(str(path), "", (64, 64))
     assert "\n" not in str(caught.value)
 
 
 def test_missing_and_empty_regions_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no region of interest at"):
-        read_regions(str(tmp_path / "none.png"), "", (64, 64))
+        read_rois(str(tmp_path / "none.png"), "", (64, 64))
     empty = save(np.zeros((48, 48), np.uint8), tmp_path / "empty.png")
     with pytest.raises(UsageError, match="nothing is left to inspect"):
-        read_regions(str(empty), "", (64, 64))
-    assert read_regions("", "", (64, 64)) is None
+        read_rois(str(empty), "", (64, 64))
+    assert read_rois("", "", (64, 64)) is None
 
 
 def test_only_the_outside_is_painted():
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
-    region = np.zeros((8, 8), bool)
-    region[2:5, 3:7] = True
-    painted = paint_outside(pixels, region, (0.5, 0.0, 1.0))
-    np.testing.assert_array_equal(painted[region], pixels[region])
-    assert (painted[~region] == (128, 0, 255)).all()
+    roi = np.zeros((8, 8), bool)
+    roi[2:5, 3:7] = True
+    painted = paint_outside(pixels, roi, (0.5, 0.0, 1.0))
+    np.testing.assert_array_equal(painted[roi], pixels[roi])
+    assert (painted[~roi] == (128, 0, 255)).all()
     assert paint_outside(pixels, None, (0.5, 0.0, 1.0)) is pixels
 
 
@@ -152,12 +152,12 @@ def test_the_region_lies_in_the_model_file_and_is_no_other_at_prediction(fixed, 
     _, run = fixed
     (tmp_path / "roi.png").unlink()
     detector = Detector.load(run)
-    assert detector.header.region.sum() == 64 * 32
+    assert detector.header.roi.sum() == 64 * 32
     assert load_model(run)[1].data["region_of_interest"] == "one for all images"
     with pytest.raises(UsageError, match="--roi belongs to urd fit"):
         detector.inspect_in(str(run))
     detector.save(tmp_path / "copy.safetensors")
-    assert Detector.load(tmp_path / "copy.safetensors").header.region.sum() == 64 * 32
+    assert Detector.load(tmp_path / "copy.safetensors").header.roi.sum() == 64 * 32
 
 
 def test_anomalies_are_painted_inside_of_the_region_only(data, tiny_config, tmp_path):
@@ -206,12 +206,12 @@ def test_metrics_count_inspected_pixels_only():
     masks = [np.zeros((20, 20), bool) for _ in maps]
     for mask in masks[:3]:
         mask[4:9, 2:14] = True
-    inspected = [np.zeros((20, 20), bool) for _ in maps]
-    for region in inspected:
-        region[:, :10] = True
+    inside_of_all = [np.zeros((20, 20), bool) for _ in maps]
+    for roi in inside_of_all:
+        roi[:, :10] = True
     defects = ["hole"] * 3 + ["good"] * 3
     scores = np.array([m.max() for m in maps])
-    seen = evaluate_maps(maps, scores, defects, masks, inspected=inspected, resamples=50)
+    seen = evaluate_maps(maps, scores, defects, masks, inside_of_all=inside_of_all, resamples=50)
     cropped = evaluate_maps(
         [m[:, :10] for m in maps], scores, defects, [m[:, :10] for m in masks], resamples=50
     )
@@ -220,10 +220,10 @@ def test_metrics_count_inspected_pixels_only():
 
 @pytest.fixture
 def per_image(data, tiny_config, tmp_path):
-    regions = tmp_path / "regions"
+    rois = tmp_path / "regions"
     for path in data.rglob("*.png"):
-        polygons(regions / f"{path.stem}.json")
-    return Detector.fit(data, tmp_path / "run", config=replace(tiny_config, roi=str(regions)))
+        polygons(rois / f"{path.stem}.json")
+    return Detector.fit(data, tmp_path / "run", config=replace(tiny_config, roi=str(rois)))
 
 
 def test_a_region_per_image_is_asked_for_at_prediction(per_image, data, tmp_path):
@@ -238,11 +238,11 @@ def test_a_region_per_image_is_asked_for_at_prediction(per_image, data, tmp_path
 
 
 def test_a_region_per_image_lies_within_the_one_for_all(data, tiny_config, tmp_path):
-    regions = tmp_path / "regions"
+    rois = tmp_path / "regions"
     for path in data.rglob("*.png"):
-        polygons(regions / f"{path.stem}.json")
+        polygons(rois / f"{path.stem}.json")
     top = polygons(tmp_path / "top.json", [[0, 0], [48, 0], [48, 12], [0, 12]])
-    config = replace(tiny_config, roi=str(regions), ignore=str(top))
+    config = replace(tiny_config, roi=str(rois), ignore=str(top))
     Detector.fit(data, tmp_path / "run", config=config)
     detector = Detector.load(tmp_path / "run")
     image = data / "test" / "good" / "000.png"
@@ -250,18 +250,18 @@ def test_a_region_per_image_lies_within_the_one_for_all(data, tiny_config, tmp_p
         detector.predict(image)
     with pytest.raises(UsageError, match="the folder of theirs"):
         detector.inspect_in(ignore=str(top))
-    detector.inspect_in(str(regions))
+    detector.inspect_in(str(rois))
     seen = detector.predict(image).anomaly_map
     assert (seen[:, 33:] == 0).all() and (seen[:15] == 0).all() and (seen[17:, :31] > 0).all()
 
 
 def test_the_report_takes_a_region_per_image(per_image, data, tmp_path):
-    run, regions = tmp_path / "run", str(tmp_path / "regions")
-    evaluated = ["evaluate", str(run), str(data), "--roi", regions, "--resamples", "0"]
+    run, rois = tmp_path / "run", str(tmp_path / "regions")
+    evaluated = ["evaluate", str(run), str(data), "--roi", rois, "--resamples", "0"]
     cli(evaluated, standalone_mode=False)
     write_report(run)
     assert "cannot be shown" in (run / "report.html").read_text()
-    cli(["report", str(run), "--roi", regions], standalone_mode=False)
+    cli(["report", str(run), "--roi", rois], standalone_mode=False)
     assert "cannot be shown" not in (run / "report.html").read_text()
 
 

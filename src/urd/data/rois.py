@@ -29,7 +29,7 @@ from urd.errors import UsageError, first_line
 from urd.system.documents import MIB, read_json
 from urd.system.files import refuse_special
 
-Region = NDArray[np.bool_]
+Roi = NDArray[np.bool_]
 _SUFFIXES = [case for s in (*IMAGE_SUFFIXES, ".json") for case in (s, s.upper())]
 _MOST_BYTES = MIB
 _MOST_POLYGONS, _MOST_CORNERS = 1000, 10_000  # drawing more may take minutes
@@ -39,7 +39,7 @@ PER_IMAGE = "one per image"  # how a model file says that each image has a regio
 
 
 @dataclass(frozen=True)
-class RegionsOfInterest:
+class Rois:
     """Which pixels of an image are inspected, at the network's size.
 
     Attributes:
@@ -49,29 +49,29 @@ class RegionsOfInterest:
         reading: how the masks are read.
     """
 
-    everywhere: Region | None
+    everywhere: Roi | None
     folders: tuple[tuple[Path, bool], ...]
     size: tuple[int, int]
     reading: Reading = DEFAULT_READING
 
-    def of(self, path: Path | None) -> Region:
+    def of(self, path: Path | None) -> Roi:
         """(H, W) bool of one image, with something to inspect.
 
         Raises:
             UsageError: regions come per image, and this one is no file.
             UnreadableImage: it has no region, or an empty one.
         """
-        region = np.ones(self.size, bool) if self.everywhere is None else self.everywhere
+        roi = np.ones(self.size, bool) if self.everywhere is None else self.everywhere
         for folder, inside in self.folders:
             if path is None:
                 raise UsageError(f"regions of interest lie in {folder} by name: predict files")
             marked = _read(_file_of(path, folder), self.size, self.reading)
-            region = region & (marked if inside else ~marked)
-        if not region.any():
+            roi = roi & (marked if inside else ~marked)
+        if not roi.any():
             raise UnreadableImage(path or Path("image"), "its region of interest is empty")
-        return region
+        return roi
 
-    def within(self, everywhere: Region | None) -> RegionsOfInterest:
+    def within(self, everywhere: Roi | None) -> Rois:
         """The same, inside of a region for all images."""
         if everywhere is None:
             return self
@@ -79,12 +79,12 @@ class RegionsOfInterest:
         return replace(self, everywhere=both)
 
 
-def read_regions(
+def read_rois(
     roi: str,
     ignore: str,
     size: tuple[int, int],
     reading: Reading = DEFAULT_READING,
-) -> RegionsOfInterest | None:
+) -> Rois | None:
     """Regions at the network's `size` (H, W) from two files or folders; `None` if both are empty.
 
     Args:
@@ -93,7 +93,7 @@ def read_regions(
     Raises:
         UsageError: nothing there, not to be read, or nothing left to inspect.
     """
-    everywhere: Region | None = None
+    everywhere: Roi | None = None
     folders = []
     for name, inside in ((roi, True), (ignore, False)):
         if not name:
@@ -107,25 +107,25 @@ def read_regions(
                 marked = _read(path, size, reading)
             except UnreadableImage as error:
                 raise UsageError(str(error)) from error
-            inspected = marked if inside else ~marked
-            everywhere = inspected if everywhere is None else everywhere & inspected
+            part = marked if inside else ~marked
+            everywhere = part if everywhere is None else everywhere & part
         else:
             raise UsageError(f"no region of interest at {path}; give a mask, JSON or a folder")
     if everywhere is not None and not everywhere.any():
         raise UsageError(
             f"nothing is left to inspect by {' and '.join(filter(None, (roi, ignore)))}"
         )
-    return RegionsOfInterest(everywhere, tuple(folders), size, reading) if roi or ignore else None
+    return Rois(everywhere, tuple(folders), size, reading) if roi or ignore else None
 
 
 def paint_outside(
-    pixels: NDArray[np.uint8], region: Region | None, colour: Sequence[float]
+    pixels: NDArray[np.uint8], roi: Roi | None, colour: Sequence[float]
 ) -> NDArray[np.uint8]:
     """(..., H, W, 3) pixels with the backbone's mean colour, in [0, 1], outside of the region."""
-    if region is None:
+    if roi is None:
         return pixels
     paint = np.array([round(255 * channel) for channel in colour], np.uint8)
-    return np.where(region[..., None], pixels, paint)
+    return np.where(roi[..., None], pixels, paint)
 
 
 def _file_of(image: Path, folder: Path) -> Path:
@@ -142,7 +142,7 @@ def _file_of(image: Path, folder: Path) -> Path:
     raise UnreadableImage(image, f"no region of interest of that name in {folder}")
 
 
-def _read(path: Path, size: tuple[int, int], reading: Reading) -> Region:
+def _read(path: Path, size: tuple[int, int], reading: Reading) -> Roi:
     if path.suffix.lower() != ".json":
         return resize_mask(read_mask(path, reading), size)
     try:
