@@ -81,7 +81,7 @@ def test_test_images_are_never_read_in_training(data, tiny_config, tmp_path):
     for path in (data / "ground_truth").rglob("*.png"):
         path.unlink()
     Detector.fit(data, tmp_path / "run", config=tiny_config)
-    assert json.loads((tmp_path / "run" / "skipped.json").read_text()) == []
+    assert not (tmp_path / "run" / "skipped.json").exists()
 
 
 def test_kept_expert_features_do_not_change_the_weights(data, tiny_config, tmp_path, monkeypatch):
