@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from urd import cli
 from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
+from urd.system import progress
 from urd.system.seeding import generator
 from urd.training.prepare import prepare_networks
 from urd.training.step import Networks
@@ -39,6 +40,14 @@ def urd(capsys, monkeypatch):
         return stop.value.code or 0, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def shown():
+    """Progress and notes are written to standard error, as the command does it."""
+    progress.show()
+    yield
+    progress.show(False)
 
 
 @pytest.fixture(autouse=True)

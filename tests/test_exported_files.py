@@ -192,8 +192,7 @@ def test_a_missing_weight_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_of_the_older_format_opens_with_a_note(tmp_path, suffix, capsys, monkeypatch):
-    monkeypatch.setattr(urd.system.progress, "_shown", True)
+def test_a_file_of_the_older_format_opens_with_a_note(tmp_path, suffix, capsys, shown):
     path = small_file(tmp_path / f"m{suffix}")
     old = {
         k: v

@@ -110,15 +110,14 @@ def test_linked_folders_are_followed_once(linked, tmp_path, pattern):
     assert below(sorted(twice.images), linked) == LINKED
 
 
-def test_folders_that_hold_one_another_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("urd.data.finding._MOST_FOLDERS", 500)
+def test_folders_that_hold_one_another_end(tmp_path):
     folders = [tmp_path / f"{index}" for index in range(8)]
     for folder in folders:
         folder.mkdir()
         for other in folders:
             (folder / f"to{other.name}").symlink_to(other)
     with pytest.raises(UsageError, match="over 500 folders"):
-        search(tmp_path)
+        search(tmp_path, most_folders=500)
 
 
 def test_deep_folders(tmp_path):

@@ -144,8 +144,7 @@ def test_images_beside_the_layout_are_named(data):
     assert problems["empty_folder"] == [f"{data}/test/empty"]
 
 
-def test_what_is_not_used_is_said_on_standard_error(data, capsys, monkeypatch):
-    monkeypatch.setattr("urd.system.progress._shown", True)
+def test_what_is_not_used_is_said_on_standard_error(data, capsys, shown):
     image(data / "train/bad/000.png")
     read_layout(data)
     assert capsys.readouterr().err == (

@@ -40,7 +40,7 @@ def test_each_resample_is_the_metric_of_the_images_it_draws():
         assert aupros[row] == pytest.approx(expected["aupro"], abs=1e-9)
 
 
-def test_many_distinct_scores_are_thinned_out_without_harm(monkeypatch):
+def test_many_distinct_scores_are_thinned_out_without_harm():
     rng = np.random.default_rng(5)
     masks = [rng.random((40, 40)) > 0.97 if i else np.zeros((40, 40), bool) for i in range(5)]
     maps = [rng.normal(0, 1, (40, 40)) + 1.5 * mask for mask in masks]
@@ -50,9 +50,8 @@ def test_many_distinct_scores_are_thinned_out_without_harm(monkeypatch):
     ]
     surveys = [images.survey(image, True) for image in test]
     positives = np.concatenate([s.positives for s in surveys])
-    monkeypatch.setattr(bootstrap.pick_thresholds, "__defaults__", (100,))
     assert len(positives) > 150
-    curves = bootstrap.pixel_curves(test, surveys, positives)
+    curves = bootstrap.pixel_curves(test, surveys, positives, count=100)
     assert curves.negatives.shape[1] <= 200
     once = np.ones((1, 5))
     exact = evaluate_maps(maps, np.arange(5.0), kinds([0, 1, 1, 1, 1]), masks)

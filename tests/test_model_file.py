@@ -15,7 +15,6 @@ from conftest import TINY, picture, put
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import urd.system.progress
 from urd import Detector
 from urd.backbones.registry import backbone_of
 from urd.backbones.timm_backbone import TimmBackbone
@@ -125,7 +124,7 @@ def test_other_damage_is_refused(model, path, change):
     refused(path, changed, signed=False)
 
 
-def test_a_file_of_an_older_version_is_loaded_with_a_note(model, path, capsys, monkeypatch):
+def test_a_file_of_an_older_version_is_loaded_with_a_note(model, path, capsys, shown):
     path.write_bytes(model)
     new = Detector.load(path, "cpu")
     with safe_open(path, framework="pt") as file:
@@ -133,7 +132,6 @@ def test_a_file_of_an_older_version_is_loaded_with_a_note(model, path, capsys, m
     content = json.loads(text)
     assert len(content.pop("file_sha256")) == 64
     save_file(load_file(path), path, {"urd_model": json.dumps(content)})
-    monkeypatch.setattr(urd.system.progress, "_shown", True)
     old = Detector.load(path, "cpu")
     said = capsys.readouterr().err
     assert "without a checksum" in said and said.count("\n") == 1

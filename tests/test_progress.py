@@ -8,13 +8,6 @@ from urd.system import progress
 from urd.system.progress import Progress, clock, note, track
 
 
-@pytest.fixture
-def shown():
-    progress.show()
-    yield
-    progress.show(False)
-
-
 def test_silent_unless_asked_for(capsys):
     note("a line")
     assert list(track(range(3), "Counting", 3)) == [0, 1, 2]

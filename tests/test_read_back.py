@@ -15,7 +15,6 @@ from conftest import TINY, assert_same_weights, put
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import urd.system.progress
 from urd import Detector
 from urd.backbones.registry import backbone_of
 from urd.backbones.weights import read_weights
@@ -105,7 +104,7 @@ def test_a_damaged_checkpoint_is_refused_and_a_whole_one_goes_on(
     assert_same_weights(stopped, tmp_path / "in one go")
 
 
-def test_a_checkpoint_of_an_older_version_goes_on_with_a_note(stopped, data, capsys, monkeypatch):
+def test_a_checkpoint_of_an_older_version_goes_on_with_a_note(stopped, data, capsys, shown):
     for name in ("state", "expert"):
         path = stopped / "checkpoint" / f"{name}.safetensors"
         with safe_open(path, framework="pt") as file:
@@ -114,7 +113,6 @@ def test_a_checkpoint_of_an_older_version_goes_on_with_a_note(stopped, data, cap
             del content["file_sha256"]
         texts = {key: json.dumps(content) for key, content in texts.items() if content}
         save_file(load_file(path), path, texts)
-    monkeypatch.setattr(urd.system.progress, "_shown", True)
     Detector.fit(data, stopped, resume=True)
     assert "without a checksum" in capsys.readouterr().err
     assert (stopped / "model.safetensors").exists()

@@ -91,6 +91,7 @@ def search(
     masks: bool = True,
     results: Path | None = None,
     wanted: Callable[[Path], bool] | None = None,
+    most_folders: int = _MOST_FOLDERS,
 ) -> Found:
     """All files below a folder.
 
@@ -110,9 +111,9 @@ def search(
     while waiting:
         here, above = waiting.pop()
         count += 1
-        if count > _MOST_FOLDERS:
+        if count > most_folders:
             raise UsageError(
-                f"over {_MOST_FOLDERS} folders below {folder}: do linked folders hold one another?"
+                f"over {most_folders} folders below {folder}: do linked folders hold one another?"
             )
         for path, is_folder in _entries(here):
             if not is_folder:

@@ -85,9 +85,13 @@ def image_curves(scores: Scores, defective: np.ndarray) -> Curves:
 
 
 def pixel_curves(
-    images: Sequence[TestImage], surveys: Sequence[Survey], positives: Scores
+    images: Sequence[TestImage],
+    surveys: Sequence[Survey],
+    positives: Scores,
+    count: int = THRESHOLDS,
 ) -> Curves:
-    thresholds = pick_thresholds(positives, np.concatenate([s.shares for s in surveys]))
+    shares = np.concatenate([s.shares for s in surveys])
+    thresholds = pick_thresholds(positives, shares, count)
 
     def negatives_above(image: TestImage) -> Floats:
         anomaly_map, _, outside = load_checked(image)

@@ -49,19 +49,19 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device, container: Path = _CONTAINER) -> int:
     """Bytes that a process can still take on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return min(int(psutil.virtual_memory().available), _left_to_container())
+    return min(int(psutil.virtual_memory().available), _left_to_container(container))
 
 
-def _left_to_container() -> int:
+def _left_to_container(container: Path) -> int:
     """Bytes below the limit of a Linux container (control group, version 2); psutil sees none."""
     try:
-        limit = int((_CONTAINER / "memory.max").read_text())
-        used = int((_CONTAINER / "memory.current").read_text())
-        parts = dict(line.split() for line in (_CONTAINER / "memory.stat").open())
+        limit = int((container / "memory.max").read_text())
+        used = int((container / "memory.current").read_text())
+        parts = dict(line.split() for line in (container / "memory.stat").open())
     except (OSError, ValueError):  # no container, or "max": no limit
         return sys.maxsize
     return max(0, limit - used + int(parts.get("inactive_file", 0)))  # cached files give way
