@@ -285,7 +285,7 @@ def test_foreground_and_textures_from_folders(tiny_config, data, tmp_path):
         ({"device": "meta"}, "choose auto, cpu"),
         ({"seed": float("inf")}, "seed cannot be inf"),
         ({"image_size": [64.7, 64]}, "whole numbers"),
-        ({"image_size": 32, "batch_size": 1}, "nothing to normalise"),
+        ({"image_size": 32, "batch_size": 1}, "batch_size 1 is too small"),
         ({"textures": "/nope"}, "no texture folder"),
         ({"foreground": "what"}, "choose auto, none, otsu or grabcut"),
         ({"holdout": 0.9}, "between 0.0 and 0.5"),
