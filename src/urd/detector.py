@@ -150,7 +150,7 @@ class Detector:
         """
         if isinstance(self.engine, ExportedEngine):
             raise UsageError(
-                "an exported file does not give access to its networks: load the original run"
+                "an exported file gives no access to its networks: load the original run"
             )
         return self._torch_engine.model
 
