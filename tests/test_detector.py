@@ -75,7 +75,7 @@ def test_what_an_inspection_can_not_be(detector, data):
     for wrong in ({"mm_per_pixel": 0}, {"smallest_area": -1}, {"mm_per_pixel": float("nan")}):
         with pytest.raises(UsageError):
             Inspection(**wrong)
-    with pytest.raises(UsageError, match="includes the share"):
+    with pytest.raises(UsageError, match="includes the false-reject share"):
         detector.predict(data / "test/good/000.png", Inspection(false_reject=0.2, review=0.1))
 
 
