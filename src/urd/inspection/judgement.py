@@ -80,9 +80,7 @@ def json_schema() -> dict[str, Any]:
 
         model_config = ConfigDict(title="Judgement", extra="allow")
         version: Literal[1]
-        path: str | None = Field(
-            description="the image file; null: the image was given as an array"
-        )
+        path: str | None = Field(description="the image file; null: the image was an array")
         verdict: Literal["OK", "REVIEW", "NG", "ERROR"] | None = Field(
             description="ERROR: not judged, error says why; null: the detector has no thresholds"
         )
