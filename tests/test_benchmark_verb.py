@@ -57,7 +57,7 @@ def test_the_verb_lists_suites_and_jobs(urd, tmp_path):
     ("more", "message"),
     [
         ((), "give SUITE and --out, or --list"),
-        (("--out", "o", "--root", "folder"), "'folder' is not NAME=PATH"),
+        (("--out", "o", "--root", "folder"), "'folder' is not of the form NAME=PATH"),
         (("--out", "o", "--max-megapixels", "many"), "max_megapixels cannot be 'many'"),
         (("--out", "o"), "pass --root folder=DIR"),
     ],

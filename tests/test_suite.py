@@ -104,7 +104,7 @@ def test_what_belongs_to_a_machine_is_refused(tmp_path, name):
     value = FitConfig().to_dict()[name]
     for change in ({"settings": {name: value}}, {"vary": {"choice": {"mine": {name: value}}}}):
         path = write_suite(tmp_path, **change)
-        with pytest.raises(UsageError, match=f"tiny.yaml: '{name}' belongs to a machine"):
+        with pytest.raises(UsageError, match=f"tiny.yaml: '{name}' is a machine option"):
             read_suite(path)
 
 

@@ -39,7 +39,7 @@ class MapsOnDisk:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._end = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # all threads share the position in the file
 
     def keep(self, array: np.ndarray) -> Callable[[], np.ndarray]:
         """Write an array. The returned function reads it again, from any thread.
