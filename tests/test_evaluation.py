@@ -18,14 +18,14 @@ from conftest import save
 from measured import random_case
 
 from urd.config import FitConfig
-from urd.data import DataSet, Failure, Sample, read_layout
+from urd.data import DataSet, Sample, read_layout
 from urd.detector import Detector
 from urd.errors import NotWritten, UrdError
 from urd.evaluation import evaluate, maps_on_disk
 from urd.evaluation.evaluate import evaluate_predictions
 from urd.evaluation.records import Evaluation, JudgedImage, read_details, read_evaluation
 from urd.evaluation.tally import Tally
-from urd.inspection.prediction import Prediction
+from urd.inspection.prediction import Failure, Prediction
 from urd.metrics import METRICS, Metric, evaluate_maps, images, measure
 from urd.metrics.protocol import describe, in_memory
 from urd.model.header import ModelHeader

@@ -150,9 +150,10 @@ def test_the_images_of_an_earlier_calibration_are_taken_if_they_are_the_same(tmp
         save(picture(np.random.default_rng(index)), good / f"{index}.png")
     detector = tiny_detector(header())
     detector.calibrate(sorted(good.iterdir()), str(good))
-    assert unseen_by_training(detector, []) == Unseen(sorted(good.iterdir()), str(good))
+    assert unseen_by_training(detector, [], good) == Unseen(sorted(good.iterdir()), str(good))
+    assert unseen_by_training(detector, [], None) is None
     save(picture(np.random.default_rng(9)), good / "more.png")
-    assert unseen_by_training(detector, sorted(good.iterdir())) is None
+    assert unseen_by_training(detector, sorted(good.iterdir()), good) is None
 
 
 @pytest.mark.parametrize("source", [HELD_OUT, "gone", "", "."])
@@ -160,7 +161,9 @@ def test_training_images_are_never_taken_instead(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
     train = [save(grey(value), tmp_path / f"{value}.png") for value in (3, 4)]
     calibration = Calibration((0.1, 0.2), (0.1, 0.2), source)
-    assert unseen_by_training(tiny_detector(header(calibration=calibration)), train) is None
+    for folder in (None, tmp_path, tmp_path / "gone"):
+        detector = tiny_detector(header(calibration=calibration))
+        assert unseen_by_training(detector, train, folder) is None
 
 
 def test_a_data_set_is_no_folder_of_unseen_images(data):

@@ -7,7 +7,10 @@ import shutil
 import pytest
 from suites import write_roots, write_suite
 
-from urd.suites.fingerprints import Fingerprints, identity_of_builtin
+from urd.backbones.builtin import BUILTIN
+from urd.backbones.registry import backbone_of
+from urd.networks.variants import VARIANTS
+from urd.suites.fingerprints import Fingerprints
 from urd.suites.places import Places
 from urd.suites.suite import read_suite
 
@@ -65,7 +68,8 @@ SHIPPED = "6a64334638317c5945d9ec077209f36c12c4e4fdd32b0f85c820ab526902ab3c"
 
 def test_the_text_that_identifies_the_built_in_backbone_stays(roots, tmp_path):
     """Another text makes every stored result with the built-in backbone an old one."""
-    texts = {variant: identity_of_builtin(variant) for variant in ("rd", "urd")}
+    backbone = backbone_of(BUILTIN)
+    texts = {v: backbone.identity(teacher_learns=VARIANTS[v].expert) for v in ("rd", "urd")}
     assert texts["rd"] == f"{SHIPPED} 0.01 1.0 20"
     assert texts["urd"] == f"{SHIPPED} 0.01 1.0 norms of the good images 20"
     job = read_suite(write_suite(tmp_path, vary={"backbone": ["builtin"]})).jobs[0]

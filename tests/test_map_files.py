@@ -10,6 +10,7 @@ from PIL import Image
 
 from urd.errors import UrdError, UsageError
 from urd.evaluation.map_files import as_test_images, find_maps, read_map, write_map
+from urd.inspection.prediction import Prediction
 from urd.metrics import METRICS, evaluate, evaluate_maps
 
 MAP = np.random.default_rng(0).random((20, 30)).astype(np.float32)
@@ -51,9 +52,9 @@ def test_a_map_is_read_as_it_was_written(tmp_path, name, array):
 
 
 def test_write_map_resizes_and_keeps_float32(tmp_path):
-    write_map(tmp_path / "m" / "a.tiff", MAP, (20, 30))
+    write_map(tmp_path / "m" / "a.tiff", Prediction(1.0, MAP, (20, 30)))
     assert np.array_equal(read_map(tmp_path / "m" / "a.tiff"), MAP)
-    write_map(tmp_path / "b.tiff", MAP, (40, 90))
+    write_map(tmp_path / "b.tiff", Prediction(1.0, MAP, (40, 90)))
     assert read_map(tmp_path / "b.tiff").shape == (40, 90)
 
 

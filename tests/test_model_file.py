@@ -25,6 +25,7 @@ from urd.errors import UrdError
 from urd.inspection.calibration import Calibration
 from urd.model.file import current_versions
 from urd.model.header import ModelHeader
+from urd.model.schema import DataFacts, EncoderFacts
 from urd.networks import memory
 from urd.networks.student import Student
 from urd.networks.teacher_student import TeacherStudent
@@ -38,7 +39,7 @@ def model(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = backbone_of(TINY).build()
-        student = Student(encoder.stages, VARIANTS["urd"].injection, "slim")
+        student = Student(encoder.pyramid, VARIANTS["urd"].injection, "slim")
     header = ModelHeader(
         FitConfig(backbone=TINY, weights="none", student="slim", image_size=(64, 64)),
         (0.5, 0.5, 0.5),
@@ -47,8 +48,8 @@ def model(tmp_path_factory):
         Calibration((0.1, 0.2, 0.3), (0.05, 0.1, 0.2), "a test"),
         synthetic=(0.4, 0.5),
         validation={"synthetic_image_auroc": 0.9},
-        data={"train_images": 3, "foreground": "none"},
-        encoder={"tag": TINY, "pretrained": False},
+        data=DataFacts(train_images=3, foreground="none"),
+        encoder=EncoderFacts(tag=TINY, pretrained=False),
         versions=current_versions(),
         roi=np.ones((64, 64), bool),
     )

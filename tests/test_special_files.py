@@ -56,7 +56,9 @@ READERS = {
     "weights": read_weights,
     "model": load_model,
     "checkpoint": lambda path: open_tensors(path, "any"),
-    "evaluation": read_details,
+    "evaluation": lambda path: read_details(
+        path.rename(path.with_name("evaluation_details.json")).parent
+    ),
     "region": lambda path: read_rois(str(path), "", (64, 64)),
     "json": lambda path: read_json(path, 1000),
     "onnx": lambda path: open_exported(path.rename(path.with_suffix(".onnx"))),
@@ -66,7 +68,7 @@ READERS = {
 
 @pytest.mark.parametrize("what", READERS)
 def test_a_pipe_is_refused_before_it_is_opened(what, pipe):
-    with pytest.raises(UsageError, match=r"pipe(\.onnx)? is not a regular file but a pipe"):
+    with pytest.raises(UsageError, match="is not a regular file but a pipe"):
         READERS[what](pipe)
 
 

@@ -9,19 +9,17 @@ import json
 import pytest
 import torch
 import yaml
-from conftest import TINY, assert_same_weights, networks_of, weights_of
+from conftest import assert_same_weights, networks_of, weights_of
 from safetensors.torch import load_file
 
 from urd import Detector
 from urd.backbones.builtin import BUILTIN, WARM_UP
-from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
 from urd.errors import UsageError
 from urd.networks.variants import VARIANTS
 from urd.training import clean_features, loop
 from urd.training.batches import batch_indices
 from urd.training.clean_features import CleanFeatures
-from urd.training.schedule import set_learning_rates
 from urd.training.step import evaluating_teacher
 from urd.training.training_data import holdout_count
 
@@ -81,7 +79,7 @@ def test_test_images_are_never_read_in_training(data, tiny_config, tmp_path):
     for path in (data / "ground_truth").rglob("*.png"):
         path.unlink()
     Detector.fit(data, tmp_path / "run", config=tiny_config)
-    assert json.loads((tmp_path / "run" / "skipped.json").read_text()) == []
+    assert not (tmp_path / "run" / "skipped.json").exists()
 
 
 def test_kept_expert_features_do_not_change_the_weights(data, tiny_config, tmp_path, monkeypatch):
@@ -155,37 +153,6 @@ def test_every_image_is_seen_once_per_epoch():
     assert seen[12:].sort().values.tolist() == list(range(12))
     assert not torch.equal(seen[:12], seen[12:])
     assert batch_indices(3, 8, seed=0, iteration=0).shape == (8,)
-
-
-def test_cosine_schedule_falls_from_the_full_rate_to_nearly_nothing(tiny_config):
-    config = dataclasses.replace(tiny_config, schedule="cosine", iterations=100)
-    networks, backbone = networks_of(config), backbone_of(config.tag, config.weights)
-    rates = []
-    for iteration in (0, 50, 99):
-        set_learning_rates(networks, config, backbone, iteration)
-        rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
-        teacher = networks.teacher_optimizer.param_groups[0]["lr"] / config.teacher_lr
-        assert teacher == pytest.approx(rates[-1])
-    assert rates == pytest.approx([1, 0.5, 0.000247], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("backbone", "weights", "expected"),
-    [
-        (BUILTIN, "auto", [0.05, 0.5, 1, 1]),
-        (BUILTIN, "none", [1, 1, 1, 1]),  # what is not trained is not whitened
-        (TINY, "none", [1, 1, 1, 1]),
-    ],
-)
-def test_a_student_of_whitened_levels_begins_slowly(tiny_config, backbone, weights, expected):
-    config = dataclasses.replace(tiny_config, backbone=backbone, weights=weights)
-    networks, backbone = networks_of(config), backbone_of(config.tag, config.weights)
-    rates = []
-    for iteration in (0, 9, 19, 200):
-        set_learning_rates(networks, config, backbone, iteration)
-        rates.append(networks.student_optimizer.param_groups[0]["lr"] / config.student_lr)
-        assert networks.teacher_optimizer.param_groups[0]["lr"] == config.teacher_lr
-    assert rates == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("schedule", "shares"), [("constant", [1, 2]), ("cosine", [1, 1])])

@@ -38,7 +38,7 @@ class RunFolder:
 
     @property
     def skipped(self) -> Path:
-        """Which images the training could not read, and why."""
+        """Which images the training could not read, and why; absent if it could read all."""
         return self.path / "skipped.json"
 
     @property

@@ -167,8 +167,10 @@ def _start(
         run.state.unlink(missing_ok=True)
         save_expert(run, expert)
     write_text(run.config, settings)
-    rows = [{"path": printable(error.path), "reason": error.reason} for error in skipped]
-    write_json(run.skipped, rows)
+    run.skipped.unlink(missing_ok=True)
+    if skipped:
+        rows = [{"path": printable(error.path), "reason": error.reason} for error in skipped]
+        write_json(run.skipped, rows)
 
 
 def _finished(
