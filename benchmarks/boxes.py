@@ -1,10 +1,10 @@
-"""Squares drawn at known places of good images, against the boxes that a model gives of them.
+"""Compares the boxes of a model with squares drawn at known places of good images.
 
     python benchmarks/boxes.py RUN DATA [--side 48]
 
-Two squares, a dark and a bright one, each on an image of its own, on every good test image of DATA
-with the size of the most. Errors are those of the four edges, in pixels of the original image,
-outward positive; one pixel of the map is as many of the image's as is printed beside them.
+Each good test image of DATA with the most frequent size gets a dark square, and in a second copy a
+bright one. Errors are those of the four edges, in pixels of the original image, outward positive.
+The output also gives the size of one map pixel in image pixels.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ EDGES = ("left", "top", "right", "bottom")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="run folder, model or exported file")
+    parser.add_argument("run", type=Path, help="run folder, model file or exported file")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--side", type=int, default=48, help="of a square, in pixels of the image")
+    parser.add_argument("--side", type=int, default=48, help="side of a square, in image pixels")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/boxes.json"))
     options = parser.parse_args()
     from urd import Detector
@@ -51,7 +51,7 @@ def main() -> None:
                 wide, high = x + options.side, y + options.side
                 errors.append((x - left, y - top, right - wide, bottom - high))
     if not errors:
-        raise SystemExit(f"{options.run} finds none of {missed} squares; is it calibrated?")
+        raise SystemExit(f"{options.run} finds none of {missed} squares: calibrate it first")
     net_height, net_width = detector.config.image_size
     result = {
         "image": [width, height],

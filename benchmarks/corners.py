@@ -1,10 +1,10 @@
-"""Does a student learn the corners of an image as soon as the rest?
+"""Compares how fast a student learns the corners and the interior of an image.
 
     python benchmarks/corners.py DATA --textures DIR --seeds 1 4 5 [--full-rate]
 
-Trains `urd` for a few iterations and prints, per level, the mean cosine distance of teacher and
-student in the worst corner over that of the interior, on good training images: below 1 corners are
-learned sooner. `--full-rate` begins without the warm-up. No test image is opened.
+Trains `urd` for a few iterations. For each level it prints the mean cosine distance of teacher and
+student in the worst corner, divided by that in the interior, on good training images. Below 1 the
+student learns corners sooner. `--full-rate` starts without warm-up. No test image is opened.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from urd.data import decode_all, read_layout
 from urd.training.losses import local_distance
 from urd.training.schedule import OF_BACKBONE
 
-_EVERY = 24  # of the good images one is looked at
-_COARSEST = 16  # pixels of a place of level 3; a corner is one such place
+_EVERY = 24  # one of this many good images is used
+_COARSEST = 16  # image pixels per location of level 3; a corner is one such location
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _ratios(detector: Detector, data: str) -> list[float]:
-    """Of each level: worst corner over interior."""
+    """For each level: worst corner divided by interior."""
     size = detector.config.image_size
     good = [sample.path for sample in read_layout(data).train[::_EVERY]]
     pixels = torch.from_numpy(decode_all(good, size)[0]).float() / 255

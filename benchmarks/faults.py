@@ -1,12 +1,12 @@
-"""What `urd` does with damaged files, at a kill, and on a full disk: nothing silently wrong.
+"""Checks that `urd` fails visibly with damaged files, when killed, and on a full disk.
 
-    python benchmarks/faults.py              # all of it: about an hour on two cores
-    python benchmarks/faults.py --short      # a few of each: what the tests run
+    python benchmarks/faults.py              # everything: about an hour on two cores
+    python benchmarks/faults.py --short      # a few of each, as in the tests
 
-Files are damaged by bytes and by values, half of the models with a checksum that fits the damage;
-each is used once in a child that may take 20 seconds and 2 GB. Verbs are killed at random moments,
-and run on a disk that is full from their n-th write on (by a small library in C that is loaded
-first; without a C compiler this part is left out, and says so). Exit code 1 if a fault was found.
+Files get damaged bytes and damaged values; half of the models get a matching checksum. Each file is
+used once in a child with limits of 20 seconds and 2 GB. Verbs are killed at random moments. They
+also run on a disk that is full from their n-th write on, with a small preloaded C library. Without
+a C compiler this part is skipped with a message. The exit code is 1 if a fault is found.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ PARTS = ("files", "kills", "disk")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a few of each")
+    parser.add_argument("--short", action="store_true", help="run a few trials of each kind")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--kinds", nargs="+", choices=list(LONG), default=list(LONG))
     parser.add_argument("--verbs", nargs="+", choices=list(KILLS), default=list(KILLS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="default: benchmarks/results/faults.json")
+    parser.add_argument(
+        "--json", type=Path, help="results file; default: benchmarks/results/faults.json"
+    )
     options = parser.parse_args()
     if "disk" in options.parts and "FAULTS_STATE" not in os.environ:
         _start_with_a_disk_that_can_be_full()
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All parts that were asked for."""
+    """Run the requested parts."""
     _import_everything()
     from fault_injection import hostile_files, interruptions, stage
 
@@ -104,7 +106,7 @@ def _say(what: str, counts: Any, faults: list[str]) -> None:
 
 
 def _import_everything() -> None:
-    """So that a child need not; nothing is computed here, for threads do not survive a fork."""
+    """Import here, not in each child. Compute nothing: threads do not survive a fork."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
@@ -127,7 +129,7 @@ def _import_everything() -> None:
 
 
 def _start_with_a_disk_that_can_be_full() -> None:
-    """This script again, with the library loaded."""
+    """Run this script again with the library loaded."""
     from fault_injection import interruptions
 
     folder = Path(tempfile.mkdtemp())

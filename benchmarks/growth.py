@@ -1,10 +1,10 @@
-"""Time and memory of `urd predict` and `urd evaluate` over the number of images.
+"""Measures time and memory of `urd predict` and `urd evaluate` for more and more images.
 
     python benchmarks/growth.py RUN [--counts 100 1000 10000]
 
-The images are the demo's products, 256 px, over and over, as files of their own; every fourth test
-image of `evaluate` is defective. Each call is a process of its own. `predict` writes rows and no
-pictures. Linear growth shows as a constant time per further image.
+The images are the demo's products, 256 px, repeated as separate files. Every fourth test image of
+`evaluate` is defective. Each call runs in its own process. `predict` writes rows and no pictures.
+With linear growth, the time per additional image is constant.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def write_sources(folder: Path) -> list[tuple[Path, Path | None]]:
-    """Forty different images, each with its mask or none."""
+    """Forty different images, with a mask if they are defective."""
     from PIL import Image
 
     from urd.demo.dataset import PRODUCTS, render_sample
@@ -79,7 +79,7 @@ def write_sources(folder: Path) -> list[tuple[Path, Path | None]]:
 
 
 def write_data_set(data: Path, sources: list[tuple[Path, Path | None]], count: int) -> None:
-    """MVTec's layout; hard links, so that many images take no room."""
+    """A data set in MVTec layout, with hard links so that many images need no disk space."""
     for part in ("train/good", "test/good", "test/bad", "ground_truth/bad"):
         (data / part).mkdir(parents=True)
     os.link(sources[1][0], data / "train/good/0.png")

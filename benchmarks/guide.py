@@ -1,10 +1,10 @@
-"""What the guide g_k of injection looks like on test images: trusted where good, shut on defects?
+"""Shows the guide g_k of injection on test images: is it open on good parts, shut on defects?
 
     python benchmarks/guide.py RUN DATA
 
-Prints, for levels 2 and 3 where information is injected, the mean of g_k over locations of good
-images, over those outside the defects of defective images, and over those inside. For analysis
-only: it reads test labels.
+Information is injected at levels 2 and 3. For these it prints the mean of g_k over three sets of
+locations: in good images, outside the defects of defective images, and inside the defects. It is
+only for analysis, because it reads test labels.
 """
 
 from __future__ import annotations

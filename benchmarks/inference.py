@@ -1,13 +1,13 @@
-"""Latency and throughput of every way to compute a detector's scores, on one core and on two.
+"""Measures latency and throughput of each way to compute scores, on one core and on two.
 
     python benchmarks/inference.py [--backbones resnet18.tv_in1k builtin] [--student slim]
 
-`plain` is the model as it was trained, in float32, in the default memory layout, without folding:
-the reference of all ratios. The others are what `Detector.load` gives: torch in float32 and, where
-the machine computes in it, bfloat16, and the files of `urd export`. Input is uint8 RGB at 256 px,
-output the map and the score. GFLOP are those of the convolutions; a share of the peak is of a
-large matrix product in the same precision and process. Weights are drawn: the time does not
-depend on their values. Each number of cores is measured in a process of its own, bound to them.
+`plain` is the trained model in float32, in the default memory layout, without folding. All ratios
+refer to it. The other ways are those of `Detector.load`: torch in float32, torch in bfloat16 if the
+machine supports it, and the files of `urd export`. The input is uint8 RGB at 256 px, the output map
+and score. GFLOP count the convolutions. The peak is a large matrix product in the same precision
+and process. Weights are random: the time does not depend on their values. Each number of cores is
+measured in its own process, bound to these cores.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def measured(backbones: list[str], variant: str, student: Size) -> Iterator[dict[str, Any]]:
-    """A row per backbone, way and batch size."""
+    """One row per backbone, way and batch size."""
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -98,7 +98,7 @@ def measured(backbones: list[str], variant: str, student: Size) -> Iterator[dict
 def _ways(
     tag: str, variant: str, student: Size
 ) -> Iterator[tuple[str, str | None, float | None, Callable[[int], object], float]]:
-    """Name, precision of the peak to compare with, size of the file, the call, GFLOP per image."""
+    """Name, precision of the peak for comparison, file size, the call, GFLOP per image."""
     import numpy as np
     import torch
     from PIL import Image
@@ -170,7 +170,7 @@ def _ways(
 
 
 def _precisions() -> list[str]:
-    """float32, and bfloat16 where the machine has instructions for it."""
+    """float32, and bfloat16 if the machine has instructions for it."""
     import torch
 
     from urd.system.machine import computes_in_bfloat16

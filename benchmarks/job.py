@@ -1,13 +1,12 @@
-"""A whole job, phase by phase, against a plain implementation, in the same run.
+"""Compares a whole job, phase by phase, with a plain implementation in the same run.
 
     python benchmarks/job.py DATA --weights FILE --textures DIR [--iterations 300]
 
-DATA is a category with a labelled test set. Ours: `urd fit` (which calibrates on its held-out
-images), `urd evaluate` and `urd report`, each a process of its own, from its start to its end.
-Plain: the step of `training_step.py` (float32, one forward pass at a time), of which 10 are timed
-and multiplied, since all are alike; each test image by itself, in float32, blurred by SciPy; and
-the metrics of `metrics.py`, scikit-learn's and the per-image AUPRO at 200 thresholds. Its report
-costs nothing: it has none.
+DATA is a category with a labelled test set. Ours is `urd fit` (which calibrates on its held-out
+images), `urd evaluate` and `urd report`, each as a whole process. Plain is: the step of
+`training_step.py` (float32, one forward pass at a time), timed 10 times and multiplied, because all
+steps are alike; each test image alone, in float32, blurred by SciPy; and the metrics of
+`metrics.py`, scikit-learn's and the per-image AUPRO at 200 thresholds. Plain has no report.
 """
 
 from __future__ import annotations

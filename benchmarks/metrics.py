@@ -1,13 +1,13 @@
-"""Speed and memory of the exact metrics against what else there is, in the same run.
+"""Compares speed and memory of the exact metrics with other implementations in the same run.
 
     python benchmarks/metrics.py [--anomalib PYTHON] [--json FILE]
 
-On 83 synthetic maps of 256 px and 83 of 900 px (21 good; blobs of many sizes as defects): all pixel
-metrics of `urd.metrics` together; scikit-learn's AUROC and AP alone; the per-image AUPRO at 200
-thresholds alone, written plainly (the regions found anew for each threshold, or once per image);
-and, by the interpreter of an environment in which it is installed, anomalib's AUPRO, AUROC and
-F1Max. Figures that should agree are compared. Each measurement runs in a process of its own, so
-that its peak memory, beyond the maps and masks, is its own (Linux only).
+The input is 83 synthetic maps of 256 px and 83 of 900 px (21 good; blobs of many sizes as defects).
+It measures: all pixel metrics of `urd.metrics` together; scikit-learn's AUROC and AP; a plain
+per-image AUPRO at 200 thresholds (regions found again for each threshold, or once per image); and
+anomalib's AUPRO, AUROC and F1Max, with the interpreter of an environment that has anomalib. Figures
+that should agree are compared. Each measurement runs in its own process, so that peak memory,
+without maps and masks, is its own (Linux only).
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def scikit_learn(maps: np.ndarray, masks: np.ndarray) -> dict[str, float]:
 
 
 def plain_per_image(maps: np.ndarray, masks: np.ndarray) -> dict[str, float]:
-    """Every threshold applied to the whole map, regions found anew for each."""
+    """Apply each threshold to the whole map and find the regions again each time."""
     return _per_image(maps, masks, labelled_once=False)
 
 
 def plain_labelled_once(maps: np.ndarray, masks: np.ndarray) -> dict[str, float]:
-    """The same, with the regions of an image found once."""
+    """The same, but find the regions of an image only once."""
     return _per_image(maps, masks, labelled_once=True)
 
 
@@ -133,14 +133,14 @@ MEASURED: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
 
 
 def measure(name: str, file: Path) -> dict[str, object]:
-    """Run in a process of its own: seconds of the call, peak memory beyond the data."""
+    """Runs in its own process: seconds of the call, and peak memory without the data."""
     with np.load(file) as stored:
         maps, masks = stored["maps"], stored["masks"]
     tiny = maps[:: IMAGES - 1, :32, :32].copy(), np.zeros((2, 32, 32), bool)
     tiny[1][1, :8, :8] = True
-    MEASURED[name](*tiny)  # imports and first-call costs are not what is measured
+    MEASURED[name](*tiny)  # imports and first-call costs are not measured
     before = _memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak, which counts from here
     began = time.perf_counter()
     figures = MEASURED[name](maps, masks)
     seconds = time.perf_counter() - began
@@ -156,7 +156,7 @@ def _memory(name: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--anomalib", help="interpreter of an environment with anomalib")
+    parser.add_argument("--anomalib", help="Python interpreter of an environment with anomalib")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
@@ -164,7 +164,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure[0], Path(options.measure[1]))))
         return
-    from urd.system.machine import machine  # not above: anomalib's environment has no urd
+    from urd.system.machine import machine  # not at the top: anomalib's environment has no urd
 
     interpreters = dict.fromkeys(list(MEASURED)[:-1], sys.executable)
     if options.anomalib:
@@ -185,12 +185,12 @@ def main() -> None:
 def compare(
     interpreters: dict[str, str], file: Path, repeats: int, data_mib: int
 ) -> dict[str, object]:
-    """Best of the repeats, taken in turn; how often ours is faster; figures that must agree."""
+    """Best of alternating repeats, speed-up of ours, and a check of figures that must agree."""
     best: dict[str, dict] = {}
     for _ in range(repeats):
         for name, interpreter in interpreters.items():
             if name in best and best[name]["seconds"] > 20:
-                continue  # once is enough for what takes long
+                continue  # slow ones run once
             command = [interpreter, __file__, "--measure", name, str(file)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -203,7 +203,7 @@ def compare(
         found["ours_is_faster"] = round(found["seconds"] / best["ours"]["seconds"], 1)
         for metric, value in found["figures"].items():
             difference = abs(value - best["ours"]["figures"][metric])
-            # The plain thresholds are rounded to float32 where they meet the map.
+            # The comparison with the float32 map rounds the plain thresholds to float32.
             tolerance = 1e-6 if metric == "aupro_per_image" else 1e-9
             if name != "anomalib" and difference > tolerance:
                 raise SystemExit(f"{name} and ours differ in {metric} by {difference}")

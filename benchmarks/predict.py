@@ -1,12 +1,11 @@
-"""`urd predict` against the bare network: images per second and memory, whole process.
+"""Compares `urd predict` with the bare network: images per second and memory.
 
     python benchmarks/predict.py RUN [--images N]
 
-Writes N pictures of 256 px (the demo's products, over and over) to a temporary folder, and lets
-`urd predict` judge a fifth of them and all of them, each in a process of its own: time and peak
-memory of the difference tell what an image costs, with a picture of each image and without. The
-bare network, in the precision that `urd predict` takes, runs in a process of its own, on one batch
-of the same size again and again.
+Writes N images of 256 px (the demo's products, repeated) to a temporary folder. `urd predict` then
+judges a fifth of them and all of them, each time in a new process. The difference in time and peak
+memory is the cost per image, with and without a picture of each image. The bare network has the
+same precision. It runs in its own process, again and again on one batch of the same size.
 """
 
 from __future__ import annotations

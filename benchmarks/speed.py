@@ -1,12 +1,12 @@
-"""Every figure of speed in one table: measured by the other scripts here, one after the other.
+"""Runs the other speed scripts here one after the other and puts all figures in one table.
 
     python benchmarks/speed.py RUN DATA --weights FILE --textures DIR    (an hour on two cores)
-    python benchmarks/speed.py --collect                                 (of what is there)
+    python benchmarks/speed.py --collect                                 (existing files only)
 
 RUN is a run of `urd fit`, DATA a category with a labelled test set. Each script writes its own file
-to benchmarks/results/; the table goes to speed.md there. "Plain" is the reference implementation
-that the same script timed in the same run, "limit" what the machine could do at best: the rate of a
-large matrix product in the same precision, the bare network, or `import torch` alone.
+to benchmarks/results/. The table is speed.md in the same folder. "Plain" is the reference
+implementation, timed by the same script in the same run. "Limit" is the best that the machine can
+do: a large matrix product in the same precision, the bare network, or `import torch` alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESULTS = HERE / "results"
 
 @dataclass(frozen=True)
 class Figure:
-    """One row. `faster`: how many times faster than plain; `share`: of the limit."""
+    """One row. `faster`: speed relative to plain; `share`: share of the limit."""
 
     what: str
     value: str
@@ -46,12 +46,14 @@ def main() -> None:
     parser.add_argument("--weights", default="auto")
     parser.add_argument("--textures", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(TABLE), default=list(TABLE))
-    parser.add_argument("--collect", action="store_true", help="measure nothing")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the files lie")
+    parser.add_argument(
+        "--collect", action="store_true", help="use existing files, measure nothing"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result files")
     options = parser.parse_args()
     if not options.collect:
         if None in (options.run, options.data, options.textures):
-            parser.error("RUN, DATA and --textures are needed, or --collect")
+            parser.error("give RUN, DATA and --textures, or --collect")
         for script in options.only:
             _measure(script, options)
     text = table(options.results)
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def table(results: Path) -> str:
-    """Markdown of all figures whose files are there, with the machine of each."""
+    """Markdown table of all figures with a result file, and the machine of each."""
     lines = ["| figure | value | against plain | of the limit | file |", "|---|---|---|---|---|"]
     machines: dict[str, list[str]] = {}
     for script, figures in TABLE.items():

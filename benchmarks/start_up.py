@@ -1,10 +1,10 @@
-"""How long a user waits before anything happens: whole processes, from start to end.
+"""Measures how long a user waits for small commands: whole processes, from start to end.
 
     python benchmarks/start_up.py RUN [--repeats 5]
 
-`urd --help`, `import urd`, and `urd predict` on one image with the run's model and with the files
-that `urd export` makes of it; `import torch` and an empty interpreter tell what no program of this
-kind can go below. Medians over the repeats, after one call that fills the disk's cache.
+It runs `urd --help`, `import urd`, and `urd predict` on one image, with the model of the run and
+with its exported files. `import torch` and an empty interpreter are lower limits for such a
+program. It prints medians over the repeats, after one call that fills the disk cache.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""One training iteration of `urd` against a plain implementation, in the same run.
+"""Compares one training iteration of `urd` with a plain implementation in the same run.
 
     python benchmarks/training_step.py
 
-The plain one is float32, in the default memory layout, with one forward pass at a time, PyTorch's
-default Adam, and the losses written out. Both include drawing the synthetic anomalies. Ours is past
-its first epoch: the expert's features of the good images are kept. The two are timed in turns, so
-that a machine whose speed drifts treats them alike; the ratio is the median over the pairs. Weights
-are drawn: the time does not depend on their values.
+Plain is float32, in the default memory layout, with one forward pass at a time, PyTorch's default
+Adam, and explicit losses. Both include drawing synthetic anomalies. Ours is after its first epoch,
+so the expert's features of the good images are cached. Both are timed alternately, so that a drift
+of the machine affects them equally. The ratio is the median over the pairs. Weights are random: the
+time does not depend on their values.
 
 The limit is the rate of a large matrix product in the precision of the step, measured in the same
-run; the step's share of it counts the operations of its convolutions. A profile of three steps says
-what the time goes into; it slows the step a little, so that its parts are given as shares.
+run. The step's share of it counts the operations of its convolutions. A profile of three steps
+shows where the time goes. It slows the step a little, so it gives shares.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def main() -> None:
     data = _data(config, device)
     ours, plain = _ours(expert, data, config), _plain(expert, data, config)
     first = math.ceil(len(data.images) / config.batch_size)
-    for iteration in range(first):  # kernels are chosen, memory is taken, the images are seen once
+    for iteration in range(first):  # choose kernels, allocate memory, see each image once
         ours(iteration)
     plain(0)
     iterations = range(first, first + options.pairs)

@@ -57,7 +57,7 @@ def test_the_verb_lists_suites_and_jobs(urd, tmp_path):
     ("more", "message"),
     [
         ((), "give SUITE and --out, or --list"),
-        (("--out", "o", "--root", "folder"), "'folder' is not NAME=PATH"),
+        (("--out", "o", "--root", "folder"), "'folder' is not of the form NAME=PATH"),
         (("--out", "o", "--max-megapixels", "many"), "max_megapixels cannot be 'many'"),
         (("--out", "o"), "pass --root folder=DIR"),
     ],
@@ -139,6 +139,6 @@ def test_a_suite_that_is_stopped_says_how_to_go_on(arguments, tmp_path):
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "run the same command to continue" in said
     assert "Traceback" not in said
     assert_no_job_is_left(tmp_path / "out")

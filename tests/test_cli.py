@@ -184,7 +184,7 @@ def test_predict_globs_files_and_missing_ones(urd, data, run_folder, tmp_path):
 def test_check(urd, data, tmp_path):
     code, out, _ = urd("check", data, "--json", tmp_path / "c.json")
     assert code == 0
-    assert "nothing wrong found" in out
+    assert "no problems found" in out
     assert json.loads((tmp_path / "c.json").read_text())["ok"] is True
     (data / "train" / "good" / "000.png").write_bytes(b"")
     code, out, _ = urd("check", data)

@@ -30,8 +30,8 @@ def test_every_seed_is_exact():
     ("options", "message"),
     [
         *(({"seed": wrong}, "seed") for wrong in (2**63, 1.5, "1.5", float("nan"))),
-        ({"iterations": "2.5"}, r"'2\.5': a whole number is needed"),
-        ({"holdout": "much"}, "holdout cannot be 'much': a number is needed"),
+        ({"iterations": "2.5"}, r"'2\.5': give a whole number"),
+        ({"holdout": "much"}, "holdout cannot be 'much': give a number"),
         *(
             ({"image_size": wrong}, f"'{wrong}': give N or HEIGHTxWIDTH")
             for wrong in ("large", "256x", "1x2x3")

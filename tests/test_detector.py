@@ -75,7 +75,7 @@ def test_what_an_inspection_can_not_be(detector, data):
     for wrong in ({"mm_per_pixel": 0}, {"smallest_area": -1}, {"mm_per_pixel": float("nan")}):
         with pytest.raises(UsageError):
             Inspection(**wrong)
-    with pytest.raises(UsageError, match="includes the share"):
+    with pytest.raises(UsageError, match="includes the false-reject share"):
         detector.predict(data / "test/good/000.png", Inspection(false_reject=0.2, review=0.1))
 
 
@@ -285,7 +285,7 @@ def test_foreground_and_textures_from_folders(tiny_config, data, tmp_path):
         ({"device": "meta"}, "choose auto, cpu"),
         ({"seed": float("inf")}, "seed cannot be inf"),
         ({"image_size": [64.7, 64]}, "whole numbers"),
-        ({"image_size": 32, "batch_size": 1}, "nothing to normalise"),
+        ({"image_size": 32, "batch_size": 1}, "batch_size 1 is too small"),
         ({"textures": "/nope"}, "no texture folder"),
         ({"foreground": "what"}, "choose auto, none, otsu or grabcut"),
         ({"holdout": 0.9}, "between 0.0 and 0.5"),

@@ -163,7 +163,7 @@ def test_one_job_per_gpu_or_per_eight_cores():
 
 def test_executors_are_known_by_their_names(monkeypatch):
     assert make_executor("local", "cpu", 2).devices == ["cpu", "cpu"]
-    with pytest.raises(UsageError, match="unknown executor 'cloud'; known are local"):
+    with pytest.raises(UsageError, match="unknown executor 'cloud'; choose from local"):
         make_executor("cloud", "cpu", 1)
     monkeypatch.setitem(EXECUTORS, "cloud", lambda device, parallel: (device, parallel))
     assert make_executor("cloud", "cpu", 1) == ("cpu", 1)

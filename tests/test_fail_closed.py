@@ -88,7 +88,7 @@ def test_predict_gives_error_rows_and_exit_code_1(urd, detector, broken_networks
     code, said, err = urd("predict", tmp_path / "run", data / "test", "--out", out, "--fail-on-ng")
     assert code == 1
     assert "8 images judged, 2 not" in said and "2 ERROR" in said
-    assert "ERROR" in err and "dark.png: its anomaly map holds NaN or Inf" in err
+    assert "ERROR" in err and "dark.png: its anomaly map has NaN or Inf" in err
     failed = {Path(row["path"]).name: row for row in rows_in(out) if row["verdict"] == "ERROR"}
     assert set(failed) == {"dark.png", "text.png"}
     assert all(row["score"] is None and row["error"] for row in failed.values())

@@ -234,4 +234,4 @@ def test_the_command_names_what_it_skips(data, capsys):
     printed = capsys.readouterr().out
     assert "1 folders with images that are not used:\n    1 in train/bad" in printed
     assert f"skipped 1 file that is no image: {data}/readme.txt" in printed
-    assert "nothing wrong found" not in printed
+    assert "no problems found" not in printed

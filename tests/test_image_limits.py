@@ -81,7 +81,7 @@ def test_threads_that_set_the_limit_leave_it_as_it_was(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "value"), [("page", -1), ("max_megapixels", 0)])
 def test_options_out_of_range_are_refused(name, value):
-    with pytest.raises(UsageError, match=f"{name} is {value}; it must lie between"):
+    with pytest.raises(UsageError, match=f"{name} is {value}; it must be between"):
         FitConfig(**{name: value})
 
 

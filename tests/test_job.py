@@ -52,6 +52,6 @@ def test_what_a_stopped_job_left_behind_never_blocks_it(folder, options):
 
 def test_there_are_no_figures_of_a_part_of_the_test_set(folder, data):
     (data / "test" / "good" / "text.png").write_bytes(b"text")
-    with pytest.raises(UrdError, match=r"1 test images could not be judged.*text\.png"):
+    with pytest.raises(UrdError, match=r"1 test images cannot be judged.*text\.png"):
         run_job(folder)
     assert not (folder / "result.json").exists()

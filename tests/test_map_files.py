@@ -159,7 +159,7 @@ def test_maps_and_masks_side_by_side_without_folders(stored):
     save(black, root / "masks" / "005_mask.png")  # together they mark what 005.png marks
     assert measured(root, "flat", "masks")["aupro"] == expected["aupro"]
     (root / "masks" / "000.png").unlink()
-    with pytest.raises(UsageError, match="good images need a black one"):
+    with pytest.raises(UsageError, match="good images need a black mask"):
         find_maps(root / "flat", root / "masks")
 
 
@@ -179,7 +179,7 @@ def test_maps_of_another_size_are_refused_or_resized(stored):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "gt/dent/005_mask.png").unlink(), r"no mask of .*005\.tiff"),
+        (lambda root: (root / "gt/dent/005_mask.png").unlink(), r"no mask for .*005\.tiff"),
         (lambda root: (root / "maps/dent/005.tiff").unlink(), r"1 masks have no map"),
         (lambda root: store(root / "maps/good/000.npy", MAP), "two maps of one image"),
         (lambda root: (root / "maps").rename(root / "x"), "no folder of maps"),

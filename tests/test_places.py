@@ -31,7 +31,7 @@ def test_a_file_for_all_is_not_of_the_built_in_backbone(tmp_path, weights):
 
 def test_a_weight_file_is_of_one_backbone(tmp_path, weights):
     places = Places({}, {"*": weights})
-    with pytest.raises(UsageError, match=r"one weight file for .*racm_in1k.*TAG=FILE"):
+    with pytest.raises(UsageError, match=r"racm_in1k.* cannot share a weight file.*TAG=FILE"):
         places.check(read_suite("backbone-weights"))
     places.check(read_suite("encoders"))  # a built-in one and another
 
@@ -53,7 +53,7 @@ def test_places_that_the_suite_has_no_use_for(tmp_path, weights):
 def test_options_are_those_of_a_machine():
     assert {*MACHINE_OPTIONS, "weights"} == set(options(scope="machine"))
     for name, message in (
-        ("iterations", "'iterations' does not belong to a machine"),
+        ("iterations", "'iterations' is not a machine option"),
         ("weights", "'weights' does not belong"),
         ("nonsense", "'nonsense' does not belong"),
     ):

@@ -71,7 +71,7 @@ def test_a_page_is_chosen_for_every_verb(urd, stacks, weights_file, tmp_path):
     assert "has no page 3" in said
     code, said = urd("report", run, "--page", -1)
     assert code == 2
-    assert "page is -1; it must lie between 0 and" in said
+    assert "page is -1; it must be between 0 and" in said
 
 
 def test_the_limit_on_pixels_of_check_and_metrics(urd, tmp_path):

@@ -228,7 +228,7 @@ def per_image(data, tiny_config, tmp_path):
 
 def test_a_region_per_image_is_asked_for_at_prediction(per_image, data, tmp_path):
     image = data / "test" / "good" / "000.png"
-    with pytest.raises(UsageError, match="a region for each image"):
+    with pytest.raises(UsageError, match="one region per image"):
         per_image.predict(image)
     per_image.inspect_in(str(tmp_path / "regions"))
     assert (per_image.predict(image).anomaly_map[:, 33:] == 0).all()
@@ -246,9 +246,9 @@ def test_a_region_per_image_lies_within_the_one_for_all(data, tiny_config, tmp_p
     Detector.fit(data, tmp_path / "run", config=config)
     detector = Detector.load(tmp_path / "run")
     image = data / "test" / "good" / "000.png"
-    with pytest.raises(UsageError, match="a region for each image"):
+    with pytest.raises(UsageError, match="one region per image"):
         detector.predict(image)
-    with pytest.raises(UsageError, match="the folder of theirs"):
+    with pytest.raises(UsageError, match="the folder of regions"):
         detector.inspect_in(ignore=str(top))
     detector.inspect_in(str(rois))
     seen = detector.predict(image).anomaly_map

@@ -191,7 +191,7 @@ def test_an_evaluation_is_of_its_model(data, tiny_config, tmp_path):
     (run / "kept").rename(run / "evaluation.json")
     other = dataclasses.replace(tiny_config, iterations=1, seed=1)
     Detector.fit(data, config=other).save(run / "model.safetensors")
-    with pytest.raises(UrdError, match="is of another model"):
+    with pytest.raises(UrdError, match="comes from another model"):
         write_report(run, device="cpu")
 
 
@@ -272,7 +272,7 @@ def test_fit_says_what_few_images_mean_and_what_comes_next(urd, words, data, tmp
     assert "6 images are too few for 1 % (NG) and 5 % (REVIEW)" in said
     assert "99 images are enough" in said
     assert "6 images are very few to train on" in said
-    assert "6 held-out images are too few for the figures on them" in said
+    assert "6 held-out images are too few: do not rely on the figures" in said
     run = tmp_path / "run"
     for command in (f"urd calibrate {run} GOOD", f"urd evaluate {run} {data}", f"urd report {run}"):
         assert command in said

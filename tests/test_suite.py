@@ -104,7 +104,7 @@ def test_what_belongs_to_a_machine_is_refused(tmp_path, name):
     value = FitConfig().to_dict()[name]
     for change in ({"settings": {name: value}}, {"vary": {"choice": {"mine": {name: value}}}}):
         path = write_suite(tmp_path, **change)
-        with pytest.raises(UsageError, match=f"tiny.yaml: '{name}' belongs to a machine"):
+        with pytest.raises(UsageError, match=f"tiny.yaml: '{name}' is a machine option"):
             read_suite(path)
 
 
@@ -117,7 +117,7 @@ def test_what_belongs_to_a_machine_is_refused(tmp_path, name):
         ({"vary": {"backbone": ["a,b"]}}, "a job has one backbone"),
         ({"vary": {"backbone": [["a", "b"]]}}, "a job has one backbone"),
         ({"vary": {"encoder": {"mine": {"encoder": 1}}}}, "unknown option 'encoder'"),
-        ({"settings": {"holdout": math.nan}}, "a finite number is needed"),
+        ({"settings": {"holdout": math.nan}}, "give a finite number"),
     ],
 )
 def test_settings_that_no_training_has_name_the_file(tmp_path, change, message):

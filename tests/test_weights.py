@@ -195,7 +195,7 @@ def test_of_several_backbones_the_first_whose_weights_can_be_had(shipped, monkey
     assert choose("resnet18.tv_in1k,builtin", "file.safetensors") == "resnet18.tv_in1k"
     monkeypatch.setattr(timm_backbone, "hub_reachable", lambda: True)
     assert choose("resnet18.tv_in1k,builtin") == "resnet18.tv_in1k"
-    with pytest.raises(UsageError, match="a name is needed"):
+    with pytest.raises(UsageError, match="give at least one name"):
         choose(" ,")
 
 

@@ -5,8 +5,8 @@
     detector = Detector.fit("data/screw", out="runs/screw")
     detector.predict("part.png").verdict
 
-The names below are the public interface. Each is imported when it is used, and torch only by what
-trains, or runs a model file.
+The names below are the public interface. Each name is imported when it is first used. torch is
+imported only to train or to run a model file.
 """
 
 from __future__ import annotations

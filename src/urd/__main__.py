@@ -1,4 +1,4 @@
-"""The program `urd`: its standard streams, the signals that end it, and then the command line."""
+"""The program `urd`: sets up the standard streams and the stop signals, then runs the command."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         _end("interrupted", _INTERRUPTED)
     except SystemExit as error:
-        if _stopped.is_set() and error.code:  # of whatever kind the interrupted work was
+        # The exit code is 130 for every interrupted command, not the code of the error it caused.
+        if _stopped.is_set() and error.code:
             sys.exit(_INTERRUPTED)
         raise
     except Exception:
-        if _stopped.is_set():  # an interrupted import may end in an error of any type
+        if _stopped.is_set():  # an interrupted import can raise an error of any type
             _end("interrupted", _INTERRUPTED)
         raise
 
 
 def _open_standard_streams() -> None:
-    """Give the process the streams that it was started without.
+    """Open the standard streams that are closed when the process starts.
 
-    A file that is opened where standard error was would take what libraries write there.
+    Otherwise the next opened file could get number 2, and libraries would write errors into it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "w" if number else "r"))
 
@@ -53,15 +54,15 @@ def _open_standard_streams() -> None:
 def _heed_stop_signals() -> None:
     """Ctrl-C or SIGTERM raises `KeyboardInterrupt`; a second one ends the process at once.
 
-    The second is seen by a thread of its own, since Python calls handlers in the main thread and
-    between its instructions only: not while that one waits inside a library.
+    Python runs signal handlers only in the main thread, and not while it waits inside a library.
+    So a second thread counts the signals: the wake-up socket gets one byte per signal at once.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
     signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # a shell's background job ignores Ctrl-C
+        if signal.getsignal(number) != signal.SIG_IGN:  # background jobs of a shell ignore Ctrl-C
             signal.signal(number, _interrupt)
 
 
@@ -77,16 +78,16 @@ def _end_at_the_second(reader: socket.socket) -> None:
     while count < 2:
         count += reader.recv(1)[0] in (signal.SIGINT, signal.SIGTERM)
     with suppress(OSError):
-        show_cursor = b"\x1b[?25h\n" if os.isatty(2) else b""  # a progress bar hides it
+        show_cursor = b"\x1b[?25h\n" if os.isatty(2) else b""  # a progress bar hides the cursor
         os.write(2, show_cursor + b"urd: stopped at once\n")
     os._exit(_INTERRUPTED)
 
 
 def _refuse_a_deleted_folder() -> None:
     try:
-        os.getcwd()  # noqa: PTH109 - the check is all that is wanted
+        os.getcwd()  # noqa: PTH109 - called only to see if it fails
     except OSError as error:
-        _end(f"the working folder cannot be used ({error.strerror}): change to another one", 1)
+        _end(f"the working folder cannot be used ({error.strerror}): change to another folder", 1)
 
 
 def _end(message: str, code: int) -> NoReturn:

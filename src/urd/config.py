@@ -1,4 +1,4 @@
-"""Every option of training, defined once: dataclass field = YAML key = flag = Python argument."""
+"""Every training option, defined once: dataclass field = YAML key = flag = Python argument."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Scope = Literal["model", "training", "machine"]
 Group = Literal["data", "training", "inspection", "expert"]
-_LONGEST = 4096  # characters of a text, as of the path of a file
+_LONGEST = 4096  # characters of a text; also the longest file path on Linux
 
 
 def _option(default: Any, help_text: str, scope: Scope, group: Group, *, path: bool = False) -> Any:
     """One option.
 
     Args:
-        scope: what it belongs to. model: what is computed of an image; training: the way to the
-            weights; machine: where files lie and what the machine can do, which never shapes a
-            result by its value.
-        group: under which heading `urd fit --help` shows it.
-        path: its value may be the path of a file or folder. What lies there counts, not where.
+        scope: what the option affects. model: what is computed from an image; training: how the
+            weights are found; machine: where files are and what the machine can do. The value of
+            a machine option never changes a result.
+        group: the heading in `urd fit --help`.
+        path: the value may be the path of a file or folder. Its content counts, not its place.
     """
     return field(
         default=default, metadata={"help": help_text, "scope": scope, "group": group, "path": path}
@@ -37,13 +37,13 @@ def _option(default: Any, help_text: str, scope: Scope, group: Group, *, path: b
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of one training. The defaults are those of the paper (preset `paper`)."""
+    """Settings of one training. The defaults are the paper's settings (preset `paper`)."""
 
-    variant: Variant = _option("urd", "Parts of the method that are used.", "model", "training")
+    variant: Variant = _option("urd", "Parts of the method to use.", "model", "training")
     backbone: tuple[str, ...] = _option(
         ("wide_resnet50_2.tv_in1k", "builtin"),
-        "Pretrained encoder: builtin, or a timm tag. Of several, with commas between, the first "
-        "whose weights are available is used.",
+        "Pretrained encoder: builtin, or a timm tag. Separate several with commas: the first one "
+        "with available weights is used.",
         "model",
         "training",
     )
@@ -57,7 +57,7 @@ class FitConfig:
     )
     student: Literal["full", "slim"] = _option(
         "full",
-        "full: mirrors the encoder, as in the paper; slim: several times fewer operations.",
+        "full: mirrors the encoder, as in the paper; slim: needs several times fewer operations.",
         "model",
         "training",
     )
@@ -70,7 +70,7 @@ class FitConfig:
     )
     foreground: str = _option(
         "auto",
-        "Where synthetic anomalies are painted: auto, none, otsu, grabcut, or a folder of masks.",
+        "Where to paint synthetic anomalies: auto, none, otsu, grabcut, or a folder of masks.",
         "training",
         "data",
         path=True,
@@ -78,14 +78,14 @@ class FitConfig:
     roi: str = _option(
         "",
         "Region of interest: a mask image (white is inspected), polygons in JSON, or a folder with "
-        "one of them for each image. Empty: the whole image.",
+        "one mask or polygon file per image. Empty: the whole image.",
         "training",
         "inspection",
         path=True,
     )
     ignore: str = _option(
         "",
-        "Region that is not inspected, given like --roi.",
+        "Region to leave out, in the same form as --roi.",
         "training",
         "inspection",
         path=True,
@@ -102,13 +102,13 @@ class FitConfig:
     device: str = _option("auto", "auto, cpu, cuda or cuda:N.", "machine", "training")
     precision: Precision = _option(
         "auto",
-        "auto: bfloat16 where the machine computes in it.",
+        "auto: bfloat16 if the hardware supports it, else float32.",
         "training",
         "expert",
     )
     holdout: float = _option(
         0.1,
-        "Share of the good images kept for validation, at least 8 images; 0: none.",
+        "Share of good images held out for validation, at least 8 images; 0: none.",
         "training",
         "data",
     )
@@ -120,8 +120,8 @@ class FitConfig:
     )
     mask_resize: Literal["chained", "direct"] = _option(
         "chained",
-        "How defect masks are resized for the levels. chained: from level to level; direct: each "
-        "from the full mask.",
+        "How defect masks are resized for the feature levels. chained: each from the level before; "
+        "direct: each from the full mask.",
         "training",
         "expert",
     )
@@ -129,54 +129,54 @@ class FitConfig:
     teacher_lr: float = _option(0.0001, "Learning rate of the teacher.", "training", "expert")
     warm_up: int = _option(
         -1,
-        "Iterations over which the learning rate of the student rises to its value; -1: what the "
-        "backbone recommends (builtin 20, others 0).",
+        "Iterations in which the student's learning rate rises to its full value; -1: the value "
+        "that the backbone recommends (builtin 20, others 0).",
         "training",
         "expert",
     )
     schedule: Literal["constant", "cosine"] = _option(
         "constant",
-        "Learning rates: constant, as in the paper, or falling to 0 along half a cosine.",
+        "Learning rates. constant: as in the paper; cosine: they fall to 0 along half a cosine.",
         "training",
         "expert",
     )
     checkpoint_seconds: float = _option(120.0, "Seconds between checkpoints.", "machine", "expert")
     white_level: int = _option(
         65535,
-        "16-bit value that is shown as white; 4095 for 12-bit cameras.",
+        "16-bit value that means white; 4095 for 12-bit cameras.",
         "model",
         "data",
     )
     max_megapixels: int = _option(
-        100, "Size of the largest image that is read, in millions of pixels.", "machine", "data"
+        100, "Largest image to read, in millions of pixels.", "machine", "data"
     )
     page: int = _option(
         0,
-        "Page or frame to read in files with several, counted from 1. 0: such a file is an error.",
+        "Page or frame to read from a file with several, from 1. 0: such a file is an error.",
         "model",
         "data",
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.backbone, str):  # one name will do
+        if isinstance(self.backbone, str):  # one name is enough
             object.__setattr__(
                 self, "backbone", convert("backbone", tuple[str, ...], self.backbone)
             )
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise UsageError(f"{name} is {quoted(value)}; it must lie between {low} and {high}")
+                raise UsageError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
         if any(side % 32 or not 32 <= side <= 4096 for side in self.image_size):
             sides = "x".join(map(quoted, self.image_size))
             raise UsageError(
                 f"image_size is {sides}; both sides must be multiples of 32 between 32 and 4096"
             )
         if self.batch_size == 1 and self.image_size == (32, 32):
-            raise UsageError("batch_size 1 at image_size 32x32 leaves nothing to normalise over")
+            raise UsageError("batch_size 1 is too small for image_size 32x32: raise one of them")
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], source: str = "settings") -> FitConfig:
-        """Checked settings from a YAML file, a model file or keyword arguments.
+        """Check settings from a YAML file, a model file or keyword arguments.
 
         Raises:
             UsageError: an unknown name, a value of the wrong type, or one out of range.
@@ -185,7 +185,7 @@ class FitConfig:
         unknown = [name for name in settings if name not in kinds]
         if unknown:
             raise UsageError(
-                f"unknown option {quoted(unknown[0])} in {source}; known are {', '.join(kinds)}"
+                f"unknown option {quoted(unknown[0])} in {source}; choose from {', '.join(kinds)}"
             )
         return cls(**{name: convert(name, kinds[name], v) for name, v in settings.items()})
 
@@ -197,12 +197,12 @@ class FitConfig:
 
     @property
     def tag(self) -> str:
-        """The one backbone, once it was chosen; of several the first, which is wanted most."""
+        """The chosen backbone. Before the choice it is the first of the list, the preferred one."""
         return self.backbone[0]
 
 
 class FitOptions(TypedDict, total=False):
-    """The options of `FitConfig` as keyword arguments; a test holds both together."""
+    """The options of `FitConfig` as keyword arguments; a test keeps the two equal."""
 
     variant: Variant
     backbone: str | Sequence[str]
@@ -234,7 +234,7 @@ class FitOptions(TypedDict, total=False):
 def options(
     *, scope: Scope | None = None, path: bool | None = None, group: Group | None = None
 ) -> list[str]:
-    """Names of the options of a scope or group, or of those that may be paths."""
+    """Names of the options with this scope, this group, or this value of `path`."""
     wanted = {"scope": scope, "path": path, "group": group}
     return [
         option.name
@@ -273,19 +273,19 @@ def resolve_config(
     config_file: Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> FitConfig:
-    """Settings in rising order of precedence: defaults, preset, configuration file, options."""
+    """The settings. Options override the file, which overrides the preset and the defaults."""
     return FitConfig.from_mapping(given_settings(preset, config_file, options))
 
 
 def given_settings(
     preset: str | None, config_file: Path | None, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What a preset, a configuration file and options say; the later ones override.
+    """The settings of a preset, a configuration file and options; later ones override earlier ones.
 
-    The file may name a preset itself, under the key `preset`; `preset` overrides that.
+    The file may name a preset under the key `preset`; the argument `preset` overrides it.
 
     Raises:
-        UsageError: an unknown preset, or a file that cannot be used.
+        UsageError: the preset is unknown, or the file cannot be used.
     """
     of_file = read_config_file(config_file) if config_file is not None else {}
     named = of_file.pop(_PRESET, None)
@@ -293,7 +293,7 @@ def given_settings(
 
 
 def of_preset(name: Any) -> dict[str, Any]:
-    """The settings of a preset; none of `None`.
+    """The settings of a preset; `None` gives no settings.
 
     Raises:
         UsageError: there is no such preset.
@@ -301,19 +301,19 @@ def of_preset(name: Any) -> dict[str, Any]:
     if name is None:
         return {}
     if not isinstance(name, str) or name not in PRESETS:
-        raise UsageError(f"unknown preset {quoted(name)}; known are {', '.join(PRESETS)}")
+        raise UsageError(f"unknown preset {quoted(name)}; choose from {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The settings that a YAML file names, checked; `preset` may be among them."""
+    """Read and check the settings in a YAML file; the key `preset` is allowed."""
     try:
         content = read_yaml(path)
     except ValueError as error:
         raise UsageError(f"cannot read {path} as YAML: {first_line(error)}") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise UsageError(f"{path} must hold 'option: value' lines")
+        raise UsageError(f"{path} must contain lines of the form 'option: value'")
     try:
         of_preset(content.get(_PRESET))
         FitConfig.from_mapping({k: v for k, v in content.items() if k != _PRESET})
@@ -323,7 +323,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def convert(name: str, kind: Any, value: Any) -> Any:
-    """`value` as the type of the option, from YAML, the command line or Python."""
+    """Convert a value from YAML, the command line or Python to the type of the option."""
     try:
         if typing.get_origin(kind) is Literal:
             if value not in typing.get_args(kind):
@@ -336,14 +336,14 @@ def convert(name: str, kind: Any, value: Any) -> Any:
         if kind is str:
             return _text(value)
         if isinstance(value, bool):
-            raise ValueError("a number is needed")
-        needed = "a whole number is needed" if kind is int else "a number is needed"
+            raise ValueError("give a number")
+        needed = "give a whole number" if kind is int else "give a number"
         try:
             number = kind(value)
-        except (TypeError, ValueError) as error:  # its own message speaks of Python
+        except (TypeError, ValueError) as error:  # Python's message is not for users
             raise ValueError(needed) from error
         if not math.isfinite(number):
-            raise ValueError("a finite number is needed")
+            raise ValueError("give a finite number")
         if not isinstance(value, str) and number != value:
             raise ValueError(needed)
         return number
@@ -352,25 +352,25 @@ def convert(name: str, kind: Any, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A text or path; odd bytes of file names are lone surrogates in it, others are refused."""
+    """A text or path. Lone surrogates are allowed only for file-name bytes that are not UTF-8."""
     if not isinstance(value, str | Path):
-        raise ValueError("a text is needed")
+        raise ValueError("give a text")
     text = str(value)
     if len(text) > _LONGEST or "\0" in text:
-        raise ValueError(f"a text of at most {_LONGEST} characters, none of them 0, is needed")
+        raise ValueError(f"give a text of at most {_LONGEST} characters without NUL")
     text.encode("utf-8", "surrogateescape")
     return text
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    """Names with commas between, or a list of them; at least one."""
+    """One name or more, as a text with commas or as a list."""
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
-        raise ValueError("names are needed")
+        raise ValueError("give names")
     names = tuple(_text(part).strip() for part in parts)
     names = tuple(name for name in names if name)
     if not names:
-        raise ValueError("a name is needed")
+        raise ValueError("give at least one name")
     return names
 
 
@@ -380,10 +380,10 @@ def _image_size(value: Any) -> tuple[int, int]:
     parts = [parts] if isinstance(parts, int) else list(parts)
     try:
         sides = [int(part) for part in parts]
-    except (TypeError, ValueError) as error:  # its own message speaks of Python
+    except (TypeError, ValueError) as error:  # Python's message is not for users
         raise ValueError("give N or HEIGHTxWIDTH") from error
     if any(isinstance(part, float) and not part.is_integer() for part in parts):
-        raise ValueError("whole numbers are needed")
+        raise ValueError("give whole numbers")
     if len(sides) not in (1, 2):
         raise ValueError("give N or HEIGHTxWIDTH")
     return sides[0], sides[-1]

@@ -49,7 +49,8 @@ class Detector:
         detector = Detector.fit("data/screw", out="runs/screw")
         detector.predict("part.png").score
 
-    How image files are read stands in `reading`; `detector.reading.changed(page=2)` overrides it.
+    `reading` says how image files are read. To override it, set
+    `detector.reading = detector.reading.changed(page=2)`.
     """
 
     def __init__(self, engine: Engine, header: ModelHeader) -> None:
@@ -62,7 +63,7 @@ class Detector:
 
     @property
     def config(self) -> FitConfig:
-        """The settings it was trained with."""
+        """The settings of the training."""
         return self.header.config
 
     @classmethod
@@ -83,10 +84,10 @@ class Detector:
 
         Args:
             data: a category in MVTec layout, or a folder of good images.
-            out: run folder; without it nothing is written.
+            out: run folder; `None` writes nothing.
             config: settings; or give `preset` and single `options`, named as in `FitConfig`.
-            resume: go on with the run in `out`.
-            overwrite: train anew where `out` already holds a run.
+            resume: continue the run in `out`.
+            overwrite: replace the run in `out`, if there is one.
 
         Raises:
             UsageError, UrdError: as `urd.training.fit.fit`; the message says what to do.
@@ -98,9 +99,9 @@ class Detector:
 
         folder = None if out is None else Path(out)
         if resume and folder is None:
-            raise UsageError("resume needs the run folder, out")
+            raise UsageError("resume needs a run folder: give out")
         if config is not None and (preset is not None or options):
-            raise UsageError("give config, or preset and options, not both")
+            raise UsageError("give either config, or preset and options, not both")
         if config is None and resume and folder is not None:
             config = settings_to_resume(folder, given_settings(preset, None, options))
         settings = config or resolve_config(preset=preset, options=options)
@@ -110,21 +111,21 @@ class Detector:
 
     @classmethod
     def load(cls, run: str | Path, device: str = "auto", precision: str | None = None) -> Detector:
-        """Open a run folder, a model file, or a file of `urd export`, which runs on the CPU.
+        """Open a run folder, a model file, or an exported file, which runs on the CPU.
 
         Args:
-            precision: auto, float32 or bfloat16; `None`: that of the training. Exported files have
-                their own.
+            precision: auto, float32 or bfloat16; `None`: as in training. Exported files have a
+                fixed precision.
 
         Raises:
-            UsageError, UrdError: nothing there, or not a whole file of ours.
+            UsageError, UrdError: there is no such file, or it is damaged or not from urd.
         """
         path = Path(run)
         if is_exported(path):
             if device not in ("auto", "cpu"):
-                raise UsageError(f"{path} runs on the CPU here; leave --device out")
+                raise UsageError(f"{path} runs only on the CPU: leave out --device")
             if precision not in (None, "auto"):
-                raise UsageError(f"{path} has a precision of its own; leave --precision out")
+                raise UsageError(f"{path} has a fixed precision: leave out --precision")
             engine = open_exported(path)
             return cls(engine, engine.header)
         from urd.engines.torch_engine import TorchEngine
@@ -137,7 +138,7 @@ class Detector:
 
     @property
     def device(self) -> str:
-        """Where it computes: cpu, cuda:0, ..."""
+        """The device that it computes on: cpu, cuda:0, ..."""
         return self.engine.device
 
     @property
@@ -145,10 +146,12 @@ class Detector:
         """The networks.
 
         Raises:
-            UsageError: it was opened from an exported file, whose weights stay as they are.
+            UsageError: it was opened from an exported file, whose weights cannot change.
         """
         if isinstance(self.engine, ExportedEngine):
-            raise UsageError("an exported file cannot be changed: use the run that it came from")
+            raise UsageError(
+                "an exported file gives no access to its networks: load the original run"
+            )
         return self._torch_engine.model
 
     def in_precision(self, precision: str) -> Detector:
@@ -162,13 +165,13 @@ class Detector:
         return cast("TorchEngine", self.engine)
 
     def save(self, path: str | Path) -> None:
-        """Write one self-contained file, atomically: a model file, or again the exported one.
+        """Write one self-contained file atomically: a model file, or the exported file again.
 
-        An exported file keeps its network and takes the thresholds of `calibrate`.
+        An exported file keeps its network and gets the thresholds of `calibrate`.
 
         Raises:
-            UsageError: an exported file under another suffix than its own.
-            UrdError: the file cannot be written; an older one is as it was.
+            UsageError: the suffix is not that of the exported file.
+            UrdError: the file cannot be written; an older file is unchanged.
         """
         if isinstance(self.engine, ExportedEngine):
             self.engine.save(Path(path), self.header)
@@ -178,14 +181,14 @@ class Detector:
         save_model(Path(path), self.model, self.header)
 
     def inspect_in(self, roi: str = "", ignore: str = "") -> None:
-        """Tell where the images lie inside, for a detector that was trained with a region for each.
+        """Set the regions of interest, for a detector that was trained with one per image.
 
         Args:
             roi, ignore: as the options of training; folders with one mask per image.
 
         Raises:
-            UsageError: it was trained on whole images, or has its region in the model file; or the
-                paths hold no regions per image.
+            UsageError: it was trained on whole images or with one region, which is in the model
+                file; or the paths have no regions per image.
         """
         if not self.roi_per_image:
             trained = "with one region for all" if self._rois else "on whole"
@@ -195,13 +198,13 @@ class Detector:
         rois = read_rois(roi, ignore, self.config.image_size, self.reading)
         if rois is None or not rois.folders:
             raise UsageError(
-                "this detector was trained with a region for each image: give the folder of theirs"
+                "this detector was trained with one region per image: give the folder of regions"
             )
         self._rois = rois.within(self.header.roi)
 
     @property
     def roi_per_image(self) -> bool:
-        """It was trained with a region of interest for each image and needs theirs."""
+        """Whether it was trained with one region of interest per image, so that it needs them."""
         return self.header.data.region_of_interest == PER_IMAGE
 
     def predict(
@@ -211,17 +214,17 @@ class Detector:
         *,
         channels: Channels = "rgb",
     ) -> Prediction:
-        """Judge one image: a file, the bytes of one, a Pillow image, or an array.
+        """Judge one image: a file, the bytes of a file, a Pillow image, or an array.
 
-        Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16, and read as the
-        same picture in a file is.
+        Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8 or uint16. An array gives the
+        same result as a file with the same pixels.
 
         Args:
-            channels: the order of an array's colours: rgb, or bgr as OpenCV gives them.
+            channels: the colour order of an array: rgb, or bgr as in OpenCV.
 
         Raises:
-            NotJudged: the file cannot be decoded, or the image gets no finite score.
-            UsageError: what is given is no image, or an array or Pillow image that cannot be used.
+            NotJudged: the file cannot be decoded, or the score is not finite.
+            UsageError: not an image, or an array or Pillow image that cannot be used.
         """
         return self._judging(inspection).one(image, channels)
 
@@ -235,18 +238,18 @@ class Detector:
         batch_size: int = 8,
         channels: Channels = "rgb",
     ) -> list[Failure]:
-        """Take thresholds from good images that training did not see; `save` keeps them.
+        """Set thresholds from good images that training did not see; `save` writes them.
 
         Args:
             source: where the images come from, for the record.
-            false_reject, review: wanted shares of good images above the two thresholds.
+            false_reject, review: target shares of good images above the two thresholds.
             channels: as `predict`.
 
         Returns:
-            The images that could not be judged, and are left out.
+            The images that could not be judged; the thresholds do not count them.
 
         Raises:
-            UsageError: shares that mean nothing, or no image that can be read.
+            UsageError: a share is out of range, or no image can be read.
         """
         scores, pixels, failures = [], [], []
         for result in self.predict_many(good, batch_size, channels=channels):
@@ -256,22 +259,22 @@ class Detector:
             scores.append(result.score)
             pixels.append(pixel_statistic(result.anomaly_map, result.roi))
         calibration = Calibration.of(scores, pixels, source, false_reject, review)
-        calibration.thresholds(false_reject, review)  # refuses what means nothing
+        calibration.thresholds(false_reject, review)  # raises if a share is out of range
         self.header = replace(self.header, calibration=calibration)
         return failures
 
     def thresholds(self, inspection: Inspection | None = None) -> Thresholds | None:
-        """What decides between OK, REVIEW and NG; `None` without calibration."""
+        """The thresholds between OK, REVIEW and NG; `None` without calibration."""
         wanted = inspection or Inspection()
         if self.header.calibration is None:
             return None
         return thresholds_of(self.header.calibration, wanted.false_reject, wanted.review)
 
     def heat_range(self, inspection: Inspection | None = None) -> tuple[float, float]:
-        """The anomaly values at which a heat map's colours begin and end.
+        """The anomaly values of the first and the last colour of a heat map.
 
-        The threshold between OK and REVIEW lies in the middle, the median good image's score at the
-        beginning. Without calibration they are those that training has left.
+        The first is the median score of the good images. The threshold between OK and REVIEW is in
+        the middle. Without calibration both values come from training.
         """
         thresholds = self.thresholds(inspection)
         if thresholds is None or self.header.calibration is None:
@@ -290,12 +293,12 @@ class Detector:
         *,
         channels: Channels = "rgb",
     ) -> Iterator[Prediction | Failure]:
-        """Judge images in order, decoding ahead of the network; memory does not grow with them.
+        """Judge images in order and decode ahead of the network; memory use does not grow.
 
-        What cannot be read, is no image, or gets no finite score gives a `Failure` in its place.
+        An input that cannot be read, is not an image, or has no finite score gives a `Failure`.
 
         Args:
-            picture_side: keep the images beside what is said of them, reduced to so many pixels.
+            picture_side: keep each image in its prediction, reduced to this side in pixels.
             channels: as `predict`.
         """
 
@@ -304,19 +307,19 @@ class Detector:
     def evaluate(
         self, data: str | Path, batch_size: int = 8, resamples: int = 1000
     ) -> dict[str, Any]:
-        """The metrics of `evaluation`, a flat dictionary that also names the protocol."""
+        """The metrics of `evaluation`: a flat dictionary that also names the protocol."""
         return self.evaluation(data, batch_size, resamples).metrics
 
     def evaluation(
         self, data: str | Path, batch_size: int = 8, resamples: int = 1000
     ) -> Evaluation:
-        """Judge the labelled test set of DATA, one category in any layout with labels.
+        """Judge the labelled test set of DATA: one category in a layout with labels.
 
         Args:
-            resamples: of the test images, for 95 % bootstrap intervals; 0: none.
+            resamples: bootstrap resamples of the test images for 95 % intervals; 0: no intervals.
 
         Raises:
-            UsageError: no test images, or masks that do not belong to their images.
+            UsageError: there are no test images, or a mask does not fit its image.
             UrdError: no test image can be judged.
         """
         data_set = read_layout(data)
@@ -341,7 +344,7 @@ class Detector:
     def _judging(self, inspection: Inspection | None) -> Judging:
         if self.roi_per_image and self._rois is None:
             raise UsageError(
-                "this detector was trained with a region for each image: give theirs (--roi, "
+                "this detector was trained with one region per image: give the regions (--roi, "
                 "--ignore, or inspect_in in Python)"
             )
         return Judging(

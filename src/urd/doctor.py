@@ -1,4 +1,4 @@
-"""What works on this machine: versions, processor, and which backbones have their weights here."""
+"""What works on this machine: versions, processor, and the backbones with weights here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urd.model.file import current_versions
 from urd.system.extras import how_to_install
 from urd.system.machine import computes_in_bfloat16, machine
 
-_EXTRAS = {  # what each brings; looked for, not imported
+_EXTRAS = {  # modules that each extra installs; they are searched, not imported
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino", "nncf", "onnx", "onnxscript"),
     "anomalib": ("anomalib",),
@@ -26,7 +26,7 @@ _EXTRAS = {  # what each brings; looked for, not imported
 
 @dataclass(frozen=True)
 class BackboneFinding:
-    """Whether `urd fit --backbone TAG` can start here without a network, and why or why not."""
+    """Whether `urd fit --backbone TAG` can start here without a network, and the reason."""
 
     tag: str
     usable: bool
@@ -35,7 +35,7 @@ class BackboneFinding:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that `urd doctor` has looked at; of missing extras how to install them."""
+    """The results of `urd doctor`; `missing_extras` says how to install each missing extra."""
 
     versions: dict[str, str]
     machine: dict[str, Any]
@@ -48,7 +48,7 @@ class Findings:
 
 
 def doctor(tags: Sequence[str] = ()) -> Findings:
-    """Look at the machine and at the backbones of the presets and of `tags`; asks no network."""
+    """Examine the machine and the backbones of the presets and `tags`, without a network."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     preferred = [tag for preset in PRESETS for tag in resolve_config(preset=preset).backbone]
     return Findings(

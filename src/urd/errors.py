@@ -1,4 +1,4 @@
-"""The one exception that users meet: a line that says what is wrong and what to do."""
+"""Errors for users: one line that says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
-_LINE = 200  # of what others say
+_LINE = 200  # characters from a message of another library
 _VALUE = 80
 _ELLIPSIS = "..."
 
@@ -14,34 +14,34 @@ _ELLIPSIS = "..."
 class UrdError(Exception):
     """A failure that a user can cause. The command line prints it as one line.
 
-    `exit_code` is 1 for work that failed and 2 for a wrong request.
+    `exit_code` is 1 if the work failed and 2 if the request was wrong.
     """
 
     exit_code = 1
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, as one line of 200 characters at most; its type where it says nothing."""
+    """The message of an error in one line of at most 200 characters; its type if it has none."""
     return one_line(str(error)) or type(error).__name__
 
 
 def one_line(text: str) -> str:
-    """The first line of a text by somebody else, 200 characters at most, nothing invisible."""
+    """The first line of a foreign text: at most 200 characters, all of them printable."""
     lines = text.strip().splitlines()
     return _cut(_visible(lines[0][: _LINE + 1]), _LINE) if lines else ""
 
 
 def quoted(value: Any) -> str:
-    """A foreign value for a message: at most 80 characters, on one line, nothing invisible.
+    """A foreign value for a message: one line, at most 80 characters, all of them printable.
 
-    Whatever is nested or long is shown in part, so that this takes no time for any value.
+    Long and nested values are cut, so the call is fast for every value.
     """
     if isinstance(value, str | Path):
         return _cut(repr(_cut(str(value), _VALUE - 2)), _VALUE)
     try:
         text = _SHORT.repr(value)
-    except ValueError:  # Python prints no whole number of thousands of digits
-        text = "a number of very many digits"
+    except ValueError:  # Python refuses to print very long integers
+        text = "a very long number"
     return _cut(_visible(" ".join(text.split())), _VALUE)
 
 
@@ -64,9 +64,9 @@ def _cut(text: str, most: int) -> str:
 
 
 class NotJudged(UrdError):
-    """An image that gets no verdict: it cannot be read, or has no finite score.
+    """An image gets no verdict: it cannot be read, or its score is not finite.
 
-    `path` says which one, `reason` why.
+    `path` is the image; `reason` says why.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -76,10 +76,10 @@ class NotJudged(UrdError):
 
 
 class NotWritten(UrdError):
-    """A file or folder cannot be written: a full disk, no permission, another call at work."""
+    """A file or folder cannot be written: full disk, no permission, or another urd writes there."""
 
 
 class UsageError(UrdError, ValueError):
-    """A request that cannot be carried out as given: an unknown option, name or folder."""
+    """A request is wrong: for example an unknown option, name or folder."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""The command `urd`. Each verb is a module that is imported when it is asked for."""
+"""The command `urd`. Each verb is a module; it is imported when it is called."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from urd import __version__
 from urd.errors import UrdError
 
 VERBS = {
-    "benchmark": "Data sets x categories x settings x seeds, with tables.",
-    "calibrate": "Take thresholds from good images.",
-    "check": "Report what a data folder holds, and what is wrong with it.",
-    "demo": "Render two products, train on them, and leave the pictures.",
-    "doctor": "Tell what works on this machine, and which backbones are usable.",
-    "evaluate": "Metrics on a labelled test set.",
-    "export": "A file for ONNX Runtime or OpenVINO, checked against torch.",
+    "benchmark": "Train and evaluate a suite: data sets x categories x settings x seeds.",
+    "calibrate": "Set the thresholds from good images.",
+    "check": "List the contents of a data folder and its problems.",
+    "demo": "Render two products, train on them and write pictures.",
+    "doctor": "Show what works on this machine and which backbones are usable.",
+    "evaluate": "Compute metrics on a labelled test set.",
+    "export": "Write a file for ONNX Runtime or OpenVINO and check it against torch.",
     "fit": "Train on good images.",
-    "metrics": "Exact metrics of anomaly maps of any method.",
-    "predict": "Score images and draw where they are anomalous.",
-    "report": "One HTML file about a run, with pictures of its mistakes.",
+    "metrics": "Compute exact metrics of anomaly maps from any method.",
+    "predict": "Judge images and mark their anomalies.",
+    "report": "Write one HTML file about a run, with pictures of its mistakes.",
 }
 
 
 class _Verbs(click.Group):
-    """Names and summaries are known at once; a verb's module is imported when it is used."""
+    """Lists verbs without importing them, so help is fast; a verb is imported when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -60,7 +60,7 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; every failure that a user can cause is one line on standard error.
+    """Run the command line. A failure that a user can cause is one line on standard error.
 
     Exit codes: 0 done, 1 failed or partly failed, 2 wrong request, 130 interrupted.
     """
@@ -70,9 +70,9 @@ def main() -> NoReturn:
     try:
         try:
             code = cli.main(prog_name="urd", standalone_mode=False) or 0
-        except SystemExit as error:  # of a verb that has said what it had to
+        except SystemExit as error:  # the verb has already printed its message
             code = error.code
-        sys.stdout.flush()  # here, where a full disk can be reported
+        sys.stdout.flush()  # a full disk raises here, where it can be reported
         sys.exit(code)
     except click.exceptions.Abort as error:  # click's name for KeyboardInterrupt
         _fail(str(error.__cause__ or "") or "interrupted", 130)
@@ -83,17 +83,17 @@ def main() -> NoReturn:
         _fail(error.format_message(), error.exit_code)
     except UrdError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of our output has gone, and needs no message
+    except BrokenPipeError:  # the reader of our output ended: it needs no message
         _drop(sys.stdout)
         sys.exit(1)
-    except OSError as error:  # a full disk or a folder that may not be written, mostly
+    except OSError as error:  # usually a full disk or a folder without write permission
         _drop(sys.stdout)
         _fail(f"{error.strerror or error}: {error.filename or 'output'}", 1)
     except (MemoryError, RuntimeError) as error:
         words = ("out of memory", "allocate memory", "not enough memory")
         if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
             raise
-        _fail("out of memory; a smaller --batch-size or --image-size needs less", 1)
+        _fail("out of memory: try a smaller --batch-size or --image-size", 1)
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -105,9 +105,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _drop(stream: TextIO) -> None:
-    """Write no more to a stream that cannot be written to: Python would try as it ends.
+    """Flush a stream, or send its buffered text to the null device if that fails.
 
-    What it still holds goes to nowhere, if it can be written to no more.
+    Otherwise Python would flush it again at exit and print an error.
     """
     try:
         stream.flush()

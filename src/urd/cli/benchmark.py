@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _machine_options(function: Function) -> Function:
-    """The flags of `urd fit` that belong to a machine; --weights is one for each backbone here."""
+    """The machine flags of `urd fit`, except --weights: a suite has one file per backbone."""
     for name in reversed([name for name in options(scope="machine") if name != "weights"]):
         option = FitConfig.__dataclass_fields__[name]
         help_text = f"{option.metadata['help']}  [default: {option.default}]"
@@ -26,16 +26,16 @@ def _machine_options(function: Function) -> Function:
 
 @click.command()
 @click.argument("suite", required=False)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of results and tables.")
-@click.option("--list", "list_suites", is_flag=True, help="Name the suites that come with urd.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results and tables.")
+@click.option("--list", "list_suites", is_flag=True, help="List the suites that come with urd.")
 @click.option(
-    "--root", "roots", multiple=True, metavar="DATA=DIR", help="Where a data set lies; repeatable."
+    "--root", "roots", multiple=True, metavar="DATA=DIR", help="Folder of a data set; repeatable."
 )
 @click.option(
     "--weights",
     multiple=True,
     metavar="[TAG=]FILE",
-    help="Weight file, for all backbones or for one timm tag; repeatable.",
+    help="Weight file for all backbones, or for one timm tag; repeatable.",
 )
 @_machine_options
 @click.option(
@@ -47,7 +47,7 @@ def _machine_options(function: Function) -> Function:
 @click.option("--resamples", type=click.IntRange(0, 100_000), default=1000, show_default=True)
 @click.option("--keep-models", is_flag=True, help="Keep the run folders of finished jobs.")
 @click.option(
-    "--dry-run", is_flag=True, help="Name the jobs; with --out and --root, those that are missing."
+    "--dry-run", is_flag=True, help="List the jobs; with --out and --root only the missing ones."
 )
 def benchmark(
     suite: str | None,
@@ -61,11 +61,11 @@ def benchmark(
     dry_run: bool,
     **of_machine: Any,
 ) -> None:
-    """Train and evaluate everything that SUITE names; tables in Markdown, CSV and LaTeX.
+    """Train and evaluate all jobs of SUITE and write tables in Markdown, CSV and LaTeX.
 
-    SUITE is a YAML file or the name of one that comes with urd. A second call does only what is
-    missing, a stopped job goes on from its checkpoint, and a job that fails does not stop the
-    others. With --device auto every GPU takes a job. Exit code 1 if one failed.
+    SUITE is a YAML file, or the name of a suite that comes with urd. A second call runs only the
+    missing jobs. A stopped job continues from its checkpoint. A failed job does not stop the
+    others. With --device auto, each GPU runs one job. The exit code is 1 if a job failed.
     """
     import urd.system.progress
     from urd.errors import UsageError
@@ -97,11 +97,11 @@ def benchmark(
     try:
         outcome = run_suite(plan, out, places)
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("stopped; the same command goes on") from error
+        raise KeyboardInterrupt("stopped; run the same command to continue") from error
     for name, reason in outcome.failed.items():
         print(f"failed {name}: {reason}", file=sys.stderr)
     print(
-        f"{len(outcome.ran)} jobs done, {len(outcome.kept)} were done before, "
+        f"{len(outcome.ran)} jobs done, {len(outcome.kept)} already done, "
         f"{len(outcome.failed)} failed; see {out / plan.name}.md"
     )
     if outcome.failed:
@@ -109,7 +109,7 @@ def benchmark(
 
 
 def _weights(text: str) -> tuple[str, str]:
-    """A tag holds no slash, so that a path with = in it is one."""
+    """Split TAG=FILE. A tag has no slash, so a path with = in it is still a path."""
     from urd.suites.places import EVERY
 
     tag, equals, file = text.partition("=")
@@ -121,5 +121,5 @@ def _named(text: str) -> tuple[str, str]:
 
     name, equals, value = text.partition("=")
     if not equals or not value:
-        raise UsageError(f"'{text}' is not NAME=PATH")
+        raise UsageError(f"'{text}' is not of the form NAME=PATH")
     return name, value

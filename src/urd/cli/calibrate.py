@@ -17,23 +17,27 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("good", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Write the file here, not to RUN.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the file here instead of into RUN."
+)
 @click.option(
     "--false-reject",
     type=float,
     default=0.01,
     show_default=True,
-    help="Wanted share of good images judged NG.",
+    help="Target NG rate on good images.",
 )
 @click.option(
     "--review",
     type=float,
     default=0.05,
     show_default=True,
-    help="Wanted share of good images judged REVIEW or NG.",
+    help="Target rate of REVIEW or NG on good images.",
 )
 @inference_options
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write thresholds here.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the thresholds here."
+)
 @roi_options
 @reading_options
 def calibrate(
@@ -51,13 +55,13 @@ def calibrate(
     page: int | None,
     json_file: Path | None,
 ) -> None:
-    """Take the thresholds of RUN (a run folder, a model file or an exported one) from the images in
-    GOOD.
+    """Set the thresholds of RUN from the good images in GOOD.
 
-    GOOD is a folder of good images that training did not see. The thresholds go into the file, that
-    of RUN unless --out is given: into a model file, or into the FILE.onnx or FILE.xml of urd
-    export, by the scores of the runtime that opens it. The share of good images that they will
-    reject is bounded without assuming a distribution. Exit code 1 if an image could not be read.
+    RUN is a run folder, a model file or an exported file (FILE.onnx or FILE.xml). GOOD is a folder
+    of good images that training did not see. The thresholds are stored in the file of RUN, or in
+    --out. An exported file gets thresholds from the scores of its own runtime. The bound on the
+    rate of rejected good images assumes no distribution. The exit code is 1 if an image cannot be
+    read.
     """
     import urd.system.progress
     from urd.data import read_layout
@@ -76,8 +80,8 @@ def calibrate(
             f"{good} is a data set with its own training and test images; give a folder of good "
             "images that training did not see"
         )
-    if len(data.train) > MOST_SCORES:  # a model file holds no more
-        raise UsageError(f"{good} has {len(data.train)} images; {MOST_SCORES} are the most")
+    if len(data.train) > MOST_SCORES:  # the limit of a model file
+        raise UsageError(f"{good} has {len(data.train)} images; use at most {MOST_SCORES}")
     detector = Detector.load(run, device, precision)
     detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
     if roi or ignore:
@@ -106,13 +110,13 @@ def calibrate(
 
 
 def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -> None:
-    """A table of what is known of each threshold and, where it had one, of what it was before."""
+    """Print a table with each threshold, its rates, and its older value if there is one."""
     from rich.console import Console
     from rich.table import Table
 
     headings = ["before", "now"] if before else ["threshold"]
-    table = Table("above it", *headings, "wanted", "expected")
-    for heading in ("at most (95 %)", "images", "to halve that"):
+    table = Table("verdict", *headings, "target", "expected")
+    for heading in ("95 % upper bound", "good images", "extra good images to halve it"):
         table.add_column(heading)
     rows = (("REVIEW", thresholds.review), ("NG", thresholds.reject), ("pixels", thresholds.pixel))
     older = [before.review, before.reject, before.pixel] if before else []

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 _TITLES = {
     "not_used": "folders with images that are not used",
-    "empty_folder": "folders of test images without any",
-    "unreadable": "cannot be used",
-    "mask_size": "masks of another size than their image",
+    "empty_folder": "folders for test images without images",
+    "unreadable": "files that cannot be used",
+    "mask_size": "masks that differ in size from their image",
     "empty_mask": "masks that mark nothing",
     "marked_good_image": "masks of good images that mark something",
-    "mask_over_half": "masks that mark over half of their image; white marks, black does not",
-    "mask_transparency": "masks of which transparency, not colour, decides what they mark",
+    "mask_over_half": "masks that mark more than half of their image (white marks, black does not)",
+    "mask_transparency": "masks that mark by transparency instead of colour",
     "disputed_mask": "masks that belong to two images",
-    "mask_without_image": "masks without image",
-    "defective_without_mask": "defective images without mask",
-    "white_level": "hints that another --white-level is meant",
-    "duplicate": "images that are there more than once",
-    "train_test_leak": "images of the training (or validation) set that are in another set too",
+    "mask_without_image": "masks without an image",
+    "defective_without_mask": "defective images without a mask",
+    "white_level": "images that suggest another --white-level",
+    "duplicate": "duplicate images",
+    "train_test_leak": "images of the training (or validation) set that are also in another set",
 }
 _SHOWN = 10
 
@@ -39,9 +39,9 @@ _SHOWN = 10
 @reading_option("max_megapixels", default="100")
 @reading_option("page", default="0")
 def check(data: str, json_file: Path | None, **reading: int | None) -> None:
-    """Report layout, counts, sizes and modes of DATA, and what is wrong with it.
+    """Show the layout, counts, sizes, modes and problems of DATA.
 
-    Exit code 1 if something is.
+    The exit code is 1 if there is a problem.
     """
     import urd.system.progress
     from urd.data import Reading
@@ -72,9 +72,9 @@ def _print(report: Report) -> None:
         for entry in entries[:_SHOWN]:
             print(f"    {entry}")
         if len(entries) > _SHOWN:
-            print(f"    and {len(entries) - _SHOWN} more (all of them by --json)")
+            print(f"    and {len(entries) - _SHOWN} more (--json writes all of them)")
     if not report.problems:
-        print("  nothing wrong found")
+        print("  no problems found")
 
 
 def _of_folders(report: Report) -> Iterator[str]:

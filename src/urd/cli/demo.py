@@ -10,7 +10,7 @@ from urd.cli.options import only_writer
 
 _TRAIN, _TEST_GOOD, _PER_DEFECT = 80, 15, 6
 _BATCH = 4
-_HOLDOUT = 0.25  # of few images: thresholds from 20 good ones, training on 60
+_HOLDOUT = 0.25  # of 80 images: 20 for thresholds, 60 for training
 
 
 @click.command()
@@ -26,7 +26,7 @@ _HOLDOUT = 0.25  # of few images: thresholds from 20 good ones, training on 60
 @click.option("--iterations", type=click.IntRange(1), default=70, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
+@click.option("--overwrite", is_flag=True, help="Write into --out even if it is not empty.")
 def demo(
     out: Path,
     weights: str,
@@ -36,11 +36,11 @@ def demo(
     device: str,
     overwrite: bool,
 ) -> None:
-    """Render a flange nut and a denim cloth with defects, train on the good ones, evaluate.
+    """Render a flange nut and a denim cloth, train on the good images, and evaluate.
 
-    Leaves OUT/flange_nut.png and OUT/denim.png (image, mask, heat map), the rendered data sets in
-    OUT/data, and the trained detectors with their reports in OUT/runs. The built-in backbone needs
-    no network.
+    OUT/flange_nut.png and OUT/denim.png show image, mask and heat map. OUT/data holds the rendered
+    data sets, OUT/runs the trained detectors with their reports. The built-in backbone needs no
+    network.
     """
     import urd.system.progress
     from urd.config import FitConfig
@@ -55,7 +55,7 @@ def demo(
     config = FitConfig(
         backbone=(backbone,),
         weights=weights,
-        student="slim",  # 70 steps of it take less time than 40 of the full one
+        student="slim",  # 70 steps with it take less time than 40 with the full student
         iterations=iterations,
         batch_size=_BATCH,
         holdout=_HOLDOUT,

@@ -9,13 +9,14 @@ import click
 
 @click.command()
 @click.argument("tags", nargs=-1, metavar="[BACKBONE]...")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write findings here.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the findings here."
+)
 def doctor(tags: tuple[str, ...], json_file: Path | None) -> None:
-    """Tell what works on this machine: versions, processor, which backbones are usable, and which
-    extras are not installed.
+    """Show versions, processor, usable backbones, and extras that are not installed.
 
-    Looks at the backbones of the presets and at those that are named. Asks no network. Exit code 1
-    if one that was named is not usable.
+    The command checks the backbones of the presets and each BACKBONE that you name. It uses no
+    network. The exit code is 1 if a named backbone is not usable.
     """
     from urd.doctor import doctor as examine
     from urd.system.files import write_json

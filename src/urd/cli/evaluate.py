@@ -34,11 +34,11 @@ def evaluate(
     page: int | None,
     resamples: int,
 ) -> None:
-    """Metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
+    """Compute metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
 
-    Labels come from the folders (test/good and test/<defect>, or as a benchmark keeps them), masks
-    from ground_truth. The figures are also kept in RUN/evaluation.json. An image that could not be
-    judged is left out of the metrics, counted first, and makes the exit code 1.
+    Labels come from the folders (test/good and test/<defect>, or the layout of a benchmark). Masks
+    come from ground_truth. The figures are also written to RUN/evaluation.json. Images that cannot
+    be judged are counted first and left out of the metrics; then the exit code is 1.
     """
     import urd.system.progress
     from urd.detector import Detector
@@ -56,7 +56,9 @@ def evaluate(
     result = evaluation.metrics
     tally = Tally.of(evaluation.images)
     if tally.not_judged:
-        print(f"Not judged: {tally.not_judged} of {tally.images} images; no figure counts them.")
+        print(
+            f"Not judged: {tally.not_judged} of {tally.images} images; the metrics leave them out."
+        )
     metrics_table(
         f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective\n"
         f"{result['variant']}, {result['backbone']}, seed {result['seed']}\n{result['protocol']}",

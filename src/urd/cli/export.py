@@ -22,26 +22,28 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="FILE.onnx, or FILE.xml, beside which FILE.bin will hold the weights.",
+    help="FILE.onnx, or FILE.xml; the weights of FILE.xml go into FILE.bin.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="float16: weights in half the space; int8: convolutions, ranges from DATA's good images.",
+    help="float16: half-size weights; int8: INT8 convolutions, ranges from DATA's good images.",
 )
 @click.option(
-    "--size", default="any", show_default=True, help="Of the input: any, N or HEIGHTxWIDTH."
+    "--size", default="any", show_default=True, help="Input size: any, N or HEIGHTxWIDTH."
 )
 @click.option(
     "--calibrate",
     "good_folder",
     type=click.Path(path_type=Path),
-    help="Folder of good images that training did not see: thresholds by this file's own scores. "
-    "[default: the images of RUN's own calibration, if they are found]",
+    help="Folder of good images that training did not see; sets thresholds by this file's scores.  "
+    "[default: the images that calibrated RUN, if they are found]",
 )
-@click.option("--allow-changes", is_flag=True, help="Write it also if verdicts differ from torch.")
+@click.option(
+    "--allow-changes", is_flag=True, help="Write the file even if verdicts differ from torch."
+)
 @click.option("--overwrite", is_flag=True, help="Replace --out.")
 @reading_options
 def export(
@@ -57,16 +59,16 @@ def export(
     max_megapixels: int | None,
     page: int | None,
 ) -> None:
-    """Write RUN (a run folder or a model file) for ONNX Runtime or OpenVINO, all steps inside.
+    """Write RUN (a run folder or a model file) as one network for ONNX Runtime or OpenVINO.
 
-    The network takes uint8 RGB images (batch, height, width, 3) and gives `map`, `score` and
-    `calibrated`; resizing, normalisation and blur are inside. It is compared with torch on the
-    images of DATA (a data set or a folder; by default those of the last urd evaluate) and refused
-    where verdicts differ. FILE.parity.json keeps the differences. `urd predict FILE.onnx` works.
+    The network takes uint8 RGB images (batch, height, width, 3) and returns `map`, `score` and
+    `calibrated`. It includes resizing, normalisation and blur. It is first compared with torch on
+    the images of DATA (a data set or a folder; default: those of the last urd evaluate) and refused
+    if a verdict differs. FILE.parity.json lists the differences. `urd predict FILE.onnx` works.
 
-    Its thresholds are by its own scores where DATA holds the images that training held out, or the
-    folder of the last urd calibrate is still there, or --calibrate names one; else they are
-    torch's. Test images are never taken for it.
+    The file gets thresholds from its own scores if the calibration images are found. These are the
+    folder of --calibrate, the held-out images of training in DATA, or the folder of the last urd
+    calibrate. Otherwise it keeps torch's thresholds. Test images never set thresholds.
     """
     from urd.config import convert
     from urd.detector import Detector
@@ -90,13 +92,13 @@ def export(
     faster = parity.torch_ms / parity.exported_ms
     megabytes = sum(file.stat().st_size for file in wanted.files(out)[:-1]) / 1e6
     print(
-        f"{out}: {megabytes:.1f} MB, {precision}. On {parity.images} images the maps differ "
-        f"by {parity.map_difference:.2g} at most, the scores by {parity.score_difference:.2g} of "
-        f"their value, {len(parity.verdicts_changed)} verdicts changed."
+        f"{out}: {megabytes:.1f} MB, {precision}. On {parity.images} images the maps differ by at "
+        f"most {parity.map_difference:.2g}, the scores by at most {parity.score_difference:.2g} "
+        f"(relative); {len(parity.verdicts_changed)} verdicts changed."
     )
     print(
-        f"One image: {parity.exported_ms:.1f} ms, by torch in float32 {parity.torch_ms:.1f} ms "
-        f"({faster:.1f} times faster)."
+        f"One image: {parity.exported_ms:.1f} ms; torch in float32: {parity.torch_ms:.1f} ms "
+        f"({faster:.1f} times as fast as torch)."
     )
     print(_thresholds_said(written.facts, before, out))
 
@@ -114,21 +116,21 @@ def _calibrated_on(run: Path) -> Path | None:
         return Path(str(read_json(known, MIB)["folder"]))
     except (ValueError, KeyError, TypeError) as error:
         raise UrdError(
-            f"{known} is damaged ({first_line(error)}): run urd calibrate anew"
+            f"{known} is damaged ({first_line(error)}): run urd calibrate again"
         ) from error
 
 
 def _thresholds_said(facts: Facts, before: Thresholds | None, out: Path) -> str:
-    """Whose thresholds the file has, in one line."""
+    """One line that says where the thresholds of the file come from."""
     from urd.engines.facts import THIS_FILE
 
     calibration = facts.header.calibration
     if calibration is None:
-        return f"No thresholds, so no verdicts: urd calibrate {out} GOOD gives it some."
+        return f"No thresholds, so no verdicts: set them with urd calibrate {out} GOOD."
     if facts.thresholds_of != THIS_FILE:
         return (
-            "The thresholds are torch's: the images that they are of were not found. "
-            f"urd calibrate {out} GOOD takes them from this file's own scores."
+            "The thresholds are torch's, because the calibration images were not found. "
+            f"urd calibrate {out} GOOD sets them by this file's own scores."
         )
     now = calibration.thresholds()
     torchs = (
@@ -137,16 +139,16 @@ def _thresholds_said(facts: Facts, before: Thresholds | None, out: Path) -> str:
         else ["", ""]
     )
     return (
-        f"Thresholds by its own scores of {len(calibration.scores)} good images "
+        f"Thresholds from its own scores on {len(calibration.scores)} good images "
         f"({calibration.source}): REVIEW above {now.review.threshold:.4f}{torchs[0]}, NG above "
         f"{now.reject.threshold:.4f}{torchs[1]}."
     )
 
 
 def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
-    """Images to compare on, and the training images for the ranges of INT8 and the thresholds.
+    """Images to compare on, and training images for the INT8 ranges and the thresholds.
 
-    The latter are never test images: what was made with these cannot be measured on them.
+    The second list never has test images: only images that the file did not use can measure it.
     """
     from urd.data import read_layout
     from urd.errors import UsageError
@@ -158,5 +160,5 @@ def _images(run: Path, data: str | None) -> tuple[list[Path], list[Path]]:
         return [sample.path for sample in found.test] or good, good
     details = read_details(run)
     if details is None:
-        raise UsageError(f"give DATA, images to compare on: {run} has no evaluation that names any")
+        raise UsageError(f"give DATA with images to compare on: {run} has no evaluation")
     return [Path(image.path) for image in details.images], []

@@ -47,11 +47,11 @@ def fit(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Train on the good images of DATA and keep the run in --out.
+    """Train on the good images of DATA and write the run to --out.
 
-    DATA is one category in MVTec layout (train/good) or a plain folder of good images. Test images
-    are never read. Flags override --config, which overrides --preset. With --resume, flags that are
-    left out keep the values of the run, and flags that are given must agree with it.
+    DATA is one category in MVTec layout (train/good), or a plain folder of good images. Training
+    never reads test images. Flags override --config, which overrides --preset. With --resume, the
+    settings of the run apply; flags that you give must agree with them.
     """
     import urd.system.progress
     from urd.config import given_settings, resolve_config
@@ -67,7 +67,7 @@ def fit(
         config = resolve_config(preset=preset, config_file=config_file, options=given(options))
     fitted = train(data, out, config, resume=resume, overwrite=overwrite)
     if finished:
-        print("This run was finished already: nothing was trained.")
+        print("This run is already finished: nothing was trained.")
     for error in fitted.skipped:
         print(f"skipped {error}", file=sys.stderr)
     _summary(fitted.header, RunFolder(out))
@@ -86,9 +86,9 @@ def _summary(header: ModelHeader, run: RunFolder) -> None:
     if header.calibration is not None:
         from urd.cli.calibrate import print_thresholds
 
-        print_thresholds(header.calibration.thresholds())  # and whether these images are enough
+        print_thresholds(header.calibration.thresholds())  # also says if there are too few images
     else:
-        print("Not calibrated, for no good images were held out: see urd calibrate.")
+        print("Not calibrated, because no good images were held out: see urd calibrate.")
     for name, value in header.validation.items():
         print(f"On held-out images with synthetic anomalies: {name} {value:.4f}")
     for sentence in _too_few(data):
@@ -97,27 +97,28 @@ def _summary(header: ModelHeader, run: RunFolder) -> None:
 
 
 def _too_few(data: DataFacts) -> Iterator[str]:
-    """What so few images mean; a figure of 1.0000 on three of them says next to nothing."""
+    """Warnings about too few images: a figure of 1.0000 on three images says very little."""
     if (data.train_images or 0) < _FEW_TO_TRAIN_ON:
         yield (
-            f"{data.train_images} images are very few to train on: expect good parts to be "
-            f"rejected. {_FEW_TO_TRAIN_ON} or more are usual."
+            f"{data.train_images} images are very few to train on: expect rejected good parts. "
+            f"Use {_FEW_TO_TRAIN_ON} or more."
         )
     if 0 < (data.holdout_images or 0) < _FEW_TO_VALIDATE_ON:
         yield (
-            f"{data.holdout_images} held-out images are too few for the figures on them to say "
-            "much."
+            f"{data.holdout_images} held-out images are too few: do not rely on the figures above."
         )
 
 
 def _what_next(data: str, out: Path) -> str:
-    """Commands to copy."""
+    """Commands that the user can copy."""
     run, of_data = shlex.quote(str(out)), shlex.quote(data)
     commands = [f"urd calibrate {run} GOOD", f"urd predict {run} IMAGES --out {run}-predictions"]
     if _has_test_images(data):
         commands.append(f"urd evaluate {run} {of_data}")
         commands.append(f"urd report {run}")
-    return "\n  ".join(["Next, with good images that training did not see in GOOD:", *commands])
+    return "\n  ".join(
+        ["Next (GOOD is a folder of good images that training did not see):", *commands]
+    )
 
 
 def _has_test_images(data: str) -> bool:

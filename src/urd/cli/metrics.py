@@ -11,12 +11,16 @@ from urd.cli.tables import metrics_table, resamples_option
 
 
 @click.command()
-@click.option("--maps", type=click.Path(path_type=Path), required=True, help="Anomaly maps.")
-@click.option("--masks", type=click.Path(path_type=Path), required=True, help="Ground truth.")
+@click.option(
+    "--maps", type=click.Path(path_type=Path), required=True, help="Folder of anomaly maps."
+)
+@click.option(
+    "--masks", type=click.Path(path_type=Path), required=True, help="Folder of ground-truth masks."
+)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
-@click.option("--resize", is_flag=True, help="Bring maps to the size of their masks, bilinearly.")
+@click.option("--resize", is_flag=True, help="Resize maps to the size of their masks, bilinearly.")
 @resamples_option
 @reading_option("max_megapixels", default="100")
 def metrics(
@@ -27,12 +31,12 @@ def metrics(
     resamples: int,
     max_megapixels: int | None,
 ) -> None:
-    """Exact metrics of anomaly maps that any method has written.
+    """Compute exact metrics of anomaly maps from any method.
 
-    Maps (TIFF, NPY or PNG, one number per pixel) lie in one folder per type of defect, those of
-    good images in the folder good; masks lie in MVTec's layout: TYPE/NAME_mask.png, TYPE/NAME.png,
-    or several in TYPE/NAME/. Without such folders each map needs a mask of its name, black for a
-    good image. The score of an image is the maximum of its map.
+    Maps are TIFF, NPY or PNG files with one number per pixel, in one folder per type of defect and
+    the folder good. Masks have the MVTec layout: TYPE/NAME_mask.png, TYPE/NAME.png, or several in
+    TYPE/NAME/. Without such folders, each map needs a mask of the same name, black for a good
+    image. The score of an image is the maximum of its map.
     """
     import urd.system.progress
     from urd.data import Reading

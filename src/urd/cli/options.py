@@ -1,4 +1,4 @@
-"""Flags made from the one definition of the options: the fields of `FitConfig`."""
+"""Flags for the options. They are made from the fields of `FitConfig`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _METAVAR: dict[Any, str] = {
 
 
 class ConfigOption(click.Option):
-    """The flag of a field of `FitConfig`; `group` is the heading that it stands under."""
+    """The flag of a field of `FitConfig`; `group` is its heading in the help."""
 
     def __init__(self, *names: Any, group: str, **settings: Any) -> None:
         super().__init__(*names, **settings)
@@ -48,7 +48,7 @@ class GroupedCommand(click.Command):
 
 
 def config_options(function: Function) -> Function:
-    """One flag per field; one that was not given arrives as `None`, so that a file may decide."""
+    """One flag per field. A flag that is not given is `None`, so that --config can set it."""
     kinds = typing.get_type_hints(FitConfig)
     for field in reversed(dataclasses.fields(FitConfig)):
         kind = kinds[field.name]
@@ -66,7 +66,7 @@ def config_options(function: Function) -> Function:
 
 
 def _shown(default: Any) -> str:
-    """A default as it would be written on the command line."""
+    """A default value as a user writes it on the command line."""
     if isinstance(default, tuple):
         return ("x" if isinstance(default[0], int) else ",").join(map(str, default))
     return "none" if default == "" else str(default)
@@ -81,40 +81,40 @@ def inference_options(function: Function) -> Function:
     precision = click.option(
         "--precision",
         type=click.Choice(["auto", "float32", "bfloat16"]),
-        help="auto: bfloat16 where the machine computes in it.  [default: as in training]",
+        help="auto: bfloat16 if the hardware supports it, else float32.  [default: as in training]",
     )
     return size(device(precision(function)))
 
 
 def roi_options(function: Function) -> Function:
     """`--roi` and `--ignore` of the verbs that use a detector; see `Detector.inspect_in`."""
-    for name, what in (("ignore", "What is not inspected, likewise."), ("roi", _ROI)):
+    for name, what in (("ignore", "The same for regions to leave out."), ("roi", _ROI)):
         function = click.option(f"--{name}", default="", metavar="PATH", help=what)(function)
     return function
 
 
-_ROI = "Folder of a region for each image, where the detector was trained with such."
+_ROI = "Folder with one region per image, if the detector was trained with such regions."
 
 
 def reading_options(function: Function) -> Function:
-    """How images are read, of the verbs that use a detector; for `Reading.changed`."""
+    """Flags that say how images are read, for the verbs that use a detector (`Reading.changed`)."""
     return reading_option("max_megapixels")(reading_option("page")(function))
 
 
 def reading_option(name: str, default: str = "as in training") -> Callable[[Function], Function]:
-    """A flag of one of the options of training that say how images are read."""
+    """A flag for one training option that says how images are read."""
     field = FitConfig.__dataclass_fields__[name]
     text = f"{field.metadata['help']}  [default: {default}]"
     return click.option(f"--{name.replace('_', '-')}", name, type=int, metavar="N", help=text)
 
 
 def only_writer(folder: Path, *, below: bool = True) -> None:
-    """Until the verb ends nobody else writes into `folder`; see `urd.system.files.writing`."""
+    """Lock `folder` against other writers until the verb ends; see `urd.system.files.writing`."""
     from urd.system.files import writing
 
     click.get_current_context().with_resource(writing(folder, below=below))
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, of all that a verb received."""
+    """The options that the user gave."""
     return {name: value for name, value in options.items() if value is not None}

@@ -13,7 +13,7 @@ import click
 from urd.cli.options import inference_options, only_writer, reading_options, roi_options
 
 NG_FOUND = 3
-_FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one cannot be judged)."
+_FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG; it stays 1 if one cannot be judged."
 
 
 @click.command()
@@ -21,20 +21,26 @@ _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG (1, as always, if one can
 @click.argument("images", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @inference_options
-@click.option("--false-reject", type=float, help="Share of good images judged NG, as wanted now.")
-@click.option("--review", type=float, help="Share of good images judged REVIEW or NG, likewise.")
-@click.option("--smallest-area", type=float, default=0.0, help="Of a defect, in pixels.")
-@click.option("--mm-per-pixel", type=float, help="Of the images, for areas in mm2.")
+@click.option(
+    "--false-reject",
+    type=float,
+    help="Target NG rate on good images; overrides the calibrated one.",
+)
+@click.option("--review", type=float, help="The same for REVIEW or NG together.")
+@click.option(
+    "--smallest-area", type=float, default=0.0, help="Smallest defect to report, in pixels."
+)
+@click.option("--mm-per-pixel", type=float, help="Scale of the images, for areas in mm2.")
 @click.option("--fail-on-ng", is_flag=True, help=_FAIL_ON_NG)
 @click.option(
     "--overlays",
     type=click.Choice(["all", "rejects", "none"]),
     default="all",
     show_default=True,
-    help="Which images get a picture; rejects: REVIEW and NG.",
+    help="Which images get an overlay; rejects: REVIEW and NG.",
 )
-@click.option("--maps", is_flag=True, help="Write anomaly maps too, as float32 TIFF.")
-@click.option("--overwrite", is_flag=True, help="Write into --out where it is not empty.")
+@click.option("--maps", is_flag=True, help="Also write anomaly maps, as float32 TIFF.")
+@click.option("--overwrite", is_flag=True, help="Write into --out even if it is not empty.")
 @roi_options
 @reading_options
 def predict(
@@ -57,17 +63,17 @@ def predict(
     maps: bool,
     overwrite: bool,
 ) -> None:
-    """Judge IMAGES (files, folders, globs, or - for a list on standard input, a path per line) with
-    RUN (a run folder or a model file).
+    """Judge IMAGES with RUN (a run folder or a model file).
 
-    Folders are searched with all folders below them, also linked ones; masks in ground_truth and
-    folders of earlier results are left out.
+    IMAGES are files, folders, globs, or - for a list on standard input with one path per line.
+    Folders are searched with all their subfolders and links. Masks in ground_truth and folders with
+    earlier results are left out.
 
-    Writes predictions.jsonl, predictions.csv and a heat-map overlay per image to --out: verdict,
-    raw and calibrated score (0.5 where OK ends), and the defects in pixels of the image. An image
-    that cannot be judged gets the verdict ERROR and the reason, and the exit code is 1. With
-    --maps, the raw map of each image is kept in --out/maps at the size of the image; those of a
-    test folder lie as `urd metrics` reads them.
+    The command writes predictions.jsonl, predictions.csv and one heat-map overlay per image to
+    --out. A row holds the verdict, the raw and the calibrated score (0.5 is the limit of OK), and
+    the defects in pixels of the image. An image that cannot be judged gets the verdict ERROR and a
+    reason; then the exit code is 1. With --maps, the raw map of each image is written to --out/maps
+    at the size of the image. urd metrics can read the maps of a test folder.
     """
     import urd.system.progress
     from urd.data import find_named
@@ -92,9 +98,9 @@ def predict(
     inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
     thresholds = detector.thresholds(inspection)
     if thresholds is None and overlays == "rejects":
-        raise UsageError(f"{run} has no thresholds, so nothing is rejected: urd calibrate RUN GOOD")
+        raise UsageError(f"{run} has no thresholds to reject by: run urd calibrate RUN GOOD")
     if thresholds is None and (fail_on_ng or false_reject is not None or review is not None):
-        raise UsageError(f"{run} has no thresholds: calibrate it by urd calibrate RUN GOOD")
+        raise UsageError(f"{run} has no thresholds: run urd calibrate RUN GOOD")
     rows = predict_to(out, detector, paths, batch_size, inspection, maps=maps, overlays=overlays)
     failed = [row for row in rows if row["error"]]
     for row in failed:
@@ -102,7 +108,7 @@ def predict(
     verdicts = Counter(row["verdict"] for row in rows)
     print(f"{len(rows) - verdicts['ERROR']} images judged, {verdicts['ERROR']} not; see {out}")
     if thresholds is None:
-        print(f"No thresholds, so no verdicts but ERROR: urd calibrate {run} GOOD")
+        print(f"No thresholds, so no verdicts except ERROR: run urd calibrate {run} GOOD")
     else:
         print(", ".join(f"{verdicts[name]} {name}" for name in VERDICTS))
     if thresholds is not None and (short := thresholds.shortfall()):
@@ -114,15 +120,15 @@ def predict(
 
 
 def _with_listed(names: Sequence[str]) -> list[str]:
-    """Names, with those on standard input in the place of `-`."""
+    """The names without `-`, followed by those on standard input if `-` is among them."""
     from urd.errors import UsageError
 
     if "-" not in names:
         return list(names)
-    if isinstance(sys.stdin, io.TextIOWrapper):  # names need not be UTF-8
+    if isinstance(sys.stdin, io.TextIOWrapper):  # file names may not be UTF-8
         sys.stdin.reconfigure(errors="surrogateescape")
     listed = [line.rstrip("\r\n") for line in sys.stdin]
     wanted = [*(name for name in names if name != "-"), *filter(None, listed)]
     if not wanted:
-        raise UsageError("no paths on standard input")
+        raise UsageError("there are no paths on standard input")
     return wanted

@@ -12,7 +12,7 @@ from urd.cli.options import reading_options, roi_options
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="HTML file to write; default RUN/report.html."
+    "--out", type=click.Path(path_type=Path), help="HTML file to write.  [default: RUN/report.html]"
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @roi_options
@@ -28,9 +28,9 @@ def report(
 ) -> None:
     """Write one HTML file about RUN (a run folder or a model file), without external resources.
 
-    Verdict counts, score histogram with the thresholds, promised and observed false rejects, ROC
-    and PRO curves, tables per defect, pictures of the worst false rejects and misses, settings and
-    provenance. What concerns test images comes from the last `urd evaluate RUN DATA`.
+    It shows verdict counts, a score histogram with the thresholds, expected and observed false
+    rejects, ROC and PRO curves, tables per defect, pictures of the worst false rejects and misses,
+    settings and provenance. The test figures come from the last `urd evaluate RUN DATA`.
     """
     from urd.results.report import write_report
 

@@ -1,4 +1,4 @@
-"""Metrics as a table on the terminal."""
+"""Tables of metrics on the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ resamples_option = click.option(
 
 
 def metrics_table(title: str, result: dict[str, Any]) -> None:
-    """Print a result of `urd.metrics.evaluate`; types of defect follow where there are several."""
+    """Print a result of `urd.metrics.evaluate`; a table per type of defect follows for several."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -34,7 +34,7 @@ def metrics_table(title: str, result: dict[str, Any]) -> None:
     console.print(table)
     if result.get("n_vanished_masks"):
         console.print(
-            f"{result['n_vanished_masks']} masks vanished on resizing: they have no component."
+            f"{result['n_vanished_masks']} masks are empty after resizing: they have no component."
         )
     by_type = [metric for metric in METRICS.values() if metric.by_type]
     types = [name.partition(":")[2] for name in result if name.startswith(f"{by_type[0].name}:")]

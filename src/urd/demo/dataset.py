@@ -1,4 +1,4 @@
-"""The rendered products written as data sets in MVTec layout."""
+"""Writes the rendered products as data sets in MVTec layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urd.system.progress import track
 from urd.system.seeding import derived_seed
 
 SIZE = 256
-_VISIBLE = 0.03  # a pixel belongs to the mask if the defect changed it by this share of white
+_VISIBLE = 0.03  # a pixel is in the mask if the defect changes it by more than this share of white
 Render = Callable[[np.random.Generator, str | None], tuple[Map, Map]]
 
 PRODUCTS: dict[str, tuple[Render, tuple[str, ...]]] = {
@@ -48,8 +48,8 @@ def render_sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One picture, (256, 256, 3) uint8, and the exact mask of its defect, (256, 256) uint8.
 
-    The same picture is rendered without the defect too: the mask holds the pixels that the defect
-    changed visibly, near where it was made, before the camera's noise.
+    The same picture is also rendered without the defect. The mask has the pixels near the defect
+    that it changes visibly, before camera noise.
     """
     render = PRODUCTS[product][0]
     source = derived_seed(seed, "demo", product, split, kind or "good", index)

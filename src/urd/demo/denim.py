@@ -1,4 +1,4 @@
-"""Denim that fills the frame: a twill of blue warp and pale weft yarns, slightly askew."""
+"""Denim that fills the frame: a twill of blue warp and pale weft yarns, slightly rotated."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from urd.demo.surface import (
     shade,
 )
 
-PITCH = 0.052  # between yarns
+PITCH = 0.052  # distance between yarns
 BLUE = np.array((0.16, 0.25, 0.46), np.float32)
 PALE = np.array((0.72, 0.73, 0.70), np.float32)
 
 
 @dataclass(frozen=True)
 class Yarns:
-    """Which warp and weft yarn each point belongs to, and how far it is from the yarn's axis."""
+    """The warp and weft yarn of each point, and its distance from the axes of both."""
 
     warp: Map
     weft: Map
@@ -37,7 +37,7 @@ class Yarns:
 
 
 def render(rng: np.random.Generator, defect: str | None) -> tuple[Map, Map]:
-    """A picture (H, W, 3) and where its defect was made (H, W), both at render size."""
+    """A picture (H, W, 3) and the place of its defect (H, W), both at render size."""
     light = Light(-0.9 + rng.uniform(-0.2, 0.2), rng.uniform(0.75, 0.95), rng.uniform(0.92, 1.08))
     yarns = _lay(rng)
     cloth_seed = int(rng.integers(2**62))
@@ -54,7 +54,7 @@ def render(rng: np.random.Generator, defect: str | None) -> tuple[Map, Map]:
 
 
 def _lay(rng: np.random.Generator) -> Yarns:
-    """Yarns through the frame: turned by up to 3 degrees, moved by up to a pitch, wavy."""
+    """Yarns through the frame: wavy, rotated by up to 3 degrees, shifted by up to a pitch."""
     shift = (rng.uniform(0, PITCH), rng.uniform(0, PITCH))
     x, y = grid(rng.uniform(-0.05, 0.05), shift, rng.uniform(0.97, 1.03))
     across, along = (x + 0.003 * noise(rng, 7)) / PITCH, (y + 0.003 * noise(rng, 7)) / PITCH
@@ -63,7 +63,7 @@ def _lay(rng: np.random.Generator) -> Yarns:
 
 
 def _weave(rng: np.random.Generator, yarns: Yarns, missing: Map, thick: Map) -> Surface:
-    """2/1 twill: each warp yarn passes over two wefts and under one, a step on per yarn."""
+    """2/1 twill: each warp yarn goes over two wefts and under one, shifted by one per yarn."""
     warp_over = np.mod(yarns.warp + yarns.weft, 3) < 2
     warp_over = (warp_over | (missing > 0.5)) & ~(thick > 0.5)
     fibres = 0.02 * noise(rng, (40, 260)), 0.02 * noise(rng, (260, 40))
@@ -84,7 +84,7 @@ def _weave(rng: np.random.Generator, yarns: Yarns, missing: Map, thick: Map) -> 
 
 
 def _along_yarn(rng: np.random.Generator, yarns: Yarns, share: float) -> Map:
-    """A stretch of one weft yarn, `share` to 1.4 of it thick."""
+    """A piece of one weft yarn: 1 up to the distance `share`, in pitches, from its axis."""
     x, y = _spot(rng)
     column = int((x + 1) * RENDER / 2)
     row = int((y + 1) * RENDER / 2)

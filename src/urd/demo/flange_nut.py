@@ -1,4 +1,4 @@
-"""A zinc-plated flange nut on a rubber mat, put down by hand, under a lamp that moves a little."""
+"""A zinc-plated flange nut on a rubber mat. Its place, its rotation and the lamp vary a little."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAT = np.array((0.13, 0.17, 0.2), np.float32)
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the nut lies, how it is turned, and the light."""
+    """Position, rotation and scale of the nut, and the light."""
 
     angle: float
     shift: tuple[float, float]
@@ -48,7 +48,7 @@ def draw_pose(rng: np.random.Generator) -> Pose:
 
 
 def render(rng: np.random.Generator, defect: str | None) -> tuple[Map, Map]:
-    """A picture (H, W, 3) and where its defect was made (H, W), both at render size."""
+    """A picture (H, W, 3) and the place of its defect (H, W), both at render size."""
     pose = draw_pose(rng)
     base = int(rng.integers(2**62))
     stencil = np.zeros((RENDER, RENDER), np.float32)
@@ -106,7 +106,7 @@ def _compose(rng: np.random.Generator, pose: Pose, nut: Surface, body: Map) -> M
 
 
 def _spot(rng: np.random.Generator, pose: Pose, low: float, high: float) -> tuple[float, float]:
-    """A random point of the nut between two radii, in coordinates of the frame."""
+    """A random point on the nut between two radii, in coordinates of the frame."""
     angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(low, high) * pose.zoom
     return pose.shift[0] + radius * np.cos(angle), pose.shift[1] + radius * np.sin(angle)
 
@@ -131,14 +131,14 @@ def _stain(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface,
 
 
 def _break_edge(rng: np.random.Generator, pose: Pose, body: Map) -> tuple[Map, Map]:
-    """A piece of the flange broken off: the mat shows where it was."""
+    """A piece of the flange is broken off, so the mat is visible there."""
     x, y = _spot(rng, pose, FLANGE - 0.01, FLANGE)
     piece = blob(rng, x, y, rng.uniform(0.14, 0.2), rough=0.7) * body
     return body - piece, piece
 
 
 def _contamination(rng: np.random.Generator, pose: Pose, nut: Surface) -> tuple[Surface, Map]:
-    """A curled metal chip or a coloured fibre that lies on the part."""
+    """A curled metal chip or a coloured fibre on the part."""
     x, y = _spot(rng, pose, 0.28, 0.52)
     line = curve(rng, x, y, rng.uniform(0.3, 0.5), rng.uniform(0.024, 0.034), 1.1)
     choices = ((0.75, 0.12, 0.1), (0.1, 0.25, 0.6), (0.85, 0.7, 0.25))

@@ -1,4 +1,4 @@
-"""The demonstration: render, fit, evaluate, and the contact sheet of what was found."""
+"""The demonstration: render, fit, evaluate, and make a contact sheet of the results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_product(
 
 
 def _sheet(detector: Detector, folder: Path, product: str, result: dict[str, Any]) -> Any:
-    """Two images of each kind in the test set, the first by name: image, mask, heat map."""
+    """Image, mask and heat map of the first two test images of each kind, by name."""
     of_kind: dict[str, list[Sample]] = {}
     for sample in read_layout(folder).test:
         of_kind.setdefault(sample.defect, []).append(sample)

@@ -1,4 +1,4 @@
-"""Surfaces under light: height, colour and gloss to a picture; noise, blobs and curves.
+"""Surfaces under light: renders height, colour and gloss; draws noise, blobs and curves.
 
 Maps are (H, W) float32, colours (H, W, 3) in [0, 1]; coordinates run from -1 to 1 across the frame.
 """
@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Map = NDArray[Any]  # OpenCV's annotations know no narrower type
+Map = NDArray[Any]  # OpenCV's annotations have no narrower type
 RENDER = 512  # pictures are rendered at twice their size and then averaged
 
 
 @dataclass(frozen=True)
 class Surface:
-    """What the camera looks at; `height` in units of half the frame, `gloss` in [0, 1]."""
+    """The surface in front of the camera; `height` in half frames, `gloss` in [0, 1]."""
 
     height: Map
     colour: Map
@@ -57,7 +57,7 @@ def shade(surface: Surface, light: Light) -> Map:
 def grid(
     angle: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0
 ) -> tuple[Map, Map]:
-    """Coordinates (x, y) of an object that is turned, moved and scaled in the frame."""
+    """Coordinates (x, y) of an object that is rotated, shifted and scaled in the frame."""
     axis = (np.arange(RENDER, dtype=np.float32) + 0.5) / (RENDER / 2) - 1
     x, y = axis[None, :] - shift[0], axis[:, None] - shift[1]
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -65,7 +65,7 @@ def grid(
 
 
 def noise(rng: np.random.Generator, cells: int | tuple[int, int]) -> Map:
-    """Smooth noise of unit deviation with about `cells` bumps across the frame."""
+    """Smooth noise of about unit deviation with about `cells` bumps across the frame."""
     rows, columns = (cells, cells) if isinstance(cells, int) else cells
     coarse = rng.standard_normal((rows + 3, columns + 3)).astype(np.float32)
     return cv2.resize(coarse, (RENDER, RENDER), interpolation=cv2.INTER_CUBIC)
@@ -81,7 +81,7 @@ def blob(rng: np.random.Generator, x: float, y: float, radius: float, rough: flo
 def curve(
     rng: np.random.Generator, x: float, y: float, length: float, width: float, bend: float
 ) -> Map:
-    """A thin bent line through (x, y): 1 on it, 0 beside it."""
+    """A thin curved line through (x, y): 1 on the line, 0 elsewhere."""
     steps = np.linspace(-0.5, 0.5, 40)
     angle = rng.uniform(0, 2 * np.pi) + bend * np.cumsum(rng.standard_normal(40)) / 6
     path = np.stack([np.cumsum(np.cos(angle)), np.cumsum(np.sin(angle))], 1) * length / len(steps)
@@ -94,7 +94,7 @@ def curve(
 
 
 def smooth_step(zero: float, one: float, values: Map) -> Map:
-    """0 at `zero`, 1 at `one`, smooth between (also where `zero` is the larger)."""
+    """0 at `zero`, 1 at `one`, smooth between; `zero` may be the larger value."""
     t = np.clip((values - zero) / (one - zero), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""A labelled test set, judged: metrics, curves, and what was said of each image."""
+"""Evaluate a labelled test set: metrics, curves, and the judgement of each image."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def evaluate_predictions(
     resamples: int,
     reading: Reading = DEFAULT_READING,
 ) -> Evaluation:
-    """Compare what was judged of `data_set.test`, in its order, with the labels.
+    """Compare judgements with labels. `judged` has the order of `data_set.test`.
 
     Args:
-        in_regions: pixels count in their image's region of interest only.
+        in_rois: only pixels inside the region of interest of their image count.
         reading: how masks are read.
 
-    Images that could not be judged are no part of the metrics; `n_not_judged` counts them. Maps
-    wait on the disk, so the memory needed grows with the defective pixels only.
+    The metrics leave out images that cannot be judged; `n_not_judged` counts them. Maps wait on the
+    disk, so memory use grows only with the number of defective pixels.
 
     Raises:
-        UsageError: a mask is of another size than its image.
-        UrdError: no test image could be judged, or the disk is full.
+        UsageError: a mask and its image differ in size.
+        UrdError: no test image can be judged, or the disk is full.
     """
     images: list[JudgedImage] = []
     failures: list[Failure] = []
@@ -74,7 +74,7 @@ def _judged(sample: Sample, result: Prediction | Failure) -> JudgedImage:
 
 
 def _kept(sample: Sample, result: Prediction, mask: np.ndarray, maps: MapsOnDisk) -> TestImage:
-    """The image with what the metrics will ask for, put on the disk; a good one has no mask."""
+    """The test image, with its map on the disk, and its mask too if the mask marks something."""
     shape = mask.shape
     load_map = maps.keep(result.anomaly_map)
     load_mask = maps.keep(mask) if mask.any() else lambda: np.zeros(shape, bool)
@@ -88,10 +88,10 @@ def _kept(sample: Sample, result: Prediction, mask: np.ndarray, maps: MapsOnDisk
 
 
 def refuse_unusable(data_set: DataSet) -> None:
-    """Refuse a test set whose labels are incomplete, before any image is scored."""
+    """Raise `UsageError` if the labels of a test set are incomplete, before an image is scored."""
     if not data_set.test:
         raise UsageError(
-            f"no labelled test images in {data_set.root}: expected test/good and test/<defect>"
+            f"no labelled test images in {data_set.root}: put them in test/good and test/<defect>"
         )
     if data_set.missing_masks:
         raise UsageError(
@@ -111,7 +111,7 @@ def mask_of(
     size: tuple[int, int],
     reading: Reading = DEFAULT_READING,
 ) -> np.ndarray:
-    """The sample's mask at the network's `size`: bilinear, threshold one half."""
+    """The mask of the sample at the network's `size`: resized bilinearly, threshold 0.5."""
     if not sample.masks:
         return np.zeros(size, bool)
     mask = read_masks(sample.masks, reading)

@@ -1,4 +1,4 @@
-"""Anomaly maps as files: TIFF, NPY and PNG, of this or any other method, with their masks."""
+"""Anomaly maps from any method as files (TIFF, NPY, PNG), with their masks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from urd.system.files import refuse_special, write_atomically
 from urd.system.progress import note
 
 MAP_SUFFIXES = (".tiff", ".tif", ".npy", ".png")
-_GOOD_FOLDERS = (GOOD, "ok", "Normal")  # of MVTec's data sets, BTAD and VisA
+_GOOD_FOLDERS = (GOOD, "ok", "Normal")  # names in MVTec's data sets, BTAD and VisA
 
 
 @dataclass(frozen=True)
 class MapFile:
-    """A map, the type of defect that its folder names, and the masks of its image."""
+    """A map, its type of defect (the name of its folder), and the masks of its image."""
 
     path: Path
     defect: str
@@ -35,29 +35,29 @@ class MapFile:
 
 
 def write_map(path: Path, prediction: Prediction) -> None:
-    """A float32 TIFF of the image's size: what MVTec's evaluation reads."""
+    """Write a float32 TIFF of the size of the image, as MVTec's evaluation reads it."""
     _, encoded = cv2.imencode(".tiff", prediction.map_at(prediction.size))
     write_atomically(path, lambda new: new.write_bytes(encoded.tobytes()), one_of_many=True)
 
 
 def read_map(path: Path, reading: Reading = DEFAULT_READING) -> np.ndarray:
-    """(H, W) scores, float32 or float64: the smaller one that holds the file's values.
+    """(H, W) scores: float32 if it holds every value of the file's type, else float64.
 
     Raises:
-        UrdError: not a readable map; a picture in colour is none.
+        UrdError: the file is not a readable map; a colour picture is not a map.
     """
     refuse_special(path)
     try:
         read = _read_npy if path.suffix.lower() == ".npy" else _read_image
         array = read(path, reading)
-    except Exception as error:  # a damaged file raises errors of many types in both libraries
+    except Exception as error:  # damaged files raise many types of errors in both libraries
         raise UrdError(f"{path}: cannot be read as an anomaly map ({first_line(error)})") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fiu":
         raise UrdError(
-            f"{path}: an anomaly map is one number per pixel, (H, W); this is {array.dtype} of "
-            f"shape {array.shape}"
+            f"{path}: an anomaly map must have one number per pixel, (H, W); this file has "
+            f"{array.dtype} of shape {array.shape}"
         )
     small = np.can_cast(array.dtype, np.float32)
     return array.astype(np.float32 if small else np.float64, copy=False)
@@ -66,23 +66,23 @@ def read_map(path: Path, reading: Reading = DEFAULT_READING) -> np.ndarray:
 def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> list[MapFile]:
     """Pair maps with masks in MVTec's layout.
 
-    Maps are `<type>/<name>.tiff` below `maps` or `maps/test`, masks below `masks` or
-    `masks/ground_truth`, paired by `urd.data.pair`. The maps in `good` have no mask. Where
-    maps lie in `maps` directly, so do the masks, one for each, black for good images.
+    Maps are `<type>/<name>.tiff` below `maps` or `maps/test`. Masks are below `masks` or
+    `masks/ground_truth`; `urd.data.pair` pairs them. Maps in `good` need no mask. If maps are
+    directly in `maps`, each needs a mask directly in `masks`, which is black for a good image.
 
     Raises:
         UsageError: no maps, two maps of one image, a map without mask or a mask without map.
     """
     for folder, what in ((maps, "maps"), (masks, "masks")):
         if not folder.is_dir():
-            raise UsageError(f"no folder of {what} at {folder}")
+            raise UsageError(f"there is no folder of {what} at {folder}")
     maps = maps / "test" if (maps / "test").is_dir() else maps
     masks = masks / "ground_truth" if (masks / "ground_truth").is_dir() else masks
     found = search(maps, wanted=_is_map)
     paths = found.images
     if not paths:
         raise UsageError(
-            f"no maps in {maps}: expected <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
+            f"no maps in {maps}: name them <type>/<name>.tiff (or {', '.join(MAP_SUFFIXES[1:])}), "
             "with the type good for good images"
         )
     for line in found.passed_over():
@@ -90,17 +90,17 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
     _refuse_doubles(paths, maps)
     typed = [path for path in paths if path.parent != maps]
     if typed and len(typed) < len(paths):
-        note(f"skipped {len(paths) - len(typed)} files beside the folders of maps in {maps}")
+        note(f"skipped {len(paths) - len(typed)} files in {maps} that are not in a folder of maps")
     paths = typed or paths
     pairs = pair(paths, maps, search(masks).images, masks)
     if pairs.disputed:
-        raise UsageError(f"a mask for one map only: {some(pairs.disputed)}")
+        raise UsageError(f"each mask must belong to one map only: {some(pairs.disputed)}")
     files = []
     for path in paths:
         of_image = pairs.masks.get(path, ())
         defect = _type_of(path, maps) if typed else _type_by_mask(path, masks, of_image, reading)
         if defect != GOOD and not of_image:
-            raise UsageError(f"no mask of {path} in {masks}")
+            raise UsageError(f"there is no mask for {path} in {masks}")
         files.append(MapFile(path, defect, of_image))
     if pairs.orphans:
         left = pairs.orphans
@@ -111,10 +111,10 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
 def as_test_images(
     files: Sequence[MapFile], *, resize: bool, reading: Reading = DEFAULT_READING
 ) -> list[TestImage]:
-    """What the metrics read; with `resize`, maps of another size are brought to their masks'.
+    """The input of the metrics; with `resize`, maps get the size of their masks.
 
     Raises:
-        UsageError: maps of good images to be resized, but the masks of the others differ in size.
+        UsageError: the masks differ in size, so the size for maps of good images is not known.
     """
     size = _common_size(files, reading) if resize else None
     return [TestImage(str(file.path), file.defect, _loader(file, size, reading)) for file in files]
@@ -123,7 +123,7 @@ def as_test_images(
 def _loader(
     file: MapFile, size: tuple[int, int] | None, reading: Reading
 ) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-    """`size` (height, width): of good images' maps; `None`: no map is resized."""
+    """`size`: (height, width) for maps of good images; `None`: no map is resized."""
 
     def load() -> tuple[np.ndarray, np.ndarray]:
         anomaly_map = read_map(file.path, reading)
@@ -136,7 +136,7 @@ def _loader(
         if size is None:
             raise UsageError(
                 f"{file.path} is {anomaly_map.shape[1]}x{anomaly_map.shape[0]}, its mask "
-                f"{width}x{height}; write maps of the masks' size, or pass --resize"
+                f"{width}x{height}; write maps in the size of the masks, or pass --resize"
             )
         return cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR), mask
 
@@ -150,11 +150,11 @@ def _common_size(files: Sequence[MapFile], reading: Reading) -> tuple[int, int]:
             height, width = read_masks(file.masks, reading).shape
             sizes.add((height, width))
     if not sizes:
-        raise UsageError("--resize: there are no masks whose size the maps could be given")
+        raise UsageError("--resize: there are no masks that give a size for the maps")
     if len(sizes) > 1 and not all(file.masks for file in files):
         raise UsageError(
-            "--resize: the masks differ in size, so that of a good image's map is not known; write "
-            "the maps in the size of their images"
+            "--resize: the masks differ in size, so the size for maps of good images is not known; "
+            "write the maps in the size of their images"
         )
     return sizes.pop()
 
@@ -166,7 +166,7 @@ def _type_of(path: Path, maps: Path) -> str:
 
 def _type_by_mask(path: Path, masks: Path, of_image: tuple[Path, ...], reading: Reading) -> str:
     if not of_image:
-        raise UsageError(f"no mask of {path} in {masks}: good images need a black one there")
+        raise UsageError(f"there is no mask for {path} in {masks}: good images need a black mask")
     return "defective" if read_masks(of_image, reading).any() else GOOD
 
 
@@ -199,17 +199,15 @@ def _read_image(path: Path, reading: Reading) -> np.ndarray:
             refuse_partial(image, data)
     except Image.DecompressionBombError:
         _refuse_huge(reading.max_pixels + 1, reading)
-    except UnidentifiedImageError:  # Pillow knows no float64 TIFF; OpenCV does
+    except UnidentifiedImageError:  # Pillow cannot read float64 TIFF; OpenCV can
         if cv2.imcount(str(path)) > 1:
             raise ValueError("it has several pages") from None
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
-        raise ValueError("not a whole PNG or TIFF")
+        raise ValueError("not a complete PNG or TIFF")
     return array
 
 
 def _refuse_huge(pixels: int, reading: Reading) -> None:
     if pixels > reading.max_pixels:
-        raise ValueError(
-            f"over {reading.max_megapixels} megapixels; allow more by --max-megapixels"
-        )
+        raise ValueError(f"over {reading.max_megapixels} megapixels; raise --max-megapixels")

@@ -1,4 +1,4 @@
-"""Anomaly maps wait on the disk until all are there, so that memory does not grow with them."""
+"""Keeps anomaly maps on the disk during an evaluation, so that memory use does not grow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from urd.errors import NotWritten, first_line
 
 @contextmanager
 def maps_on_disk() -> Iterator[MapsOnDisk]:
-    """Room for maps until the body ends; its file is gone then, also if the process is killed.
+    """A store for maps until the body ends. Then its file is gone, even if the process is killed.
 
-    It lies in the system's folder for temporary files, which the variable TMPDIR names.
+    The file is in the system's temporary folder; the environment variable TMPDIR changes it.
 
     Raises:
-        NotWritten: there is no such folder.
+        NotWritten: the temporary folder cannot be used.
     """
     try:
         file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
@@ -34,15 +34,15 @@ def maps_on_disk() -> Iterator[MapsOnDisk]:
 
 
 class MapsOnDisk:
-    """Arrays one behind the other in an open file without buffer."""
+    """Arrays one after the other in an open, unbuffered file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._end = 0
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # all threads share the position in the file
 
     def keep(self, array: np.ndarray) -> Callable[[], np.ndarray]:
-        """Write an array; what is returned reads it again, from any thread.
+        """Write an array. The returned function reads it again, from any thread.
 
         Raises:
             NotWritten: the disk is full.
@@ -52,7 +52,7 @@ class MapsOnDisk:
         try:
             with self._lock:
                 self._file.seek(self._end)
-                while rest:  # a disk that is nearly full takes a part
+                while rest:  # an unbuffered write may take only a part
                     rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise NotWritten(

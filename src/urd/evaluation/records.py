@@ -1,4 +1,4 @@
-"""What an evaluation leaves: its records, and the two files of a run folder that hold them."""
+"""The records of an evaluation, and the two files of a run folder that hold them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _MOST_POINTS = 100_000
 
 @dataclass(frozen=True)
 class JudgedImage:
-    """What was said of one test image.
+    """The judgement of one test image.
 
     Attributes:
-        path: where it lies, as valid text.
-        defect: `good` or the type.
-        score: `None` where it could not be judged: then the verdict is ERROR, and `reason` says
+        path: the file, as valid text.
+        defect: `good` or the type of defect.
+        score: `None` if the image cannot be judged: then the verdict is ERROR and `reason` says
             why.
         verdict: `None` without thresholds.
 
     Raises:
-        ValueError: these do not fit together.
+        ValueError: score, verdict and reason contradict each other.
     """
 
     path: Text
@@ -46,9 +46,9 @@ class JudgedImage:
 
     def __post_init__(self) -> None:
         if (self.score is None) == self.judged:
-            raise ValueError("an image has a score, or the verdict ERROR")
+            raise ValueError("an image must have either a score or the verdict ERROR")
         if not self.judged and self.reason is None:
-            raise ValueError("an image with the verdict ERROR has a reason")
+            raise ValueError("an image with the verdict ERROR must have a reason")
 
     @property
     def judged(self) -> bool:
@@ -56,11 +56,11 @@ class JudgedImage:
 
     @property
     def good(self) -> bool:
-        """Its label; see `verdict` for what the detector says."""
+        """The label, not the verdict."""
         return self.defect == GOOD
 
     def row(self) -> dict[str, Any]:
-        """As in `evaluation_details.json`."""
+        """The entry in `evaluation_details.json`."""
         row = {
             "path": self.path,
             "defect": self.defect,
@@ -72,7 +72,7 @@ class JudgedImage:
 
 def _equally_long(curve: tuple[list[float], list[float]]) -> tuple[list[float], list[float]]:
     if len(curve[0]) != len(curve[1]):
-        raise ValueError("both lists of a curve are equally long")
+        raise ValueError("both lists of a curve must have the same length")
     return curve
 
 
@@ -82,12 +82,12 @@ Curve = Annotated[tuple[Annotated[_Rates, Ascending], _Rates], AfterValidator(_e
 
 @dataclass(frozen=True)
 class Details:
-    """`evaluation_details.json`; older ones have a list `skipped` beside.
+    """`evaluation_details.json`. Older files also have a list `skipped`.
 
     Attributes:
         images: in the order of the test set.
-        curves: `roc` of image scores and `pro` of pixels, each as (false-positive rates, rates);
-            those that are undefined are absent.
+        curves: `roc` of image scores and `pro` of pixels, each as (false-positive rates, rates).
+            An undefined curve is absent.
     """
 
     images: Annotated[list[JudgedImage], Field(min_length=1, max_length=_MOST_IMAGES)]
@@ -96,12 +96,13 @@ class Details:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a detector did on a test set.
+    """The results of a detector on a test set.
 
     Attributes:
-        metrics: flat: what `urd.metrics.evaluate` gives, the protocol, and what was measured.
-        images, curves: as `Details`.
-        failures: images that could not be judged.
+        metrics: a flat dictionary: the result of `urd.metrics.evaluate`, the protocol, and facts
+            about the data and the model.
+        images, curves: as in `Details`.
+        failures: images that cannot be judged.
     """
 
     metrics: dict[str, Any]
@@ -110,7 +111,7 @@ class Evaluation:
     failures: list[Failure]
 
     def write(self, run: Path) -> None:
-        """Keep it in a run folder: the figures, and what a report needs beside them."""
+        """Write the figures, and the details that a report needs, to a run folder."""
         details = {"images": [image.row() for image in self.images], "curves": self.curves}
         folder = RunFolder(run)
         figures = json_text(self.metrics)
@@ -118,44 +119,44 @@ class Evaluation:
 
 
 def read_evaluation(run: Path, weights: str | None) -> Evaluation | None:
-    """What `Evaluation.write` has left in a run folder; `None` where there is nothing.
+    """Read what `Evaluation.write` wrote to a run folder; `None` if there is nothing.
 
     Args:
-        weights: fingerprint of the model of today, `Engine.weights_sha256`.
+        weights: fingerprint of the current model, `Engine.weights_sha256`.
 
     Raises:
-        UrdError: one of the files cannot be read or is missing, or they are of another model or of
-            two calls.
+        UrdError: a file is missing or cannot be read, or the files come from another model or
+            from two different calls.
     """
     folder = RunFolder(run)
     figures = _read(folder.evaluation, Figures) if run.is_dir() else None
-    if figures is None:  # details without figures are of a call that was killed
+    if figures is None:  # details without figures come from a killed call
         return None
     metrics = figures.model_dump()
     if metrics.get("weights_sha256", weights) != weights:
-        raise UrdError(f"{folder.evaluation} is of another model: run urd evaluate anew")
+        raise UrdError(f"{folder.evaluation} comes from another model: run urd evaluate again")
     details = read_details(run)
     judged = sum(image.judged for image in details.images) if details is not None else 0
     if details is None or judged != metrics["n_good"] + metrics["n_defective"]:
         raise UrdError(
             f"{folder.evaluation} and {folder.evaluation_details.name} do not belong together: run "
-            "urd evaluate anew"
+            "urd evaluate again"
         )
     failures = [Failure(Path(i.path), i.reason or "") for i in details.images if not i.judged]
     return Evaluation(metrics, details.images, details.curves, failures)
 
 
 def read_details(run: Path) -> Details | None:
-    """The images and curves that `Evaluation.write` has left in a run folder; `None`: none.
+    """Read the images and curves of `Evaluation.write` in a run folder; `None` if there are none.
 
     Raises:
-        UrdError: the file cannot be read, or was not written by it.
+        UrdError: the file cannot be read, or has other content.
     """
     return _read(RunFolder(run).evaluation_details, Details)
 
 
 def _read(path: Path, schema: Any) -> Any:
-    """`None` where there is no file."""
+    """The checked content; `None` if there is no file."""
     refuse_special(path)
     if not path.exists():
         return None
@@ -163,5 +164,5 @@ def _read(path: Path, schema: Any) -> Any:
         return check(schema, read_json(path, _MOST_BYTES))
     except ValueError as error:
         raise UrdError(
-            f"{path} cannot be read ({first_line(error)}): run urd evaluate anew"
+            f"{path} cannot be read ({first_line(error)}): run urd evaluate again"
         ) from error

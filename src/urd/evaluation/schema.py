@@ -1,4 +1,4 @@
-"""What the figures of an evaluation must hold, in `evaluation.json` and in a suite's results."""
+"""The required figures of an evaluation, in `evaluation.json` and in the results of a suite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urd.system.schema import ROUNDING, Count, Open, Text
 
 
 class Figures(Open):
-    """`evaluation.json`: flat; every metric and its interval is a share, or undefined."""
+    """`evaluation.json`, flat. Each metric and each end of its interval is a share or undefined."""
 
     data: Text
     protocol: Text
@@ -25,7 +25,7 @@ class Figures(Open):
         return self
 
 
-_OF_METRICS = tuple(METRICS)  # with an interval's end or a type of defect behind, too
+_OF_METRICS = tuple(METRICS)  # prefixes: the end of an interval or a type of defect may follow
 
 
 def refuse_no_shares(values: dict[str, Any]) -> None:
@@ -35,9 +35,9 @@ def refuse_no_shares(values: dict[str, Any]) -> None:
         if value is None:
             continue
         if type(value) not in (int, float) or not -ROUNDING <= value <= 1 + ROUNDING:
-            raise ValueError(f"{quoted(name)} is {quoted(value)}, no share")
+            raise ValueError(f"{quoted(name)} is {quoted(value)}, which is not a share")
     ends = [name for name in values if name.startswith(_OF_METRICS) and ":" not in name]
     for end, other in (("_low", "_high"), ("_high", "_low")):
         for name in (name for name in ends if name.endswith(end)):
             if values[name] is None or values.get(name.removesuffix(end) + other) is None:
-                raise ValueError(f"the interval {quoted(name)} has one end")
+                raise ValueError(f"the interval of {quoted(name)} has only one end")

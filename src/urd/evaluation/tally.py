@@ -1,4 +1,4 @@
-"""What an inspection counts first: missed defects, rejected good parts, images not judged."""
+"""Counts of an inspection: missed defects, rejected good parts, images not judged."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VERDICTS: tuple[Verdict, ...] = ("OK", "REVIEW", "NG", "ERROR")
 
 @dataclass(frozen=True)
 class Tally:
-    """Labels of a test set against the verdicts of a detector, in numbers of images.
+    """Numbers of test images by label and verdict.
 
     Attributes:
         defective: defective images that were judged; `missed` of them were OK.
         good: good images that were judged; `rejected` of them were NG, `to_review` REVIEW.
-        not_judged: images without a verdict, good or not.
-        calibrated: false: the detector has no thresholds, so nothing was missed or rejected.
+        not_judged: images that cannot be judged, good or defective.
+        calibrated: false if the detector has no thresholds, so nothing is missed or rejected.
     """
 
     defective: int
@@ -47,11 +47,11 @@ class Tally:
 
     @property
     def images(self) -> int:
-        """How many there were, judged or not."""
+        """The number of images, judged or not."""
         return self.good + self.defective + self.not_judged
 
     def metrics(self) -> dict[str, int | None]:
-        """The counts by the names that `urd evaluate --json` gives them."""
+        """The counts, named as in the output of `urd evaluate --json`."""
         of_verdicts = {
             "n_missed": self.missed,
             "n_rejected": self.rejected,
@@ -62,7 +62,7 @@ class Tally:
         return {"n_not_judged": self.not_judged, **of_verdicts}
 
     def sentence(self) -> str:
-        """The counts in words, the gravest first."""
+        """The counts in words, the most serious first."""
         not_judged = f"Not judged {self.not_judged} of {self.images}."
         if not self.calibrated:
             return f"No thresholds, so no verdicts: run urd calibrate. {not_judged}"

@@ -1,4 +1,4 @@
-"""Write an exported file, compare it with torch, and keep it only if they agree."""
+"""Write an exported file, compare it with torch, and keep it only if both agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from urd.export.own_thresholds import Unseen, calibrate_file, unseen_by_training
 from urd.export.parity import Parity, Pixels, compare, decoded
 from urd.system.files import json_text, make_folder, temporary_folder, write_together, writing
 
-_MOST_IMAGES = 64  # to quantise by, and to compare on
+_MOST_IMAGES = 64  # for the INT8 ranges, and for the comparison
 _MOST_SECONDS_TO_WAIT = 60.0  # for another writer of the folder
 
 
@@ -31,9 +31,10 @@ class Export:
     """What to write.
 
     Attributes:
-        format: one of `FORMATS`. precision: float32; float16: of the weights; int8: convolutions.
-        size: (H, W) of the images that the file will take; `None`: any.
-        allow_changes: keep the file also where verdicts differ from torch's.
+        format: a key of `FORMATS`.
+        precision: float32; float16 (weights); int8 (convolutions).
+        size: (H, W) of the input images; `None`: any size.
+        allow_changes: keep the file even if verdicts differ from torch's.
     """
 
     format: str
@@ -44,21 +45,22 @@ class Export:
     def __post_init__(self) -> None:
         if self.format not in FORMATS or self.precision not in PRECISIONS:
             raise UsageError(
-                f"format is one of {', '.join(FORMATS)}, precision one of {', '.join(PRECISIONS)}"
+                f"choose a format from {', '.join(FORMATS)} and "
+                f"a precision from {', '.join(PRECISIONS)}"
             )
         if self.size is None:
             return
         if min(self.size) < 1 or self.size[0] * self.size[1] > MOST_PIXELS:
             raise UsageError(
-                f"the size of the input is {self.size}; both sides must be positive, and an image "
-                f"has {MOST_PIXELS // 10**6} megapixels at the most"
+                f"the input size is {self.size}; both sides must be positive, with at most "
+                f"{MOST_PIXELS // 10**6} megapixels"
             )
 
     def files(self, out: Path) -> list[Path]:
-        """What is written for `out`: with .xml go .bin, the weights, and with both a report.
+        """The files to write for `out`: the file, for .xml also the weights (.bin), and a report.
 
         Raises:
-            UsageError: `out` has not the suffix of the format.
+            UsageError: `out` does not have the suffix of the format.
         """
         engine = engine_of_format(self.format)
         if out.suffix != engine.suffix:
@@ -68,7 +70,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Exported:
-    """How the file that was written compares with torch, and what it knows."""
+    """The written file: its comparison with torch and its facts."""
 
     parity: Parity
     facts: Facts
@@ -88,25 +90,29 @@ def export(
     unseen: Unseen | None = None,
     calibrated_on: Path | None = None,
 ) -> Exported:
-    """Write `out`, and `out` with the suffix .parity.json beside it.
+    """Write `out`, and a report beside it whose name ends in .parity.json.
 
-    Its thresholds are of its own scores where `unseen` is given, or where the images of the
-    detector's calibration are found again; else they are torch's.
+    The thresholds come from the file's own scores, on `unseen` or on the images that calibrated the
+    detector. If these images are not found, the thresholds are torch's.
 
     Args:
-        images: to compare on, 64 at the most of those that can be read.
-        good: all training images; INT8 takes its ranges from them, 64 likewise.
-        unseen: what to take thresholds from.
-        calibrated_on: the folder of the last `urd calibrate`, to be looked into otherwise.
+        images: for the comparison; at most 64 are used.
+        good: all training images, for the INT8 ranges; at most 64 are used.
+        unseen: images that set the thresholds.
+        calibrated_on: the folder of the last `urd calibrate`, which is searched without `unseen`.
 
     Raises:
-        UsageError: a wrong suffix, no images, none that can be read, an extra that is missing.
-        UrdError: verdicts differ from torch's, or the files cannot be written; nothing is kept.
+        UsageError: a wrong suffix, no images, no readable image, or a missing extra.
+        UrdError: verdicts differ from torch's, or a file cannot be written; nothing is kept.
     """
     if not images:
-        raise UsageError("no images to compare on: give DATA, a folder of images or a data set")
+        raise UsageError(
+            "there are no images to compare on: give DATA, a folder of images or a data set"
+        )
     if wanted.precision == "int8" and not good:
-        raise UsageError("INT8 takes its ranges from good training images: give DATA that has some")
+        raise UsageError(
+            "INT8 needs good training images for its ranges: give DATA with such images"
+        )
     unseen = unseen or unseen_by_training(detector, good, calibrated_on)
     make_folder(out.parent)
     try:
@@ -125,7 +131,7 @@ def _export_in(
     good: Sequence[Path],
     unseen: Unseen | None,
 ) -> Exported:
-    """Write it in `folder`, compare it, and put it in its place."""
+    """Write the file in `folder`, compare it with torch, and move it to `out`."""
     written = folder / f"model{out.suffix}"
     kept_apart = set(unseen.paths) if unseen else set()
     ranges = [path for path in good if path not in kept_apart] or good
@@ -141,7 +147,7 @@ def _export_in(
         raise UrdError(
             f"{len(parity.verdicts_changed)} of {parity.images} verdicts differ from torch's, "
             f"first: {parity.verdicts_changed[0]}; nothing was written "
-            "(--allow-changes writes it all the same)"
+            "(--allow-changes writes the file anyway)"
         )
     assert isinstance(opened.engine, ExportedEngine)
     exported = Exported(parity, opened.engine.facts)
@@ -160,7 +166,7 @@ def _export_in(
 
 @contextmanager
 def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Where libraries put theirs, so that a killed export leaves nothing elsewhere."""
+    """Make libraries put temporary files here, so a killed export leaves nothing elsewhere."""
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
         yield
@@ -171,15 +177,15 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
 def _write(
     detector: Detector, path: Path, wanted: Export, good: Sequence[Path], *, calibrated: bool
 ) -> None:
-    """The network as the format wants it, with the detector's facts and torch's thresholds."""
+    """Write the network in the format, with the facts of the detector and torch's thresholds."""
     model = onnx_file.onnx_model(InspectionGraph(detector, calibrated=calibrated), wanted.size)
     ranges: list[Pixels] = []
     if wanted.precision == "int8":
-        # At the network's size, where the resizing of the graph changes nothing.
+        # At the network's size, so the resizing in the graph changes nothing.
         size = wanted.size or detector.config.image_size
         ranges = [image for _, image in decoded(detector, _spread(good), size)]
         if not ranges:
-            raise UsageError(f"none of the good images can be read, the first is {good[0]}")
+            raise UsageError(f"none of the good images can be read; the first is {good[0]}")
     FORMATS[wanted.format](model, path, wanted.precision, ranges)
     seal(path, Facts(detector.header.without_paths(), wanted.precision, wanted.size))
 

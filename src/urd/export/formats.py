@@ -1,8 +1,7 @@
-"""Which formats `urd export` writes: one line for each.
+"""The formats of `urd export`, one line each.
 
-A writer takes the network as an ONNX model in float32 and writes it at a path, in a precision of
-`PRECISIONS`; for INT8 with images to take the ranges from. The engine that opens the file stands in
-`urd.engines.registry`.
+A writer gets an ONNX model in float32, a path, a precision of `PRECISIONS`, and images for the INT8
+ranges. The engine that opens the file is in `urd.engines.registry`.
 """
 
 from __future__ import annotations

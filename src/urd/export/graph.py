@@ -1,7 +1,7 @@
-"""All that a detector does to an image as one network, from uint8 pixels to the calibrated score.
+"""The whole detector as one network, from uint8 pixels to the calibrated score.
 
-It repeats `Detector.predict` up to rounding: Pillow's resizing, normalisation, region of interest,
-teacher and student, map, blur, score. Only operations that every runtime has are used.
+It computes the same as `Detector.predict`, up to rounding: Pillow's resizing, normalisation, region
+of interest, teacher and student, map, blur, score. It uses only operations that all runtimes have.
 """
 
 from __future__ import annotations
@@ -17,17 +17,16 @@ from urd.inspection.scoring import anomaly_map, image_score
 
 
 class InspectionGraph(nn.Module):
-    """uint8 RGB images (B, H, W, 3) of one size, any, to map (B, h, w), score and calibrated (B,).
+    """uint8 RGB images (B, H, W, 3), all of one size, to map (B, h, w), score and calibrated (B,).
 
-    The map has the network's size. The calibrated score is that of the detector's operating point:
-    its threshold and steepness are constants with names of their own, so that the file can be
-    calibrated anew; here they are only placeholders.
+    The map has the network's size. The threshold and the steepness of the calibrated score are
+    named constants, so that the file can be calibrated again. Here they are only placeholders.
 
     Args:
-        calibrated: give the calibrated score too.
+        calibrated: also return the calibrated score.
 
     Raises:
-        UsageError: the detector wants a region of interest with each image.
+        UsageError: the detector needs a region of interest for each image.
     """
 
     def __init__(self, detector: Detector, *, calibrated: bool) -> None:
@@ -40,7 +39,7 @@ class InspectionGraph(nn.Module):
         self.roi = None if header.roi is None else torch.from_numpy(header.roi)
         self.paint = torch.tensor([float(round(255 * channel)) for channel in header.mean])
         self.calibrated = calibrated
-        # No other constant of the network has these values: an exporter may keep one for two.
+        # Exporters merge equal constants. No other constant has these values, so both stay apart.
         self.register_buffer(THRESHOLD, torch.tensor(0.61803399))
         self.register_buffer(STEEPNESS, torch.tensor(2.71828183))
 
@@ -64,10 +63,12 @@ class InspectionGraph(nn.Module):
 def distance_of_units(a: Tensor, b: Tensor) -> Tensor:
     """`networks.cosine.cosine_distance` as half the squared distance of the unit vectors.
 
-    It is the same, but a runtime that computes in bfloat16 would leave nothing of the difference of
-    two numbers near 1.
+    Both are equal. But 1 - cos subtracts two numbers near 1, and a runtime that computes in
+    bfloat16 loses all digits of that difference.
     """
     unit_a, unit_b = functional.normalize(a, dim=1), functional.normalize(b, dim=1)
+    # A zero vector stays zero when normalised. Its cosine is 0, so the distance must be 1: each
+    # zero vector adds the squared length 1 that it lacks.
     absent = 2.0 - (a != 0).any(dim=1).float() - (b != 0).any(dim=1).float()
     return ((unit_a - unit_b).square().sum(dim=1) + absent) / 2
 
@@ -75,8 +76,9 @@ def distance_of_units(a: Tensor, b: Tensor) -> Tensor:
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Pillow's bilinear resizing of (B, C, H, W) pixel values to `size`, as matrix products.
 
-    Pillow resizes rows first, with weights that are multiples of 2^-22, and rounds to whole numbers
-    after each axis. Ties are frequent, so the same whole numbers are computed here.
+    Pillow resizes along rows first. Its weights are multiples of 2^-22, and it rounds to whole
+    numbers after each axis. Results exactly between two numbers are frequent, so a small error
+    would change pixels: the same whole numbers are computed here.
     """
     height, width = images.shape[2], images.shape[3]
     high, low = _weights(width, size[1])
@@ -86,28 +88,29 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _weights(length: int, target: int) -> tuple[Tensor, Tensor]:
-    """(target, length) each: a triangle around each new pixel, wider where the image shrinks.
+    """Two (target, length) matrices: a triangle around each new pixel, wider if the image shrinks.
 
-    Pixel j of the old image lies |(2j + 1) target - (2i + 1) length| / (2 target) old pixels from
-    the middle of the new pixel i; times 2 target it is a whole number. The weights times 2^22 are
-    given as upper and lower eleven bits: products with pixels are then exact in float32.
+    The distance from the centre of old pixel j to the centre of new pixel i is |(2j + 1) target -
+    (2i + 1) length| / (2 target) old pixels; times 2 target it is a whole number. The weights times
+    2^22 are split into upper and lower eleven bits, because float32 has only 24 bits: so products
+    with pixels are exact.
     """
     widest = max(length, target) if isinstance(length, int) else torch.sym_max(length, target)
     middle = (2 * torch.arange(target) + 1) * length
     place = (2 * torch.arange(length) + 1) * target
     triangle = (2 * widest - (place - middle[:, None]).abs()).clamp(min=0)
     total = triangle.sum(dim=1, keepdim=True)
-    # Long division, a few bits at a time: some runtimes have no whole numbers beyond 2^31.
+    # Long division, 22 bits in four steps: some runtimes have no integers above 2^31.
     whole, rest = torch.zeros_like(triangle), triangle
     for bits in (6, 6, 5, 5):
         rest = rest * 2**bits
         digit = rest // total
         whole, rest = whole * 2**bits + digit, rest - digit * total
-    whole = whole + (2 * rest >= total)
+    whole = whole + (2 * rest >= total)  # rounds to the nearest
     high = whole // 2**11
     return high.float(), (whole - 2**11 * high).float()
 
 
 def _rounded(high: Tensor, low: Tensor) -> Tensor:
-    """(2^11 high + low) / 2^22 to the nearest whole number, every step exact in float32."""
+    """(2^11 high + low) / 2^22, rounded to the nearest whole number, exact in float32."""
     return ((high + 2**10 + (low / 2**11).floor()) / 2**11).floor()

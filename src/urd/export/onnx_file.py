@@ -24,13 +24,13 @@ _SMALL = 1024  # weights with fewer values stay in float32
 
 
 def onnx_model(graph: InspectionGraph, size: tuple[int, int] | None) -> Any:
-    """The graph as an ONNX model in float32; `size` (H, W) of its input, `None`: any."""
+    """The graph as an ONNX model in float32. `size`: (H, W) of the input; `None`: any size."""
     optional("onnxscript", "onnx")
     height, width = size or (graph.size[0] + 32, graph.size[1] + 64)
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     free = (0,) if size else (0, 1, 2)
     with torch.no_grad(), quiet():
-        graph(example)  # makes the blur's matrix, which is a constant of the file
+        graph(example)  # computes the cached blur matrix, which becomes a constant of the file
         program = torch.onnx.export(
             graph,
             (example,),
@@ -50,7 +50,7 @@ def onnx_model(graph: InspectionGraph, size: tuple[int, int] | None) -> Any:
 
 
 def _forget_sources(model: Any) -> None:
-    """Take out what the exporter notes of our files: their paths, line by line, at each node."""
+    """Remove the paths and lines of source files that the exporter writes at each node."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         part.ClearField("doc_string")
@@ -70,9 +70,9 @@ def write(model: Any, path: Path, precision: str, images: Sequence[Pixels]) -> N
 
 
 def halve_weights(model: Any) -> None:
-    """Large weights become float16 and are cast back as the file is opened: it computes as before.
+    """Store large weights in float16 and cast them back to float32, which the network computes in.
 
-    Computing in float16 pays on some GPUs only, and an ONNX file does not know where it will run.
+    Computing in float16 is faster only on some GPUs, and an ONNX file can run anywhere.
     """
     onnx = optional("onnx", "onnx")
     for tensor in list(model.graph.initializer):
@@ -88,9 +88,9 @@ def halve_weights(model: Any) -> None:
 
 
 def quantise(model: Any, images: Iterable[Pixels]) -> Any:
-    """Convolutions in INT8, their ranges taken from good images; the rest stays in float32.
+    """Convolutions in INT8, with ranges from good images. The rest stays in float32.
 
-    So do a few convolutions: see `left_in_float`.
+    `left_in_float` names a few convolutions that also stay in float32.
     """
     quantization = optional("onnxruntime.quantization", "onnx")
     onnx = optional("onnx", "onnx")
@@ -118,11 +118,11 @@ def quantise(model: Any, images: Iterable[Pixels]) -> Any:
 
 
 def left_in_float(model: Any) -> list[str]:
-    """Names of the convolutions that are little of the work and most of INT8's error.
+    """Names of the convolutions that cause most of the INT8 error and little of the work.
 
-    The first one, whose products of pixels overflow 16 bits on processors without VNNI; and the
-    last one of each stage of the student, since ONNX Runtime rounds its result too, which is
-    compared with the teacher's.
+    These are the first one, because its products of pixels overflow 16 bits on processors without
+    VNNI, and the last one of each student stage: ONNX Runtime also rounds its result, which is
+    then compared with the teacher's.
     """
     shapes = {weight.name: list(weight.dims) for weight in model.graph.initializer}
     first: list[str] = []

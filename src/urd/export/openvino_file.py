@@ -26,7 +26,7 @@ def write(onnx_proto: Any, path: Path, precision: str, images: Sequence[Pixels])
 
 
 def openvino_model(onnx_proto: Any) -> Any:
-    """The same network, read from its ONNX form."""
+    """The same network as an OpenVINO model."""
     openvino = optional("openvino", "openvino")
     model = openvino.Core().read_model(io.BytesIO(onnx_proto.SerializeToString()))
     _curve_into_xml(model)
@@ -34,9 +34,10 @@ def openvino_model(onnx_proto: Any) -> Any:
 
 
 def _curve_into_xml(model: Any) -> None:
-    """Threshold and steepness become the limits of a Clamp, whatever it is given.
+    """Replace the threshold and steepness constants by Clamps with two equal limits.
 
-    Constants lie in NAME.bin; so the file can be calibrated anew by writing NAME.xml alone.
+    A Clamp returns its limit for any input. Its limits are in NAME.xml, but constants are in
+    NAME.bin. So a new calibration writes only NAME.xml.
     """
     ops = optional("openvino.opset13", "openvino")
     (score,) = [port for port in model.outputs if "score" in port.names]
@@ -49,10 +50,10 @@ def _curve_into_xml(model: Any) -> None:
 
 
 def quantise(model: Any, images: Sequence[Pixels]) -> Any:
-    """Convolutions in INT8, their ranges taken from good images; the rest stays as it is.
+    """Convolutions in INT8, with ranges from good images. The rest stays in float32.
 
-    The first one too, whose products of pixels overflow 16 bits on processors without VNNI, and
-    with seven bits instead it has most of the error of the map.
+    The first convolution stays too: its products of pixels overflow 16 bits on processors without
+    VNNI, and with seven bits it would cause most of the error of the map.
     """
     with quiet():
         nncf = optional("nncf", "openvino")

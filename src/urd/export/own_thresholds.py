@@ -1,7 +1,7 @@
-"""Which images an exported file takes thresholds of its own from.
+"""The images that set an exported file's own thresholds.
 
-They must be good images that training did not see. Test images are never taken, good ones neither:
-what was set on them cannot be measured on them. Training images score too low.
+They must be good images that training did not see, because training images score too low. Test
+images are never used, not even good ones: they must stay free to measure the thresholds.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from urd.inspection.prediction import Failure
 from urd.system.progress import note
 from urd.training.training_data import HELD_OUT, held_out
 
-_CLOSE = 0.05  # relative difference between two scores of one image, by torch on two machines
+_CLOSE = 0.05  # relative; two machines with torch may differ by this much in the score of an image
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """Good images that training did not see, and where they are from."""
+    """Good images that training did not see, and their source."""
 
     paths: list[Path]
     source: str
@@ -35,7 +35,7 @@ class Unseen:
         """All images in a folder.
 
         Raises:
-            UsageError: no such folder, or a data set with its own training and test images.
+            UsageError: there is no such folder, or it is a data set with training and test images.
         """
         data = read_layout(folder)
         if data.layout != "folder":
@@ -49,10 +49,10 @@ class Unseen:
 def unseen_by_training(
     detector: Detector, good: Sequence[Path], calibrated_on: Path | None
 ) -> Unseen | None:
-    """The images of the detector's own calibration, if they can be found again.
+    """The images that calibrated the detector, if they can be found again; else `None`.
 
-    Those that training held out are found among its images, `good`, by the seed; those of an
-    `urd calibrate` in their folder, `calibrated_on`, if their scores are still those it stored.
+    Held-out images are found in the training images, `good`, by the seed. Images of `urd calibrate`
+    are those in its folder, `calibrated_on`, if their scores still match the stored ones.
     """
     calibration = detector.header.calibration
     if calibration is None:
@@ -80,11 +80,11 @@ def _in_folder(detector: Detector, calibration: Calibration, folder: Path | None
 def calibrate_file(
     opened: Detector, path: Path, unseen: Unseen, before: Calibration | None
 ) -> None:
-    """Give a file thresholds by its own scores, at the shares that were wanted before."""
+    """Set the thresholds of a file by its own scores, with the same target shares as before."""
     shares = (before.false_reject, before.review) if before else (FALSE_REJECT, REVIEW)
     failures = opened.calibrate(
         unseen.paths, unseen.source, false_reject=shares[0], review=shares[1]
     )
     for failure in failures:
-        note(f"left out {failure.path}: {failure.reason}")
+        note(f"skipped {failure.path}: {failure.reason}")
     opened.save(path)

@@ -1,4 +1,4 @@
-"""Does an exported file say what the detector says? Measured on real images, beside the speed."""
+"""Compares an exported file with torch on real images, and measures its speed."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Parity:
     """Differences between an exported file and torch in float32, over some images.
 
     Attributes:
-        images: how many.
-        map_difference: the largest between two values of the maps.
-        score_difference: the largest relative one between two scores.
-        verdicts_changed: paths of the images that are judged otherwise, each by its own thresholds.
-        torch_ms, exported_ms: median time of one image of the network's size, batch 1.
+        images: the number of images.
+        map_difference: the largest difference between values of the maps.
+        score_difference: the largest relative difference between scores.
+        verdicts_changed: paths of images with another verdict; each side has its own thresholds.
+        torch_ms, exported_ms: median time for one image, batch 1.
     """
 
     images: int
@@ -50,13 +50,13 @@ class Parity:
 def compare(
     detector: Detector, exported: Detector, paths: Sequence[Path], size: tuple[int, int] | None
 ) -> Parity:
-    """Predict the images by torch, and by the exported file as another program would use it.
+    """Judge the images with torch, and with the exported file as another program would use it.
 
     Args:
-        size: of the file's input (H, W), to which images are resized; `None`: it takes any size.
+        size: input size (H, W) of the file, to which images are resized; `None`: any size.
 
     Raises:
-        UsageError: none of the images can be read.
+        UsageError: no image can be read.
         UrdError: torch or the file gives NaN or Inf for an image.
     """
     thresholds = exported.thresholds() if detector.thresholds() else None
@@ -92,12 +92,12 @@ def _found(engine: Engine, image: Pixels, path: Path) -> Prediction:
 def decoded(
     detector: Detector, paths: Sequence[Path], size: tuple[int, int] | None
 ) -> Iterator[tuple[Path, Pixels]]:
-    """(H, W, 3) of every image that can be read, at `size` or, if that is `None`, at its own."""
+    """(H, W, 3) of each readable image, at `size`, or at its own size for `None`."""
     for path in paths:
         try:
             image = read_rgb(path, reading=detector.reading)
         except UnreadableImage as error:
-            note(f"left out {error}")
+            note(f"skipped {error}")
             continue
         yield path, np.asarray(image) if size is None else resize_rgb(image, size)
 

@@ -1,4 +1,4 @@
-"""Without what exporters and quantisers say on the way; errors are raised all the same."""
+"""Hides the log, warnings and output of exporters and quantisers; errors still raise."""
 
 from __future__ import annotations
 

@@ -8,26 +8,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# A region ends where the map has fallen to this share of the highest value around. That is outside
-# the edge of what caused it: the map is blurred (sigma 4), and the features of a place depend on
-# what is around it. Some 10 pixels for strong defects, less for faint and small ones, of which half
-# of what is left is kept. Chosen on defects and squares drawn on good training images.
+# A region ends where the map falls below this share of the highest value nearby. This edge is
+# outside the true edge of the defect: the map is blurred (sigma 4), and a feature also depends on
+# the pixels around it. The distance is about 10 pixels (`SPREAD`) for strong defects and less for
+# faint or small ones. So a border of 10 pixels is peeled off, but at most half of the depth
+# (`_DEPTH`). The values were chosen on defects and squares drawn on good training images.
 _SHARE = 0.5
 SPREAD = 10.0
 _DEPTH = 0.5
-_TOP = 0.9  # of the highest value around: never peeled off
-_AROUND = 16  # pixels of the map, four deviations of its blur
+_TOP = 0.9  # pixels above this share of the highest value nearby are never peeled off
+_AROUND = 16  # "nearby", in pixels of the map: four standard deviations of its blur
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One region. Places are (x, y) in pixels of the original image, from its upper left corner.
+    """One region. Points are (x, y) in pixels of the original image, from its upper left corner.
 
     Attributes:
-        box: left, top, right, bottom; the right and the bottom edge are outside.
+        box: left, top, right, bottom; right and bottom are exclusive.
         contour: outline as a list of points.
-        area: in pixels; `area_mm2` where a scale is known.
-        peak, mean: of the anomaly map inside.
+        area: in pixels; `area_mm2` is in mm2, `None` if the scale is not known.
+        peak, mean: highest and mean value of the anomaly map inside.
         centroid: centre of mass of the region.
     """
 
@@ -51,17 +52,19 @@ def find_defects(
     spread: float = SPREAD,
     roi: NDArray[np.bool_] | None = None,
 ) -> list[Defect]:
-    """Regions of the map above `grow` whose peak is above `seed`, the largest first.
+    """Regions of the map above `grow` with a peak above `seed`, the largest first.
 
-    An image whose score is up to `seed` has none. Regions that touch by a corner are one. A region
-    ends where the map falls below half of its highest value within 16 pixels, where that is above
-    `grow` (the map of a strong defect stays above any fixed level far around it), less `spread`.
+    An image with a score up to `seed` has none. Regions that touch at a corner are one region. A
+    region also ends where the map falls below half of its highest value within 16 pixels, because
+    the map of a strong defect stays above any fixed level far around it. Then a border of up to
+    `spread` pixels is peeled off.
 
     Args:
-        anomaly_map: (h, w), 0 outside of `roi`, what is inspected; `None`: all of it.
+        anomaly_map: (h, w), 0 outside of `roi`.
         size: (H, W) of the original image.
         smallest_area: in pixels of the original image; smaller regions are left out.
-        spread: by how many pixels of the map the half height lies outside the defect at most.
+        spread: the widest border to peel off, in pixels of the map.
+        roi: (h, w) bool, the inspected pixels; `None`: all.
     """
     scale_y, scale_x = (large / small for large, small in zip(size, anomaly_map.shape, strict=True))
     mask = _components(anomaly_map, min(grow, seed), seed, spread, roi)
@@ -102,12 +105,13 @@ def _components(
     spread: float,
     roi: NDArray[np.bool_] | None,
 ) -> NDArray[np.uint8]:
-    """1 where the map is above `level`, half as high as around, and deep enough inside of that."""
+    """1 where the map is above `level` and half of the peak nearby, without the peeled border."""
     if anomaly_map.max() <= seed:
         return np.zeros(anomaly_map.shape, np.uint8)
     around = _highest_around(anomaly_map)
     wide = ((anomaly_map > level) & (anomaly_map >= _SHARE * around)).astype(np.uint8)
-    # The edge of the image, or of what is inspected, is no edge of a region.
+    # Peeling does not start at the border of the inspected area: the defect may continue there.
+    # OpenCV measures the distance to zeros only, so the border of the image does not count either.
     filled = wide if roi is None else wide | ~roi
     depth = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_5)
     depth = depth.astype(np.float32, copy=False) * wide

@@ -1,4 +1,4 @@
-"""From map and score to a verdict: what an inspection asks of a calibrated detector."""
+"""From map and score to a verdict, by the thresholds of a calibrated detector."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from urd.inspection.prediction import Prediction
 
 @dataclass(frozen=True)
 class Inspection:
-    """The operating point, and what counts as a defect.
+    """The operating point and the limits for defects.
 
     Attributes:
-        false_reject: wanted share of good images above the upper threshold (NG); `None`: as
-            calibrated. review: the same for the lower one (REVIEW).
-        smallest_area: of a defect, in pixels of the original image.
-        mm_per_pixel: of the original image, for areas in mm2.
+        false_reject: target share of good images above the upper threshold (NG); `None`: as
+            calibrated. review: the same for the lower threshold (REVIEW).
+        smallest_area: smallest defect to report, in pixels of the original image.
+        mm_per_pixel: scale of the original image, for areas in mm2.
     """
 
     false_reject: float | None = None
@@ -29,16 +29,16 @@ class Inspection:
 
     def __post_init__(self) -> None:
         if self.mm_per_pixel is not None and not 0 < self.mm_per_pixel < float("inf"):
-            raise UsageError(f"mm_per_pixel is {self.mm_per_pixel}; it must be a positive number")
+            raise UsageError(f"mm_per_pixel is {self.mm_per_pixel}; give a positive number")
         if not 0 <= self.smallest_area < float("inf"):
-            raise UsageError(f"smallest_area is {self.smallest_area}; it cannot be negative")
+            raise UsageError(f"smallest_area is {self.smallest_area}; give 0 or a positive number")
 
 
 def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspection) -> Prediction:
-    """The prediction with verdict, calibrated score and defects; as it is without calibration.
+    """The prediction with verdict, calibrated score and defects; unchanged without calibration.
 
-    An image with the verdict OK has no defects, and another one has at least one, unless it is
-    smaller than asked for; the verdict is by the score alone.
+    The verdict depends on the score alone. OK images have no defects. Other images have at least
+    one, unless all are below `smallest_area`.
     """
     if calibration is None:
         return raw
@@ -62,5 +62,5 @@ def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspecti
 def thresholds_of(
     calibration: Calibration, false_reject: float | None, review: float | None
 ) -> Thresholds:
-    """`Calibration.thresholds`, which takes milliseconds, once per operating point."""
+    """`Calibration.thresholds`, cached per operating point because it takes milliseconds."""
     return calibration.thresholds(false_reject, review)

@@ -1,7 +1,7 @@
-"""A judgement as plain values: one definition for rows of files, answers and messages.
+"""A judgement as plain values: one definition for rows in files, answers and messages.
 
-`judgement.schema.json` beside this file is the JSON Schema for other programs;
-`python -m urd.inspection.judgement` writes it anew.
+`judgement.schema.json` beside this file is the JSON Schema for other programs.
+`python -m urd.inspection.judgement` writes it again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from urd.inspection.calibration import Verdict
     from urd.inspection.defects import Defect as FoundDefect
 
-VERSION = 1  # raised when a field changes its meaning or goes; a new one is no reason
+VERSION = 1  # rises when a field changes its meaning or is removed, not for a new field
 SCHEMA_FILE = Path(__file__).with_name("judgement.schema.json")
 
 
@@ -33,12 +33,12 @@ def judgement(
     height: int | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """One image's judgement. `overlay` and `map` are for whoever writes these files.
+    """The judgement of one image. The writer of overlays and maps fills in `overlay` and `map`.
 
     Args:
-        verdict: `None`: the detector has no thresholds, and looks for no defects.
+        verdict: `None`: the detector has no thresholds and does not look for defects.
         width, height: of the image, in pixels.
-        error: why the image was not judged, or what could not be written.
+        error: why the image was not judged, or which file could not be written.
     """
     return {
         "version": VERSION,
@@ -64,7 +64,7 @@ def json_schema() -> dict[str, Any]:
     Share = Annotated[float, Field(ge=0, le=1)]  # noqa: N806 - a type
 
     class Defect(BaseModel):
-        """A connected part of the image that is not normal; places in pixels of the image."""
+        """A connected part of the image that is not normal; points in image pixels."""
 
         model_config = ConfigDict(extra="forbid")
         box: tuple[float, float, float, float] = Field(description="left, top, right, bottom")
@@ -76,16 +76,16 @@ def json_schema() -> dict[str, Any]:
         centroid: Point
 
     class Judgement(BaseModel):
-        """What is said of one image."""
+        """The judgement of one image."""
 
         model_config = ConfigDict(title="Judgement", extra="allow")
         version: Literal[1]
-        path: str | None = Field(description="the image file; null: it came as an array")
+        path: str | None = Field(description="the image file; null: the image was an array")
         verdict: Literal["OK", "REVIEW", "NG", "ERROR"] | None = Field(
             description="ERROR: not judged, error says why; null: the detector has no thresholds"
         )
         score: float | None = Field(description="maximum of the anomaly map; null: ERROR")
-        calibrated: Share | None = Field(description="score in 0..1, 0.5 where OK ends")
+        calibrated: Share | None = Field(description="score in 0..1; 0.5 is the limit of OK")
         n_defects: int | None
         width: int | None = Field(description="of the image, in pixels")
         height: int | None

@@ -30,10 +30,9 @@ def overlay(
 ) -> Image.Image:
     """The image with its anomaly map over it, outlines of defects, and a legend below.
 
-    `heat_range` holds the anomaly values at which colour begins and is fullest. It is a property of
-    the model, so a colour means the same in every picture of it. Images over 1600 px are reduced.
-    `outlines` are in pixels of the image, or of one that is `width` wide where this is a smaller
-    copy of it.
+    `heat_range` holds the anomaly values of the first and the last colour. It belongs to the model,
+    so a colour means the same in all its pictures. Images over 1600 px are reduced. `outlines` are
+    in pixels of the image. If the image is a smaller copy, `width` is the width of the original.
     """
     picture = np.asarray(heat_picture(image, anomaly_map, heat_range, outlines, MAX_SIDE, width))
     legend = _legend(picture.shape[1], heat_range, score, verdict)
@@ -48,7 +47,7 @@ def heat_picture(
     max_side: int,
     width: int | None = None,
 ) -> Image.Image:
-    """`overlay` without its legend, reduced to `max_side` pixels where it is larger."""
+    """`overlay` without its legend, reduced to `max_side` pixels if it is larger."""
     shown = reduced(image, max_side)
     picture = blend(np.asarray(shown), anomaly_map, heat_range)
     _outline(picture, outlines, shown.width / (width or image.width))
@@ -56,7 +55,7 @@ def heat_picture(
 
 
 def reduced(image: Image.Image, max_side: int) -> Image.Image:
-    """The image itself, or a copy whose longer side has `max_side` pixels."""
+    """The image, or a copy with `max_side` pixels on the longer side if the image is larger."""
     if max(image.size) <= max_side:
         return image
     smaller = image.copy()
@@ -67,7 +66,7 @@ def reduced(image: Image.Image, max_side: int) -> Image.Image:
 def blend(
     image: np.ndarray, anomaly_map: np.ndarray, heat_range: tuple[float, float]
 ) -> np.ndarray:
-    """(H, W, 3) uint8: the more anomalous, the more opaque the colour over the image."""
+    """(H, W, 3) uint8: colour over the image, more opaque where it is more anomalous."""
     height, width = image.shape[:2]
     low, high = heat_range
     resized = cv2.resize(anomaly_map.astype(np.float32), (width, height))
@@ -78,7 +77,7 @@ def blend(
 
 @lru_cache(maxsize=1)
 def _opacities() -> np.ndarray:
-    """Of each of the 256 levels of heat."""
+    """The opacity of each of the 256 heat levels."""
     return _OPACITY * np.minimum(1, 2 * np.linspace(0, 1, 256, dtype=np.float32))
 
 
@@ -106,7 +105,7 @@ def contact_sheet(
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a PNG atomically; OpenCV encodes twice as fast as Pillow, at about the same size."""
+    """Write a PNG atomically. OpenCV encodes twice as fast as Pillow, to about the same size."""
     bgr = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
     fast = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     _, content = cv2.imencode(".png", bgr, fast)
@@ -116,7 +115,7 @@ def save_picture(path: Path, picture: Image.Image) -> None:
 def _outline(
     picture: np.ndarray, outlines: Sequence[Sequence[tuple[float, float]]], scale: float
 ) -> None:
-    """Draw in white on black, which is seen on every colour."""
+    """Draw white lines on wider black lines, so that they are visible on every colour."""
     thin = max(1, round(max(picture.shape[:2]) / 500))
     points = [np.round(np.array(line) * scale * 16).astype(np.int32) for line in outlines]
     for colour, width in ((0, 3 * thin), (255, thin)):
@@ -126,7 +125,7 @@ def _outline(
 def _legend(
     width: int, heat_range: tuple[float, float], score: float, verdict: str | None
 ) -> Image.Image:
-    """Verdict and score, and a colour bar with the values at its ends, as wide as the picture."""
+    """Verdict, score, and a colour bar with its end values, as wide as the picture."""
     legend = Image.new("RGB", (width, _BAR), "white")
     draw = ImageDraw.Draw(legend)
     text = f"score {score:.3f}"
@@ -153,7 +152,7 @@ def _ramp(width: int) -> Image.Image:
 
 
 def _colours(level: np.ndarray) -> np.ndarray:
-    """Turbo (Mikhailov, 2019) from its blue end, 0, to its red end, 255; RGB."""
+    """The colour map Turbo (Mikhailov, 2019) in RGB: 0 is its blue end, 255 its red end."""
     return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
 
 

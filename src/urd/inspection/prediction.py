@@ -1,4 +1,4 @@
-"""What is said of one image: a prediction, or a failure where nothing could be said."""
+"""The result for one image: a prediction, or a failure if it cannot be judged."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from urd.inspection.pictures import blend, overlay
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """What the detector says of one image.
+    """The judgement of one image.
 
     Attributes:
         score: maximum of the anomaly map; higher is more anomalous.
         anomaly_map: (H, W) float32 at the network's input size.
         size: (height, width) of the original image, upright.
-        path: the file, `None` for images given as arrays.
-        verdict: OK, REVIEW or NG; `None` without calibration, as the two below. An image that could
-            not be judged is a `Failure`, whose verdict is ERROR, and never a prediction.
-        calibrated: the score brought to (0, 1), 0.5 where OK ends.
-        defects: the largest first; none where the verdict is OK.
-        roi: (H, W) bool, what was inspected; the map is 0 elsewhere. `None`: all of it.
-        picture: the image, upright RGB, reduced to what was asked for; `None`: not asked for.
-        heat_range: the anomaly values at which the colours of `overlay` begin and end.
+        path: the file; `None` for images that were given as arrays.
+        verdict: OK, REVIEW or NG; `None` without calibration. An image that cannot be judged is
+            a `Failure` with the verdict ERROR, never a prediction.
+        calibrated: the score as a number in (0, 1); 0.5 is the limit of OK. `None` without
+            calibration.
+        defects: the largest first; empty if the verdict is OK or without calibration.
+        roi: (H, W) bool, the inspected pixels; the map is 0 elsewhere. `None`: all pixels.
+        picture: the image, upright RGB, reduced as requested; `None` if not requested.
+        heat_range: the anomaly values of the first and the last colour of `overlay`.
 
     Raises:
         NotJudged: the score or a value of the map is NaN or Inf.
@@ -54,7 +55,7 @@ class Prediction:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and np.isfinite(self.anomaly_map).all()):
-            raise NotJudged(self.path or Path("image"), "its anomaly map holds NaN or Inf")
+            raise NotJudged(self.path or Path("image"), "its anomaly map has NaN or Inf")
 
     def __repr__(self) -> str:
         name = f"{self.path.name!r}, " if self.path else ""
@@ -64,7 +65,7 @@ class Prediction:
         return f"Prediction({name}{verdict}score {self.score:.4f}, {width}x{height} px{defects})"
 
     def to_dict(self) -> dict[str, Any]:
-        """The judgement as plain values, as every row and message has it; without the map.
+        """The judgement as plain values, as in rows of files and in messages; without the map.
 
         `urd/inspection/judgement.schema.json` describes it.
         """
@@ -80,18 +81,18 @@ class Prediction:
         )
 
     def map_at(self, size: tuple[int, int]) -> np.ndarray:
-        """The anomaly map (height, width) at another size, bilinear; `self.size`: the image's."""
+        """The anomaly map resized to (height, width), bilinear; the image has `self.size`."""
         return cv2.resize(self.anomaly_map, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
     def overlay(self, image: Image.Image | None = None) -> Image.Image:
         """The image with its anomaly map over it, outlines of defects, and a legend below.
 
         Args:
-            image: upright RGB; `None`: the one that was kept, or the file read again.
+            image: upright RGB; `None`: the kept picture, or the file, which is read again.
 
         Raises:
-            UsageError: there is no image to draw on: it was given as an array.
-            UnreadableImage: the file cannot be read any more.
+            UsageError: the image was given as an array and not kept, so it must be passed.
+            UnreadableImage: the file can no longer be read.
         """
         return overlay(
             image or self._image(),
@@ -107,7 +108,7 @@ class Prediction:
         if self.picture is not None:
             return self.picture
         if self.path is None:
-            raise UsageError("the image was given as an array: pass it, prediction.overlay(image)")
+            raise UsageError("the image was given as an array: call prediction.overlay(image)")
         return read_rgb(self.path)
 
     @property
@@ -115,7 +116,7 @@ class Prediction:
         return self.heat_range or (0.0, max(self.score, 1e-6))
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: the overlay, or the map alone where the image is not at hand."""
+        """The picture in a notebook: the overlay, or the map alone if there is no image."""
         if self.picture is None and self.path is None:
             black = np.zeros((*self.anomaly_map.shape, 3), np.uint8)
             shown = Image.fromarray(blend(black, self.anomaly_map, self._heat_range))
@@ -128,7 +129,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """An image that could not be judged, and why; its verdict is ERROR."""
+    """An image that cannot be judged, with the reason. Its verdict is ERROR."""
 
     path: Path
     reason: str

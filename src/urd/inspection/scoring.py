@@ -25,7 +25,7 @@ def anomaly_map(
 ) -> Tensor:
     """Sum over levels of 1 - cos(S_k, T_k), upsampled to `size` and blurred, (B, H, W) float32.
 
-    Without blur each pixel lies in [0, 6]; upsampling is bilinear with aligned corners. Outside of
+    Before the blur each pixel is in [0, 6]. Upsampling is bilinear with aligned corners. Outside of
     `roi`, (B, H, W) bool, the map is 0. `distance` is `cosine_distance` or another form of it.
     """
     total = torch.zeros((), device=teacher[0].device)
@@ -44,8 +44,8 @@ def image_score(maps: Tensor) -> Tensor:
 def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:
     """Blur (B, H, W) maps as `scipy.ndimage.gaussian_filter` does by default.
 
-    The borders are padded by reflection that repeats the edge; the kernel ends at 4 sigma. Both
-    are folded into one matrix per axis, so the blur is two matrix products.
+    Borders are padded by reflection that repeats the edge pixel. The kernel ends at 4 sigma. Both
+    are in one matrix per axis, so the blur is two matrix products, without padding.
     """
     rows = _blur_matrix(maps.shape[1], sigma).to(maps)
     columns = _blur_matrix(maps.shape[2], sigma).to(maps)
@@ -54,13 +54,15 @@ def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _blur_matrix(length: int, sigma: float) -> Tensor:
-    """(length, length) float64: row i holds what each pixel adds to the blurred pixel i."""
+    """(length, length) float64: row i has the weight of each pixel in the blurred pixel i."""
     radius = int(_TRUNCATE * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
     kernel /= math.fsum(kernel.tolist())
     source = torch.arange(length)[:, None] + offsets
-    source = source % (2 * length)  # reflection that repeats the edge has period 2 length
+    # A signal reflected with its edge pixel repeats every 2 * length pixels. The second half of a
+    # period is the first half backwards, so every kernel position maps to a pixel.
+    source = source % (2 * length)
     source = torch.where(source < length, source, 2 * length - 1 - source)
     matrix = torch.zeros(length, length, dtype=torch.float64)
     return matrix.scatter_add_(1, source, kernel.expand(length, -1))

@@ -1,1 +1,1 @@
-"""The method inside of other frameworks."""
+"""The method inside other frameworks."""

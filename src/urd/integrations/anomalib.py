@@ -7,8 +7,8 @@
     engine = Engine(max_epochs=40)
     engine.fit(model=Urd(backbone="builtin"), datamodule=MVTecAD(category="screw"))
 
-Training, networks, loss and map are those of `urd fit`; splits, thresholds and metrics are
-anomalib's. It is not exported through anomalib, see `Urd`. Needs the extra:
+Training, networks, loss and map are those of `urd fit`. Splits, thresholds and metrics are
+anomalib's. Its export is not supported, see `Urd`. This module needs an extra:
 `pip install 'urd-inspect[anomalib]'`.
 """
 
@@ -44,16 +44,16 @@ from urd.training.synthesis_inputs import read_textures
 
 _FOREGROUNDS = ("none", "otsu", "grabcut")
 _NO_EXPORT = (
-    "anomalib's export resizes without antialiasing and would score images otherwise than its "
-    "Engine does: train by urd fit and write the file by urd export, or use urd.Detector in Python"
+    "anomalib's export resizes without antialiasing, so its files would give other scores than its "
+    "Engine: train with urd fit and export with urd export, or use urd.Detector in Python"
 )
 
 
 class UrdNetworks(nn.Module):
     """Images (B, 3, H, W) in [0, 1] to anomalib's `InferenceBatch` of score and map.
 
-    The expert stands beside teacher and student so that it moves to the device with them; it is
-    never trained, and its norms stay in evaluation mode.
+    The expert is a submodule, so that it moves to the device with teacher and student. It is never
+    trained, and its normalisation layers stay in evaluation mode.
     """
 
     def __init__(self, config: FitConfig) -> None:
@@ -62,12 +62,12 @@ class UrdNetworks(nn.Module):
         encoder = self.backbone.load(generator(config.seed, "encoder"))
         networks = prepare_networks(self.backbone, encoder, config, torch.device("cpu"), None)
         self.pair: TeacherStudent = networks.model
-        # Not the folded copy for this CPU: the Engine chooses device and precision.
+        # Not the folded copy for this CPU, because the Engine chooses device and precision.
         frozen = encoder.requires_grad_(False).eval()
         self.expert = frozen if networks.expert is not None else None
 
     def train(self, mode: bool = True) -> UrdNetworks:
-        """The training step decides who trains; as a whole the networks are for evaluation."""
+        """Always evaluation mode: the training step sets training mode where it is needed."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> InferenceBatch:
@@ -81,16 +81,16 @@ class Urd(AnomalibModule):
 
     Args:
         variant, backbone, weights, textures, seed, mask_resize, student_lr, teacher_lr, precision:
-            as for `urd fit`; the defaults are those of the paper.
+            as for `urd fit`; the defaults are the paper's settings.
         image_size: (height, width), multiples of 32.
-        foreground: `none`, `otsu` or `grabcut`: where anomalies are painted, found per image.
+        foreground: where to paint anomalies: `none`, `otsu` or `grabcut`, found per image.
 
-    Each step sets the learning rates, which are functions of the settings and of the iteration; a
-    scheduler would be undone. With an expert there are two optimisers, so Lightning counts two
-    steps per batch: for 5,000 iterations pass `max_steps=10_000`.
+    Each step sets the learning rates from the settings and the iteration, so a scheduler has no
+    effect. With an expert there are two optimisers, so Lightning counts two steps per batch: for
+    5,000 iterations pass `max_steps=10_000`.
 
-    anomalib's export resizes without antialiasing, so that its files score the same image otherwise
-    than its Engine does. It is refused; `urd fit` and `urd export` make files that agree.
+    anomalib's export raises an error. It resizes without antialiasing, so its files would give
+    other scores than its Engine. `urd fit` and `urd export` make files that agree.
 
     Raises:
         UsageError: a setting cannot be used.
@@ -136,26 +136,26 @@ class Urd(AnomalibModule):
         if pre_processor is True:
             pre_processor = self.configure_pre_processor(self.config.image_size)
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
-        self.automatic_optimization = False  # the teacher takes its step before the student's
+        self.automatic_optimization = False  # the teacher steps before the student
         self.model: UrdNetworks = UrdNetworks(self.config)
         self.textures: Tensor | None = None
 
     @staticmethod
     def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
-        """Resizing only: the textures are blended into images that are not normalised yet."""
+        """Only resize: textures are blended into images before normalisation."""
         return PreProcessor(transform=Compose([Resize(image_size or (256, 256), antialias=True)]))
 
     def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Images (B, 3, H, W) in [0, 1] of any size, resized as the Engine does it.
+        """Images (B, 3, H, W) in [0, 1] of any size, resized as in the Engine.
 
-        anomalib's own `forward` leaves antialiasing out.
+        anomalib's own `forward` resizes without antialiasing.
         """
         transform: Any = getattr(self.pre_processor, "transform", None)
         found = self.model(transform(batch) if transform else batch)
         return self.post_processor(found) if self.post_processor else found
 
     def to_torch(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused, as `to_onnx` and `to_openvino`, which `Engine.export` calls."""
+        """Raise `UsageError`, like `to_onnx` and `to_openvino`, which `Engine.export` calls."""
         raise UsageError(_NO_EXPORT)
 
     def to_onnx(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -165,18 +165,18 @@ class Urd(AnomalibModule):
         raise UsageError(_NO_EXPORT)
 
     def configure_optimizers(self) -> list[Optimizer]:
-        """The student's and, with an expert, the teacher's."""
+        """The student's optimiser and, with an expert, the teacher's."""
         found: list[Optimizer] = [adam(self.model.pair.student, self.config.student_lr)]
         if self.model.expert is not None:
             found.append(adam(self.model.pair.teacher, self.config.teacher_lr))
         return found
 
     def on_fit_start(self) -> None:
-        """Textures are kept on the device, one byte per value."""
+        """Move the textures to the device, one byte per value."""
         self.textures = read_textures(self.config).to(self.device)
 
     def on_train_start(self) -> None:
-        """The built-in backbone is prepared by good images, before its first training."""
+        """Prepare the built-in backbone with good images before the training."""
         backbone, pair = self.model.backbone, self.model.pair
         if not backbone.images_to_prepare(*self.config.image_size):
             return
@@ -185,13 +185,13 @@ class Urd(AnomalibModule):
             backbone.prepare(self.model.expert, pair.teacher, images)
         else:
             backbone.prepare(pair.teacher, None, images)
-        # Each process has seen images of its own.
+        # Each process saw other images, so all take the state of the first one.
         self.model.load_state_dict(self.trainer.strategy.broadcast(self.model.state_dict()))
 
     def _good_images(self, backbone: Backbone) -> Tensor:
-        """(N, 3, H, W) uint8, as training sees them; the order of the batches is not touched."""
+        """(N, 3, H, W) uint8, as training sees them; the order of later batches does not change."""
         found: list[Tensor] = []
-        # Not the whole pre-processor: outside of training it resizes without antialiasing.
+        # Not the whole pre-processor: outside training it resizes without antialiasing.
         resize: Any = getattr(self.pre_processor, "transform", None) or nn.Identity()
         with torch.random.fork_rng(devices=[]):
             loader: Any = self.trainer.train_dataloader
@@ -203,7 +203,7 @@ class Urd(AnomalibModule):
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """One iteration of the method on the batch's good images; logs the losses."""
-        optimizers: Any = self.optimizers()  # Lightning's own, which count the steps
+        optimizers: Any = self.optimizers()  # Lightning's wrappers, which count the steps
         student, *others = optimizers if isinstance(optimizers, list) else [optimizers]
         teacher = others[0] if others else None
         networks = Networks(self.model.pair, student, self.model.expert, teacher)
@@ -228,7 +228,7 @@ class Urd(AnomalibModule):
         self.model.eval()
 
     def _corrupted(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """x~ and M; drawn for the step that Lightning counts, so that a resumed training agrees."""
+        """x~ and M, seeded by Lightning's step, so that a resumed training draws the same."""
         assert self.textures is not None
         draw = draw_corruption(
             self._foreground(clean),

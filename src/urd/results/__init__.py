@@ -1,1 +1,1 @@
-"""What verbs leave to look at: rows, pictures and maps of predictions, and the report."""
+"""Output for people: rows, pictures and maps of predictions, and the report."""

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: text and lines take the colours of the page, dark or light, or of paper."""
+"""Charts as inline SVG. CSS classes give the colours, so charts fit light, dark and print."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CROWDED = 56
 def histogram(
     groups: Sequence[tuple[str, str, Sequence[float]]], lines: Sequence[tuple[str, float]]
 ) -> str:
-    """Scores of several groups below each other, on one axis, each as high as its fullest bin.
+    """Histograms of several groups, one below the other, on one axis. Each fills its own height.
 
     Args:
-        groups: (name, CSS class, values); empty ones are left out.
+        groups: (name, CSS class, values); empty groups are left out.
         lines: (name, value) of the thresholds, drawn through all rows.
     """
     groups = [group for group in groups if len(group[2])]
@@ -61,7 +61,7 @@ def histogram(
 def rate_curve(
     curve: tuple[Sequence[float], Sequence[float]], name: str, limit: float | None = None
 ) -> str:
-    """A curve over false-positive rates from 0 to 1; up to `limit` its area is filled."""
+    """A curve over false-positive rates from 0 to 1. The area up to `limit` is filled."""
     size, left, top = 230, 40, 10
 
     def place(x: float, y: float) -> str:
@@ -86,7 +86,7 @@ def rate_curve(
 
 
 def _labels(lines: Sequence[tuple[float, str]]) -> list[tuple[float, str, str]]:
-    """(x, text, anchor) of the names of one or two lines, so that they do not cover each other."""
+    """(x, text, anchor) for the names of one or two lines, placed so that they do not overlap."""
     ordered = sorted(lines, key=lambda line: line[0])
     if len(ordered) != 2 or ordered[1][0] - ordered[0][0] > _CROWDED:
         return [(at, name, "middle") for at, name in ordered]
@@ -95,7 +95,7 @@ def _labels(lines: Sequence[tuple[float, str]]) -> list[tuple[float, str, str]]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """About six round numbers inside."""
+    """About six round numbers between `low` and `high`."""
     rough = (high - low) / 6
     power = 10.0 ** np.floor(np.log10(rough))
     step = power * min((1, 2, 5, 10), key=lambda s: abs(s * power - rough))

@@ -1,4 +1,4 @@
-"""The pictures of a report: which images are worth looking at, and how they are shown."""
+"""The pictures of a report: the selected images and how they are shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _QUALITY = 82
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a gallery; `shown` and `marked` are data URIs, or `missing` says why not."""
+    """One image of a gallery: `shown` and `marked` are data URIs, or `missing` is the reason."""
 
     name: str
     verdict: str | None
@@ -47,23 +47,33 @@ def galleries(detector: Detector, images: Sequence[JudgedImage]) -> list[Gallery
     """False rejects and misses, the worst first, and the clearest finds.
 
     Args:
-        images: those that were not judged have no picture.
+        images: images that are not judged are left out.
     """
     images = [image for image in images if image.judged]
     good = sorted((image for image in images if image.good), key=lambda image: -_score(image))
     defective = sorted((image for image in images if not image.good), key=_score)
     if all(image.verdict is None for image in images):
         return [
-            _gallery(detector, "Highest good images", "No thresholds: not calibrated.", good),
-            _gallery(detector, "Lowest defective images", "Likewise.", defective),
+            _gallery(
+                detector,
+                "Good images with the highest scores",
+                "Not calibrated: no thresholds.",
+                good,
+            ),
+            _gallery(
+                detector,
+                "Defective images with the lowest scores",
+                "Not calibrated: no thresholds.",
+                defective,
+            ),
         ]
     rejected = [image for image in good if image.verdict != "OK"]
     missed = [image for image in defective if image.verdict == "OK"]
     found = [image for image in reversed(defective) if image.verdict != "OK"]
     return [
-        _gallery(detector, "False rejects", "Good images that were not OK.", rejected),
-        _gallery(detector, "Misses", "Defective images that were OK.", missed),
-        _gallery(detector, "Finds", "Defective images that were not OK.", found),
+        _gallery(detector, "False rejects", "Good images with the verdict REVIEW or NG.", rejected),
+        _gallery(detector, "Misses", "Defective images with the verdict OK.", missed),
+        _gallery(detector, "Finds", "Defective images with the verdict REVIEW or NG.", found),
     ]
 
 
@@ -73,7 +83,7 @@ def _gallery(detector: Detector, title: str, about: str, images: Sequence[Judged
 
 
 def _score(image: JudgedImage) -> float:
-    """Of one that was judged."""
+    """The score of a judged image."""
     assert image.score is not None
     return image.score
 

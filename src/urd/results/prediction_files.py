@@ -1,4 +1,4 @@
-"""What `urd predict` leaves in a folder: rows, overlays, maps, and how they are named."""
+"""The files of `urd predict` in a folder: rows, overlays and maps, and their names."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from urd.system.files import growing, printable, refuse_special, write_together,
 from urd.system.progress import track
 from urd.system.threads import map_ahead
 
-# Which verdicts get a picture; an image has none without calibration.
+# The verdicts that get a picture; without calibration the verdict is None.
 OVERLAYS: dict[str, tuple[Verdict | None, ...]] = {
     "all": ("OK", "REVIEW", "NG", None),
     "rejects": ("REVIEW", "NG"),
     "none": (),
 }
-_NAME_BYTES = 110  # file systems allow 255; two names and a number stay below
+_NAME_BYTES = 110  # file systems allow 255; two names and a number are shorter
 _MAP_NAME_BYTES = 240
 ROWS_NAME, TABLE_NAME = "predictions.jsonl", "predictions.csv"
-PARTIAL_NAME = "predictions.partial.jsonl"  # the rows until the last one is there
-_PLANNED = "planned"  # its first line: pictures and maps that a killed call may have written
+PARTIAL_NAME = "predictions.partial.jsonl"  # holds the rows until the last one is written
+_PLANNED = "planned"  # key of its first line: files that a killed call may have written
 COLUMNS = (
     "path",
     "verdict",
@@ -51,10 +51,10 @@ COLUMNS = (
 
 
 def _forget(out: Path) -> None:
-    """Delete what earlier calls have left, pictures and maps by their lists: all of other weights.
+    """Delete the files of earlier calls, because they may come from other weights.
 
-    A list goes last, and under the name of unfinished ones: a call that is killed meanwhile leaves
-    it to the next one.
+    The lists name the pictures and maps. Each list is renamed to the name of an unfinished one and
+    deleted last. So if this call is killed, the next call still finds it.
     """
     (out / TABLE_NAME).unlink(missing_ok=True)
     rows, partial = out / ROWS_NAME, out / PARTIAL_NAME
@@ -89,14 +89,14 @@ def predict_to(
     maps: bool = False,
     overlays: str = "all",
 ) -> list[dict[str, Any]]:
-    """Judge images and write rows, overlays and, if asked for, maps to the folder `out`.
+    """Judge images and write rows, overlays and optionally maps to the folder `out`.
 
-    Decoding, the network and the writing of pictures go on at the same time, a few images ahead of
-    each other. Each row is in predictions.partial.jsonl as soon as it is known; predictions.jsonl
-    and predictions.csv are there when all are.
+    Decoding, the network and the writing of pictures run at the same time. Each row goes into
+    predictions.partial.jsonl at once. predictions.jsonl and predictions.csv are written when all
+    rows are known.
 
     Args:
-        overlays: which images get a picture, one of `OVERLAYS`.
+        overlays: which images get a picture, a key of `OVERLAYS`.
 
     Returns:
         The rows in the order of `paths`, without the lists of defects.
@@ -132,7 +132,7 @@ def _judge_to(
         written = map_ahead(lambda job: _row(out, drawn, *job), judged, depth=8)
         for row in track(written, "Predicting", len(paths)):
             add_line(json.dumps(row, allow_nan=False))
-            del row["defects"]  # many images have many points
+            del row["defects"]  # saves memory: contours have many points
             rows.append(row)
     table = csv_text(COLUMNS, rows)
     write_together(
@@ -147,7 +147,7 @@ def _judge_to(
 
 def _copy_rows(partial: Path, rows: Path) -> None:
     with partial.open("rb") as source, rows.open("wb") as target:
-        source.readline()  # what was planned
+        source.readline()  # skip the list of planned files
         shutil.copyfileobj(source, target)
 
 
@@ -159,7 +159,7 @@ def _row(
     map_file: str | None,
     result: Prediction | Failure,
 ) -> dict[str, Any]:
-    """The judgement, with the names of the picture and the map that were written."""
+    """The judgement, with the names of the written picture and map."""
     row = {**result.to_dict(), "path": printable(path)}
     if isinstance(result, Failure):
         return row
@@ -176,7 +176,7 @@ def _row(
 
 
 def overlay_names(paths: Sequence[Path]) -> list[str]:
-    """`overlays/NAME.png` for each image, with folder or number where two names are alike."""
+    """`overlays/NAME.png` for each image; equal names get the folder or a number too."""
     names = [_short(path.stem, _NAME_BYTES) for path in paths]
     folders = [_short(path.parent.name, _NAME_BYTES) for path in paths]
     both = [f"{folder}_{name}" for folder, name in zip(folders, names, strict=True)]
@@ -184,9 +184,9 @@ def overlay_names(paths: Sequence[Path]) -> list[str]:
 
 
 def map_names(paths: Sequence[Path]) -> list[str]:
-    """`maps/FOLDER/NAME.tiff` for each image: MVTec's layout, where the folder is the defect.
+    """`maps/FOLDER/NAME.tiff` for each image, as in MVTec's layout: FOLDER is the type of defect.
 
-    Of images in folders below that of a defect, FOLDER is all folders from there.
+    If the image is in a subfolder of that folder, FOLDER is the whole path of folders.
     """
     candidates = []
     for path in paths:
@@ -197,8 +197,8 @@ def map_names(paths: Sequence[Path]) -> list[str]:
 
 @cache
 def _folders_of(folder: Path) -> tuple[str, ...]:
-    """The folders from the test set of a data set down to this one; else its own name."""
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link keeps its own name
+    """The folders between the test set and the image; outside a test set, the last folder."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link must keep its own name
     for above in folder.parents:
         for of_layout in FOLDERS.values():
             truth = above.parent / of_layout.ground_truth
@@ -208,9 +208,9 @@ def _folders_of(folder: Path) -> tuple[str, ...]:
 
 
 def _unique(candidates: Iterable[tuple[str, ...]]) -> list[str]:
-    """The first of each image's candidates that is not taken, else the last one with a number.
+    """For each image the first free candidate, or else its last candidate with a number.
 
-    Names that differ in case only are alike: on some file systems they are one.
+    Names that differ only in case count as equal: on some file systems they are the same file.
     """
     taken: set[str] = set()
     names = []

@@ -1,4 +1,4 @@
-"""What a report says, gathered from a run, and the page that says it."""
+"""The report of a run: collects its content and renders the page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from urd.system.schema import check
 from urd.training.schema import CurveLine
 
 _MOST_CURVE_BYTES = 64 * MIB
-_WANTED = (0.01, 0.05, 0.10)  # shares of false rejects that the table of thresholds shows
+_WANTED = (0.01, 0.05, 0.10)  # target shares of false rejects in the table of the report
 
 
 def write_report(
@@ -41,10 +41,10 @@ def write_report(
     ignore: str = "",
     **reading: int | None,
 ) -> Path:
-    """Write the report of a run folder or a model file; where it was written.
+    """Write the report of a run folder or a model file and return its path.
 
-    With what `urd evaluate` has left in the run folder it shows the test set too. The pictures of
-    the galleries are made anew from the images, which must lie where they were.
+    It shows the test set too if the run folder has the files of `urd evaluate`. The galleries read
+    the images again, from the same paths.
 
     Args:
         out: the HTML file; `None`: report.html in the run folder.
@@ -52,11 +52,13 @@ def write_report(
         reading: as `Reading.changed`.
 
     Raises:
-        UsageError: no run, or a model file without `out`.
-        UrdError: files of the run are damaged, or the report cannot be written.
+        UsageError: there is no run, or it is a model file and `out` is missing.
+        UrdError: a file of the run is damaged, or the report cannot be written.
     """
     if out is None and not run.is_dir():
-        raise UsageError(f"{run} is no run folder; say where the report goes: --out FILE")
+        raise UsageError(
+            f"{run} is not a run folder: say where to write the report with --out FILE"
+        )
     path = out or RunFolder(run).report
     with nullcontext() if out else writing(run):
         write_text(path, _page_of(run, device, roi, ignore, reading))
@@ -70,7 +72,7 @@ def _page_of(run: Path, device: str, roi: str, ignore: str, reading: dict[str, i
         detector.inspect_in(roi, ignore)
     evaluation = read_evaluation(run, detector.engine.weights_sha256())
     page = _render(detector, evaluation, _curve(run))
-    return page.encode("utf-8", "backslashreplace").decode()  # names may be odd bytes
+    return page.encode("utf-8", "backslashreplace").decode()  # file names may not be valid UTF-8
 
 
 def _render(
@@ -78,7 +80,7 @@ def _render(
     evaluation: Evaluation | None,
     training: list[dict[str, Any]],
 ) -> str:
-    """Of what was parsed and checked: an error in here is one of ours."""
+    """Render checked content; an error in here is a bug."""
     images = _judged(detector, evaluation.images) if evaluation else []
     metrics = evaluation.metrics if evaluation else None
     environment = jinja2.Environment(
@@ -120,7 +122,7 @@ def _render(
 
 
 def _judged(detector: Detector, images: list[JudgedImage]) -> list[JudgedImage]:
-    """The images with the verdicts of today's thresholds: calibration may be newer than they."""
+    """The images with verdicts by the current thresholds, which may be newer than the scores."""
     thresholds = detector.thresholds()
     if thresholds is None:
         return images
@@ -132,16 +134,16 @@ def _judged(detector: Detector, images: list[JudgedImage]) -> list[JudgedImage]:
 
 _METRICS_BY_TYPE = [metric for metric in METRICS.values() if metric.by_type]
 _CURVES = (
-    ("roc", "ROC of the images", None, "share of the defective images found"),
+    ("roc", "ROC of the images", None, "share of the defective images that are found"),
     ("pro", "PRO of the pixels", FPR_LIMIT, "mean share of a defect's region that is found"),
 )
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A wanted share of false rejects, what is promised, and what the good test images say.
+    """A target share of false rejects, its bound, and the result on the good test images.
 
-    `conclusion` is empty where there are none.
+    `conclusion` is empty if there are no good test images.
     """
 
     limit: Limit
@@ -164,15 +166,15 @@ def _limits(detector: Detector, images: list[JudgedImage]) -> list[Observed]:
 
 
 def _conclusion(limit: Limit, rejected: int, scores: np.ndarray) -> str:
-    """Do the good test images agree with a bound that was taken from others?"""
+    """Whether the good test images agree with the bound, which comes from other images."""
     if not len(scores):
         return ""
     if rejected <= limit.bound * len(scores):
         return "within the bound"
     chance = chance_of_at_least(rejected, len(scores), limit.bound)
     if chance > 1 - CONFIDENCE:
-        return f"above the bound, as chance may have it ({_percent(chance)})"
-    return f"these images differ from those of the calibration (chance {_percent(chance)})"
+        return f"above the bound, possibly by chance ({_percent(chance)})"
+    return f"not like the calibration images (by chance only {_percent(chance)})"
 
 
 def _thresholds(detector: Detector) -> list[tuple[str, Limit]]:
@@ -199,13 +201,13 @@ def _histogram(detector: Detector, images: list[JudgedImage]) -> str:
 
 
 def _scores(images: list[JudgedImage], *, good: bool) -> list[float]:
-    """Of the good or the defective images that were judged."""
+    """The scores of the judged good or defective images."""
     return [i.score for i in images if i.score is not None and i.good == good]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure of the page's head; `style` is `bad` where it is one to act on."""
+    """A figure at the top of the page; `style` is `bad` if the user should act on it."""
 
     value: str
     name: str
@@ -214,7 +216,7 @@ class Tile:
 
 
 def _tiles(metrics: dict[str, Any] | None, images: list[JudgedImage]) -> list[Tile]:
-    """What is read first: mistakes, then metrics."""
+    """The first figures of the page: mistakes, then metrics."""
     tiles = _counts(Tally.of(images)) if images else []
     for name in ("image_auroc", "aupro", "pixel_ap"):
         if metrics and metrics.get(name) is not None:
@@ -241,7 +243,7 @@ def _counts(tally: Tally) -> list[Tile]:
 
 
 def _confusion(images: list[JudgedImage]) -> list[tuple[str, list[int]]]:
-    """Per label how many images had each of `VERDICTS`; empty without thresholds."""
+    """For each label the number of images per verdict of `VERDICTS`; empty without thresholds."""
     if not images or not Tally.of(images).calibrated:
         return []
     counts = Counter((image.good, image.verdict) for image in images)
@@ -253,8 +255,8 @@ def _confusion(images: list[JudgedImage]) -> list[tuple[str, list[int]]]:
 
 @dataclass(frozen=True)
 class DefectRow:
-    """A type of defect: how many images had each of `VERDICTS` (empty without thresholds), and the
-    values of the metrics that are given by type.
+    """A type of defect: its number of images per verdict of `VERDICTS` (empty without thresholds)
+    and the metrics that exist per type.
     """
 
     name: str
@@ -287,10 +289,10 @@ def _percent(share: float) -> str:
 
 
 def _curve(run: Path) -> list[dict[str, Any]]:
-    """About a dozen lines of the training curve; none where it is not there, or not the model's.
+    """About a dozen lines of the training curve; empty if there is none or the run is unfinished.
 
     Raises:
-        UrdError: a line is damaged. The last one may be cut off, as a kill leaves it.
+        UrdError: a line is damaged. The last line may be cut off by a kill, so it is not read.
     """
     path = RunFolder(run).curve
     if not path.exists() or not RunFolder(run).is_finished:
@@ -304,10 +306,10 @@ def _curve(run: Path) -> list[dict[str, Any]]:
             if content.get("loss"):
                 lines.append(content)
             if lines and content.get("loss", lines[0]["loss"]).keys() != lines[0]["loss"].keys():
-                raise ValueError(f"line {number} has other losses than the first")
+                raise ValueError(f"line {number} has other losses than the first line")
     except ValueError as error:
         raise UrdError(
-            f"the training curve {path} is damaged ({first_line(error)}): move it away, and the "
-            "report leaves it out"
+            f"the training curve {path} is damaged ({first_line(error)}): move the file away for a "
+            "report without the curve"
         ) from error
     return lines[:: max(1, len(lines) // 12)]

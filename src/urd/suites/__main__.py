@@ -1,6 +1,7 @@
-"""`python -m urd.suites FOLDER`: one job, as a child of the process that runs the suite.
+"""`python -m urd.suites FOLDER`: runs one job, as a child of the process that runs the suite.
 
-It ends when its standard input does: with whoever started it, however that one ended.
+The child ends when its standard input closes. The system closes it when the parent ends, even if
+the parent is killed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from urd.suites.job import run_job
 
 
 def _end_with_the_parent() -> None:
-    while os.read(0, 1):  # not by sys.stdin, whose lock would be held when the process ends
+    while os.read(0, 1):  # not sys.stdin: this thread would hold its lock when the process ends
         pass
     os._exit(1)
 

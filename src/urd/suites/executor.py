@@ -1,7 +1,7 @@
-"""Who runs the jobs of a suite: executors, by their names.
+"""Executors run the jobs of a suite; each has a name.
 
-Another one (a cluster's queue, say) is a module with a class like `LocalExecutor`, and a line in
-`EXECUTORS`.
+To add one (for example for the queue of a cluster), write a module with a class like
+`LocalExecutor` and add a line to `EXECUTORS`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from urd.suites.tasks import Ended, Task
 
 
 class Executor(Protocol):
-    """Runs jobs, each by `urd.suites.job.run_job` in a process of its own."""
+    """Runs each job with `urd.suites.job.run_job` in its own process."""
 
     def run(self, tasks: Sequence[Task]) -> Generator[Ended, None, None]:
-        """Do the tasks and yield each when it has ended, well or not.
+        """Run the tasks and yield each when it ends, with success or not.
 
-        When the generator is closed, or Ctrl-C arrives, what still runs is stopped: it writes a
-        checkpoint.
+        When the generator is closed or Ctrl-C arrives, running jobs write a checkpoint and stop.
         """
         ...
 
@@ -30,15 +29,15 @@ EXECUTORS: dict[str, Callable[[str, int], Executor]] = {"local": LocalExecutor}
 
 
 def make_executor(name: str, device: str, parallel: int) -> Executor:
-    """The executor of a name.
+    """The executor with this name.
 
     Args:
-        device: as the option of `urd fit`; `auto` takes every GPU.
-        parallel: jobs at once; 0: as many as the executor finds best.
+        device: as the option of `urd fit`; `auto` uses every GPU.
+        parallel: jobs at once; 0: the executor chooses.
 
     Raises:
-        UsageError: there is no such executor, or it has no such device.
+        UsageError: there is no such executor, or more jobs at once than GPUs.
     """
     if name not in EXECUTORS:
-        raise UsageError(f"unknown executor {quoted(name)}; known are {', '.join(EXECUTORS)}")
+        raise UsageError(f"unknown executor {quoted(name)}; choose from {', '.join(EXECUTORS)}")
     return EXECUTORS[name](device, parallel)

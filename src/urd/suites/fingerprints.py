@@ -18,7 +18,7 @@ from urd.system.files import special
 
 
 class Fingerprints:
-    """Of images, masks, weights, textures and regions. Each file is read once."""
+    """Fingerprints of images, masks, weights, textures and regions. Each file is read once."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
@@ -27,10 +27,10 @@ class Fingerprints:
         self._of_backbone = cache(_of_backbone)
 
     def of(self, job: Job) -> dict[str, str]:
-        """What each kind of input of a job holds, by its name.
+        """A fingerprint for each kind of input of a job, by name.
 
         Raises:
-            UsageError: its data are not there.
+            UsageError: the data of the job do not exist.
         """
         return {
             "images": self._of_data(self._places.data_of(job)),
@@ -44,7 +44,7 @@ class Fingerprints:
         return self._of_backbone(job.backbone, self._places.weights_of(job), learns)
 
     def _of_paths_in(self, job: Job) -> dict[str, str]:
-        """Of the files that settings name, such as a region of interest."""
+        """Fingerprints of files that settings name, such as a region of interest."""
         named = {key: job.settings.get(key) for key in options(path=True) if key != "weights"}
         return {
             key: self._of_path(value)
@@ -65,16 +65,16 @@ def _of_data(data: str) -> str:
 
 
 def _of_path(name: str) -> str:
-    """Of a file's content, of a folder's files, or of a word such as `auto`."""
+    """Fingerprint of a file or a folder; a word such as `auto` is its own fingerprint."""
     path = Path(name)
     if path.is_dir():
-        linked = search(path).images  # of which rglob knows nothing
+        linked = search(path).images  # rglob does not follow links to folders
         return _of_files([*(p for p in path.rglob("*") if p.is_file()), *linked], path)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else name
 
 
 def _of_files(files: Iterable[Path], root: Path) -> str:
-    """Of names below `root` and contents; a file that cannot be read counts by its name."""
+    """Fingerprint of names below `root` and contents; an unreadable file counts by its name."""
     digest = hashlib.sha256()
     for path in sorted(set(files)):
         digest.update(str(path.relative_to(root)).encode(errors="surrogateescape") + b"\0")

@@ -1,7 +1,7 @@
-"""One job: train, evaluate, and leave the result.
+"""One job: train, evaluate, and write the result.
 
-FOLDER/job.json says what to do, FOLDER/result.json holds what came out. Every executor starts it in
-a process of its own.
+FOLDER/job.json is the order, FOLDER/result.json is the result. Each executor starts a job in its
+own process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from urd.suites.records import (
 from urd.system.files import write_json
 from urd.system.machine import machine, precision_on
 
-_OF_THE_RUN = ("data", "weights_sha256")  # what a result says otherwise, or not
+_OF_THE_RUN = ("data", "weights_sha256")  # not in a result: it has other keys for them, or none
 
 
 def run_job(folder: Path) -> BenchmarkResult:
-    """Train, or go on training, evaluate, and write the result.
+    """Train, or continue a training, evaluate, and write the result.
 
     Raises:
         UrdError: the order is damaged, or the work failed.
@@ -39,7 +39,7 @@ def run_job(folder: Path) -> BenchmarkResult:
     order = _order(folder / JOB_NAME)
     detector, seconds = _fitted(order, folder / RUN_NAME)
     began = time.monotonic()
-    # In float32 on every machine: what is compared are trainings, not roundings.
+    # float32 on every machine, so that results compare trainings and not rounding.
     detector = detector.in_precision("float32")
     measured = _measured(detector, order)
     content = {
@@ -66,13 +66,13 @@ def _order(path: Path) -> JobOrder:
 
 
 def _fitted(order: JobOrder, run: Path) -> tuple[Detector, float | None]:
-    """The trained detector and the seconds that it took; a continued run has no such time."""
+    """The trained detector and its training time in seconds; `None` for a continued run."""
     if RunFolder(run).has_begun:
         try:
             return Detector.fit(order.data_path, run, resume=True, **order.options), None
-        except NotWritten:  # a full disk, or another process at work
+        except NotWritten:  # a full disk, or another process writes there
             raise
-        except UrdError:  # whatever a killed job has left, the job can be done from its beginning
+        except UrdError:  # the files of a killed job are damaged: begin again
             shutil.rmtree(run)
     began = time.monotonic()
     detector = Detector.fit(order.data_path, run, **order.options)
@@ -85,7 +85,7 @@ def _measured(detector: Detector, order: JobOrder) -> dict[str, Any]:
     if measured["n_not_judged"]:
         first = evaluation.failures[0]
         raise UrdError(
-            f"{measured['n_not_judged']} test images could not be judged, so the figures would be "
-            f"of another test set; first {first.path}: {first.reason}"
+            f"{measured['n_not_judged']} test images cannot be judged, so the figures would not "
+            f"cover the whole test set; first {first.path}: {first.reason}"
         )
     return measured

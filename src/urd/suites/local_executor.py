@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine: one per GPU, or several on the CPU."""
+"""Runs jobs as processes on this machine: one per GPU, or several on the CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urd.suites.records import JOB_NAME, LOG_NAME
 from urd.suites.tasks import Ended, Task
 from urd.system.files import make_folder, write_json
 
-_CORES_PER_JOB = 8  # below, one job at a time uses all cores best
+_CORES_PER_JOB = 8  # with fewer, one job at a time uses all cores best
 _POLL_SECONDS = 0.1
 _COMMAND = (sys.executable, "-m", "urd.suites")
 
@@ -24,8 +24,8 @@ class LocalExecutor:
     """Each job is a child `python -m urd.suites FOLDER`, which ends when this process ends.
 
     Args:
-        device, parallel: as of `make_executor`.
-        command: what is called with the folder of a job.
+        device, parallel: as in `make_executor`.
+        command: the program and its arguments; the folder of the job is added.
 
     Raises:
         UsageError: more jobs at once than GPUs.
@@ -66,17 +66,17 @@ class LocalExecutor:
         with (task.folder / LOG_NAME).open("ab") as log:
             process = subprocess.Popen(
                 [*self.command, str(task.folder)],
-                stdin=subprocess.PIPE,  # never written to: the child ends when it is closed
+                stdin=subprocess.PIPE,  # nothing is written: the child ends when the pipe closes
                 stdout=log,
                 stderr=log,
                 env={"OMP_NUM_THREADS": str(threads), **os.environ},
-                start_new_session=True,  # Ctrl-C is for the suite, which then ends the job once
+                start_new_session=True,  # only the suite gets Ctrl-C; it then stops each job once
             )
         return _Child(task, device, process)
 
 
 def devices_at_once(device: str, parallel: int, *, gpus: int, cores: int) -> list[str]:
-    """One entry per job that runs at once, on a machine with so many GPUs and processor cores.
+    """The devices of the jobs that run at once, for a number of GPUs and processor cores.
 
     Raises:
         UsageError: more jobs at once than GPUs.
@@ -84,7 +84,7 @@ def devices_at_once(device: str, parallel: int, *, gpus: int, cores: int) -> lis
     if device == "auto" and gpus:
         if parallel > gpus:
             raise UsageError(
-                f"--jobs {parallel}: this machine has {gpus} GPUs, and each takes one job"
+                f"--jobs {parallel}: this machine has {gpus} GPUs, and each runs one job"
             )
         return [f"cuda:{index}" for index in range(parallel or gpus)]
     best = 1 if device.startswith("cuda") else max(1, cores // _CORES_PER_JOB)
@@ -98,7 +98,7 @@ class _Child:
     process: subprocess.Popen[bytes]
 
     def error(self) -> str | None:
-        """Why it failed: the last line of its log."""
+        """Why the job failed (the last line of its log); `None` if it did not fail."""
         code, path = self.process.returncode, self.task.folder / LOG_NAME
         if self.process.stdin is not None:
             self.process.stdin.close()
@@ -111,7 +111,7 @@ class _Child:
 
 
 def _stop(running: list[_Child]) -> None:
-    """Let each write a checkpoint and end."""
+    """Stop the jobs; each writes a checkpoint first."""
     for child in running:
         child.process.terminate()
     for child in running:

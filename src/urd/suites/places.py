@@ -1,4 +1,4 @@
-"""Where this machine keeps what a suite needs, and what may run at once."""
+"""Where this machine keeps the inputs of a suite, and how many jobs run at once."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from urd.errors import UsageError, quoted
 from urd.suites.suite import Job, Suite
 from urd.suites.suite_file import PLAIN
 
-EVERY = "*"  # instead of the tag of a backbone
-# A suite has a weight file for each backbone instead of one.
+EVERY = "*"  # in place of a tag: all other backbones
+# `weights` is not one of them: a suite has one weight file per backbone.
 MACHINE_OPTIONS = tuple(name for name in options(scope="machine") if name != "weights")
 
 
 @dataclass(frozen=True)
 class Places:
-    """What differs between machines that run the same suite, and never shapes a result.
+    """What differs between machines that run the same suite. It never changes a result.
 
     Attributes:
-        roots: folder of each data set of the suite, by its name.
-        weights: of a backbone, by its tag; those of the others by the tag `*`.
-        options: those of `urd fit` that belong to a machine, as far as they differ from their
-            defaults; the device `auto` takes every GPU.
+        roots: the folder of each data set of the suite, by its name.
+        weights: the weight file of each backbone, by its tag; `*` is for all other backbones.
+        options: machine options of `urd fit` that differ from their defaults; the device `auto`
+            uses every GPU.
         parallel: jobs at once; 0: one per GPU, or one per eight cores.
         keep_models: keep the run folder of a finished job.
-        executor: who runs the jobs, a name of `urd.suites.executor.EXECUTORS`.
+        executor: a name in `urd.suites.executor.EXECUTORS`.
 
     Raises:
-        UsageError: an option that is unknown, out of range, or not of a machine.
+        UsageError: an option is unknown, out of range, or not a machine option.
     """
 
     roots: Mapping[str, Path]
@@ -47,7 +47,9 @@ class Places:
     def __post_init__(self) -> None:
         for name in self.options:
             if name not in MACHINE_OPTIONS:
-                raise UsageError(f"{quoted(name)} does not belong to a machine but into the suite")
+                raise UsageError(
+                    f"{quoted(name)} is not a machine option: set it in the suite file"
+                )
         self._config()
 
     @property
@@ -64,7 +66,9 @@ class Places:
     def weights_of(self, job: Job) -> str:
         """The weight file of a job's backbone, or `auto` or `none`."""
         for_all = self.weights.get(EVERY, "auto")
-        if job.backbone == BUILTIN and is_file(for_all):  # of another one: this one has its own
+        if job.backbone == BUILTIN and is_file(
+            for_all
+        ):  # a file for another backbone: builtin has its own weights
             for_all = "auto"
         return job.settings.get("weights") or self.weights.get(job.backbone, for_all)
 
@@ -72,7 +76,7 @@ class Places:
         """The data set of a job, as `urd fit` takes it.
 
         Raises:
-            UsageError: there is no root of it.
+            UsageError: `roots` does not have the data set.
         """
         root = self.roots.get(job.data)
         if root is None:
@@ -84,37 +88,37 @@ class Places:
         return f"{job.data}:{path}" if job.data != PLAIN else str(path)
 
     def options_of(self, job: Job) -> dict[str, Any]:
-        """All options of the job's training on this machine, but the device."""
+        """All training options of the job on this machine, except the device."""
         own = {name: value for name, value in self.options.items() if name != "device"}
         return {**job.settings, **own, "weights": self.weights_of(job)}
 
     def check(self, suite: Suite) -> None:
-        """Refuse what would be noticed by the first job, or by nobody.
+        """Check the places before the first job starts.
 
         Raises:
-            UsageError: a place that the suite has no use for, or where nothing is.
+            UsageError: the suite does not use a place, or a file or folder is missing.
         """
         for name in self.roots:
             if name not in suite.data:
                 known = ", ".join(suite.data)
-                raise UsageError(f"--root {name}=...: the suite has no {name}, but {known}")
+                raise UsageError(f"--root {name}=...: the suite has no {name}; it has {known}")
         self._check_weights({job.backbone for job in suite.jobs})
         if self.textures != "procedural" and not Path(self.textures).is_dir():
-            raise UsageError(f"no texture folder at {self.textures}")
+            raise UsageError(f"no texture folder at {self.textures}; correct --textures")
 
     def _check_weights(self, tags: set[str]) -> None:
         for tag, file in self.weights.items():
             if tag != EVERY and tag not in tags:
                 raise UsageError(f"--weights {tag}=...: the suite has no backbone {tag}")
             if is_file(file) and not Path(file).is_file():
-                raise UsageError(f"no weight file at {file}")
+                raise UsageError(f"no weight file at {file}; correct --weights")
         others = sorted(tags - {BUILTIN})
         if len(others) > 1 and is_file(self.weights.get(EVERY, "auto")):
             raise UsageError(
-                f"one weight file for {', '.join(others)}: give each its own, as --weights TAG=FILE"
+                f"{', '.join(others)} cannot share a weight file: pass --weights TAG=FILE for each"
             )
 
 
 def is_file(weights: str) -> bool:
-    """Whether a value of the option `weights` names a file."""
+    """Whether the value of the option `weights` is a file."""
     return weights not in ("auto", "none")

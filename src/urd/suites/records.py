@@ -1,4 +1,4 @@
-"""What the process of a suite and those of its jobs tell each other: orders and results."""
+"""Messages between the process of a suite and its jobs: orders and results."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LAST = (
 
 
 class Identity(Checked):
-    """Which job a result is of.
+    """The job that a result belongs to.
 
     Attributes:
-        settings: of `FitConfig`, without what belongs to the machine.
+        settings: those of `FitConfig`, without machine options.
         textures: `procedural` or `a folder`.
-        method_version: `urd.method_version` when the job was done.
+        method_version: `urd.method_version` when the job ran.
     """
 
     digest: Name
@@ -40,7 +40,7 @@ class Identity(Checked):
 
 
 class JobOrder(Checked):
-    """What a suite tells a job to do; `options` are checked by `FitConfig`."""
+    """The order of a suite to a job. `FitConfig` checks `options`."""
 
     data_path: Text
     options: dict[Name, Any]
@@ -48,7 +48,7 @@ class JobOrder(Checked):
     identity: Identity
 
     def with_options(self, **options: Any) -> JobOrder:
-        """The same order with other options, such as the device that became free."""
+        """The same order with other options, such as the free device."""
         return self.model_copy(update={"options": {**self.options, **options}})
 
 
@@ -59,11 +59,11 @@ class MachineFacts(Open):
 
 
 class BenchmarkResult(BaseModel):
-    """What a job of a suite leaves: its identity, what was measured, and under which conditions.
+    """The result of a job: its identity, the measured figures, and the conditions.
 
     Attributes:
-        method_version: absent from the results of version 0.1.
-        fit_seconds: `None` of a training that was stopped and went on.
+        method_version: missing in results of version 0.1.
+        fit_seconds: `None` for a training that was stopped and continued.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
@@ -86,9 +86,9 @@ class BenchmarkResult(BaseModel):
     def _tables_can_show_it(self) -> BenchmarkResult:
         refuse_no_shares(self.measured)
         if type(self.settings.get("seed")) is not int:
-            raise ValueError("its settings have no seed")
+            raise ValueError("the settings have no seed")
         if self.encoder.pretrained is None:
-            raise ValueError("it does not say whether its encoder is pretrained")
+            raise ValueError("it does not say if the encoder is pretrained")
         return self
 
     @property
@@ -101,12 +101,12 @@ class BenchmarkResult(BaseModel):
         return self.__pydantic_extra__
 
     def percent(self, metric: str) -> float | None:
-        """A metric or a limit of its interval; `None` where it was not measured."""
+        """A metric or an end of its interval, in percent; `None` if it was not measured."""
         share = self.measured.get(metric)
         return None if share is None else 100 * float(share)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the file: nothing that it was read without is added."""
+        """The content as in the file: keys that were missing when it was read stay missing."""
         content = self.model_dump(exclude_unset=True)
         last = {key: content.pop(key) for key in _LAST if key in content}
         return content | last
@@ -138,8 +138,8 @@ def _read_results(path: Path, schema: Any) -> Any:
 
 
 def not_results(path: Path, reason: str) -> UrdError:
-    """What to say about a damaged file of results."""
-    return UrdError(f"{path} is not a results file of a suite ({reason}); move it away")
+    """The error for a damaged file of results."""
+    return UrdError(f"{path} is not a results file of a suite ({reason}): move it away")
 
 
 def read_order(path: Path) -> JobOrder:

@@ -1,4 +1,4 @@
-"""Running a suite: which jobs are missing, who runs them, and what is kept of them."""
+"""Runs a suite: finds the missing jobs, gives them to an executor, and keeps the results."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ from urd.system.progress import Progress
 
 @dataclass
 class Outcome:
-    """What a call of `run_suite` did.
+    """The outcome of one call of `run_suite`.
 
     Attributes:
-        ran: names of the jobs that were done now; `kept` were done before.
-        failed: name and reason.
+        ran: names of the jobs that this call finished.
+        kept: names of the jobs that were finished before.
+        failed: name and reason of each failed job.
     """
 
     ran: list[str] = field(default_factory=list)
@@ -53,18 +54,18 @@ class Outcome:
 
 
 def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
-    """Do the jobs of the suite that OUT has no result of; a failed one does not stop the others.
+    """Run the jobs of the suite without a result in OUT. A failed job does not stop the others.
 
-    OUT/results.json holds every result; a job that was stopped goes on from its checkpoint in
-    OUT/jobs. The tables are written anew after each job.
+    OUT/results.json holds every result. A stopped job continues from its checkpoint in OUT/jobs.
+    The tables are written again after each job.
 
     Raises:
-        UsageError: data that the suite needs is not where `places` says.
-        NotWritten: another suite is at work in OUT.
+        UsageError: the data of the suite are not at their place in `places`.
+        NotWritten: another suite writes to OUT.
     """
     jobs = _identified(suite, places)
     with writing(out):
-        (out / ".lock").unlink(missing_ok=True)  # of an earlier version
+        (out / ".lock").unlink(missing_ok=True)  # from an earlier version
         if version_0_1.is_of_the_method():
             for job in jobs.values():
                 job.take_over_folder(out)
@@ -72,7 +73,7 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
 
 
 def missing_jobs(suite: Suite, out: Path, places: Places) -> list[Job]:
-    """What `run_suite` would do.
+    """The jobs that `run_suite` would run.
 
     Raises:
         UsageError: as `run_suite`.
@@ -84,7 +85,7 @@ def missing_jobs(suite: Suite, out: Path, places: Places) -> list[Job]:
 
 @dataclass(frozen=True)
 class _Identified:
-    """A job and what it reads."""
+    """A job with the fingerprints of its inputs and its digest."""
 
     job: Job
     inputs: dict[str, str]
@@ -94,11 +95,11 @@ class _Identified:
         return out / "jobs" / _folder_name(self.job, self.digest)
 
     def digest_of_0_1(self, settings: Mapping[str, Any]) -> str:
-        """What version 0.1 called it; `settings` are as that version stored them."""
+        """The digest of the job in version 0.1; `settings` are as that version stored them."""
         return version_0_1.digest(self.job.data, self.job.category, settings, self.inputs)
 
     def take_over_folder(self, out: Path) -> None:
-        """What version 0.1 has begun goes on under today's name."""
+        """Rename the folder of a job that version 0.1 began, so that the job continues there."""
         old = out / "jobs" / _folder_name(self.job, self.digest_of_0_1(self.job.settings))
         if old.is_dir() and not self.folder(out).exists():
             old.rename(self.folder(out))
@@ -125,7 +126,7 @@ def _folder_name(job: Job, digest: str) -> str:
 
 
 def _known(out: Path, jobs: _Jobs) -> dict[str, BenchmarkResult]:
-    """Results by digest: of the results file, and of jobs that ended when nobody listened.
+    """Results by digest: from the results file, and from jobs that ended after their suite died.
 
     Raises:
         UrdError: a file is damaged.
@@ -150,7 +151,7 @@ def _stored(out: Path) -> Iterator[tuple[Path, BenchmarkResult]]:
 
 
 def _of_today(result: BenchmarkResult, by_settings: _Jobs) -> BenchmarkResult:
-    """A result of version 0.1 under the identity of the job that it is of, if there is one."""
+    """A result of version 0.1 with the identity of its job today, if there is such a job."""
     settings = version_0_1.settings_today(result.settings)
     job = by_settings.get(_key(result.data, result.category, settings))
     if job is None or result.digest != job.digest_of_0_1(result.settings):
@@ -165,7 +166,7 @@ def _key(*identity: object) -> str:
 
 
 class _Run:
-    """One call of `run_suite`: what is known, and what becomes of it."""
+    """One call of `run_suite`: the known results and the outcome."""
 
     def __init__(self, suite: Suite, out: Path, places: Places, jobs: _Jobs) -> None:
         self.suite, self.out, self.places, self.jobs = suite, out, places, jobs
@@ -174,11 +175,11 @@ class _Run:
         self._labels = {digest: job.job.label for digest, job in jobs.items()}
 
     def finish(self) -> Outcome:
-        """Do what is missing."""
+        """Run the missing jobs."""
         executor = make_executor(self.places.executor, self.places.device, self.places.parallel)
         self._write()
         for digest in self.jobs.keys() & self.known.keys():
-            self._tidy_up(digest)  # of a suite that was killed before it did so
+            self._tidy_up(digest)  # a killed suite may have left it
         missing = [self._task(digest) for digest in self.jobs if digest not in self.known]
         progress = Progress(f"Suite {self.suite.name}", len(self.jobs), len(self.outcome.kept))
         with closing(progress), closing(executor.run(missing)) as ends:
@@ -206,7 +207,7 @@ class _Run:
         return Task(job.name, self.jobs[digest].folder(self.out), order)
 
     def _take(self, task: Task, error: str | None) -> None:
-        """Keep the result of a job, or the reason why there is none."""
+        """Keep the result of a job, or the reason of its failure."""
         try:
             if error is not None:
                 raise UrdError(error)

@@ -1,4 +1,4 @@
-"""What a suite is: its jobs, and what is published to compare them with."""
+"""A suite: its jobs, and published figures for comparison."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SUITES = Path(__file__).parent / "shipped"
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its evaluation: a function of these values and of the files they name.
+    """One training and its evaluation. They depend only on these values and the named files.
 
     Attributes:
         data: a benchmark such as `mvtec_ad`, or `folder`.
-        label: what it varies within the suite, such as `urd` or `urd, direct`.
-        settings: every option of `FitConfig` that does not belong to the machine, with its value;
-            and `weights` of an encoder that is untrained (`none`).
+        label: the varied settings, such as `urd` or `urd, direct`.
+        settings: all options of `FitConfig` with their values, without machine options; also
+            `weights` if the encoder is untrained (`none`).
     """
 
     data: str
@@ -50,10 +50,10 @@ class Job:
         return f"{self.data}/{self.category}, {self.label}, seed {self.seed}"
 
     def digest(self, inputs: Mapping[str, str]) -> str:
-        """What makes two jobs the same: data, settings, the fingerprints of the files that are read
-        (`inputs`) and the version of the method; not the label.
+        """Two jobs are the same if their digests are equal.
 
-        Every setting counts with its value, so that a default may change.
+        It covers data, settings, fingerprints of the files (`inputs`) and the version of the
+        method, but not the label. It covers all settings, so that a default may change later.
         """
         version = method_version.METHOD_VERSION
         identity = [self.data, self.category, self.settings, dict(inputs), version]
@@ -63,10 +63,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file, checked.
+    """A checked suite file.
 
     Attributes:
-        jobs: seed by seed, so that a suite that is stopped early has whole tables.
+        jobs: ordered by seed, so that a suite that is stopped early has complete tables.
     """
 
     name: str
@@ -86,10 +86,10 @@ def shipped_suites() -> dict[str, Path]:
 
 
 def read_suite(name: str) -> Suite:
-    """A shipped suite by its name, or a YAML file.
+    """Read a shipped suite by its name, or a YAML file.
 
     Raises:
-        UsageError: no such suite, or a file that does not say what a suite must.
+        UsageError: there is no such suite, or the content of the file is wrong.
     """
     path = shipped_suites().get(name, Path(name))
     refuse_special(path)
@@ -109,7 +109,7 @@ def read_suite(name: str) -> Suite:
 
 
 def _jobs(file: SuiteFile) -> list[Job]:
-    """All combinations of seeds, categories and what is varied."""
+    """All combinations of seeds, categories and varied settings."""
     return [
         _job(file, data, category, labels, seed)
         for seed in file.seeds
@@ -140,16 +140,20 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     machine = options(scope="machine")
     for key in machine:
         if key in named and key not in untrained:
-            raise UsageError(f"'{key}' belongs to a machine and not into a suite")
+            raise UsageError(
+                f"'{key}' is a machine option: remove it from the suite and pass it as a flag"
+            )
     config = FitConfig.from_mapping(named)
     if "backbone" in named and len(config.backbone) > 1:
-        raise UsageError("a job has one backbone; give several as 'vary: {backbone: [A, B]}'")
+        raise UsageError(
+            "a job has one backbone; to compare several, use 'vary: {backbone: [A, B]}'"
+        )
     settings = dataclasses.replace(config, backbone=config.backbone[:1]).to_dict()
     return {key: value for key, value in settings.items() if key not in machine} | untrained
 
 
 def _of_preset(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a layer's preset. Of several backbones the first: a job never falls back."""
+    """The settings of a layer's preset, with only its first backbone: a job has no fallback."""
     if layer.get("preset") is None:
         return {}
     settings = of_preset(layer["preset"])

@@ -1,4 +1,4 @@
-"""The text of a suite file, parsed and checked; nothing is computed here."""
+"""Parses and checks the content of a suite file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Axis = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """Figures of others: metrics in percent, by their names."""
+    """Published figures: metrics in percent, by name."""
 
     name: str
     source: str
@@ -30,12 +30,12 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """What the file says. The values of settings are not checked: `FitConfig` does that.
+    """The content of the file. `FitConfig` checks the values of settings later.
 
     Attributes:
-        data: categories of each data set.
-        settings_for: further settings of a data set, or of a category as `data/category`.
-        axes: what is varied: of each axis its labels, and the settings that each stands for.
+        data: the categories of each data set.
+        settings_for: more settings for a data set, or for a category as `data/category`.
+        axes: the varied settings: each axis has labels, and each label has settings.
     """
 
     title: str
@@ -52,12 +52,12 @@ def parse_suite(content: Any) -> SuiteFile:
     """A suite from the content of its YAML file.
 
     Raises:
-        UsageError: with the first thing that is wrong.
+        UsageError: names the first problem.
     """
     content = _mapping("a suite", content)
     for key in content:
         if key not in _KEYS:
-            raise UsageError(f"unknown key {quoted(key)}; known are {', '.join(sorted(_KEYS))}")
+            raise UsageError(f"unknown key {quoted(key)}; choose from {', '.join(sorted(_KEYS))}")
     for key in ("title", "data"):
         if not content.get(key):
             raise UsageError(f"the key '{key}' is missing")
@@ -80,64 +80,64 @@ def parse_suite(content: Any) -> SuiteFile:
 def _refuse_what_has_its_own_key(file: SuiteFile) -> None:
     varied = [settings for axis in file.axes for settings in axis.values()]
     if any("seed" in layer for layer in (file.settings, *varied, *file.settings_for.values())):
-        raise UsageError("seeds are given as 'seeds: [0, 1, 2]'")
+        raise UsageError("seed is not a setting here: write 'seeds: [0, 1, 2]'")
     if any("preset" in layer for layer in varied):
-        raise UsageError("a preset is many options: vary those that you mean")
+        raise UsageError("a preset cannot be varied: vary its options instead")
 
 
 def _refuse_endless(file: SuiteFile) -> None:
-    """By their number alone: to write all of them down may be what takes for ever."""
+    """Check only the number of jobs: building a huge list of jobs could take forever."""
     categories = sum(map(len, file.data.values()))
     jobs = math.prod([len(file.seeds), categories, *map(len, file.axes)])
     if jobs > _MOST_JOBS:
-        raise UsageError(f"the suite has {quoted(jobs)} jobs; {_MOST_JOBS} are the most")
+        raise UsageError(f"the suite has {quoted(jobs)} jobs; at most {_MOST_JOBS} are allowed")
 
 
 def _mapping(what: str, content: Any) -> Mapping[str, Any]:
-    """`content` as 'key: value' lines with texts as keys; none where there is nothing."""
+    """`content` as a mapping with texts as keys; `None` gives an empty one."""
     if content is None:
         return {}
     if not isinstance(content, Mapping):
-        raise UsageError(f"{what} holds 'key: value' lines, not {quoted(content)}")
+        raise UsageError(f"{what} must have 'key: value' lines, not {quoted(content)}")
     for key in content:
         if not isinstance(key, str):
-            raise UsageError(f"{what} has the key {quoted(key)}, which is no text: quote it")
+            raise UsageError(f"{what} has the key {quoted(key)}, which is not a text: quote it")
     return content
 
 
 def _text(what: str, content: Any) -> str:
     if not isinstance(content, str):
-        raise UsageError(f"{what} is a text, not {quoted(content)}")
+        raise UsageError(f"{what} must be a text, not {quoted(content)}")
     return content
 
 
 def _list(what: str, values: Any) -> list[Any]:
     if not isinstance(values, list) or not values:
-        raise UsageError(f"{what} is a list, such as [a, b]")
+        raise UsageError(f"{what} must be a list, such as [a, b]")
     if len(values) > _LONGEST_LIST:
-        raise UsageError(f"{what} has {len(values)} entries; {_LONGEST_LIST} are the most")
+        raise UsageError(f"{what} has {len(values)} entries; at most {_LONGEST_LIST} are allowed")
     if any(value in values[:index] for index, value in enumerate(values)):
-        raise UsageError(f"{what} names something twice")
+        raise UsageError(f"{what} has the same entry twice")
     return values
 
 
 def _label(value: Any) -> str:
-    """A value as tables and the names of folders show it."""
+    """A value as it appears in tables and folder names."""
     label = quoted(value) if not isinstance(value, str) else value
     if not label.isprintable() or len(label) > _LONGEST_NAME:
-        raise UsageError(f"{quoted(value)} is too long, or not printable: give it a short name")
+        raise UsageError(f"{quoted(value)} is too long or not printable: give it a short name")
     return label
 
 
 def _seeds(values: Any) -> list[int]:
     seeds = _list("seeds", values)
     if not all(type(seed) is int for seed in seeds):
-        raise UsageError(f"seeds are whole numbers, not {quoted(seeds)}")
+        raise UsageError(f"seeds must be whole numbers, not {quoted(seeds)}")
     return seeds
 
 
 def _axis(key: str, values: Any) -> Axis:
-    """A list holds values of the option `key`; a mapping names choices and lists their settings."""
+    """A list has values of the option `key`; a mapping has labels with their settings."""
     what = f"vary {quoted(key)[1:-1]}"
     if isinstance(values, Mapping) and values:
         named = {_label(label): settings for label, settings in values.items()}
@@ -146,7 +146,7 @@ def _axis(key: str, values: Any) -> Axis:
         values = _list(what, values)
         axis = {_label(value): {key: value} for value in values}
     if len(axis) < len(values):
-        raise UsageError(f"{what} names something twice")
+        raise UsageError(f"{what} has the same entry twice")
     return axis
 
 
@@ -169,18 +169,18 @@ def _categories(data: str, which: Any) -> list[str]:
     listed = _list(f"data {data}", which)
     named = [_label(f"{c:02}" if type(c) is int and 0 <= c < 100 else c) for c in listed]
     if len(set(named)) < len(named):
-        raise UsageError(f"data {data} names something twice")
+        raise UsageError(f"data {data} has the same entry twice")
     for category in named:
         if data != PLAIN and category not in SOURCES[data].categories:
             known = ", ".join(SOURCES[data].categories)
-            raise UsageError(f"{data} has no category {quoted(category)}: {known}")
+            raise UsageError(f"{data} has no category {quoted(category)}; choose from {known}")
     return named
 
 
 def _published(content: Any, data: Mapping[str, list[str]]) -> list[PublishedRow]:
     rows = content or []
     if not isinstance(rows, list):
-        raise UsageError("published is a list of rows")
+        raise UsageError("published must be a list of rows")
     return [_row(_mapping("a published row", row), data) for row in rows]
 
 
@@ -191,17 +191,19 @@ def _row(row: Mapping[str, Any], data: Mapping[str, list[str]]) -> PublishedRow:
     }
     if texts["data"] not in data:
         name = quoted(texts["name"])
-        raise UsageError(f"published row {name} is of data that the suite has not")
+        raise UsageError(f"published row {name} has data that is not in the suite")
     for key in ("name", "source"):
         if not texts[key]:
-            raise UsageError(f"published row without {key}")
+            raise UsageError(f"a published row has no {key}")
     metrics = {key: _percent(key, value) for key, value in row.items() if key not in texts}
     return PublishedRow(**texts, metrics=metrics)
 
 
 def _percent(metric: str, value: Any) -> float:
     if metric not in METRICS:
-        raise UsageError(f"published row with {quoted(metric)}; metrics are {', '.join(METRICS)}")
+        raise UsageError(
+            f"published row with unknown {quoted(metric)}; metrics are {', '.join(METRICS)}"
+        )
     if type(value) not in (int, float) or not 0 <= value <= 100:
         raise UsageError(f"published {metric} is {quoted(value)}; give it in percent")
     return float(value)

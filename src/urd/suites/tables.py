@@ -1,4 +1,4 @@
-"""Tables of a suite's results: Markdown and LaTeX to read, CSV to compute with."""
+"""Tables of the results of a suite: Markdown and LaTeX for people, CSV for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells under a header; the caption holds the protocol."""
+    """A header and rows of text cells. The caption has the protocol."""
 
     title: str
     caption: str
@@ -58,10 +58,10 @@ class Table:
 def write_tables(
     suite: Suite, results: Sequence[BenchmarkResult], labels: dict[str, str], out: Path
 ) -> None:
-    """OUT/NAME.md, OUT/NAME.tex and OUT/NAME.csv, a row per job in the last one.
+    """Write OUT/NAME.md, OUT/NAME.tex and OUT/NAME.csv. The CSV has one row per job.
 
     Args:
-        labels: of each job, by its digest.
+        labels: the label of each job, by its digest.
     """
     tables = make_tables(suite, results, labels)
     head = (
@@ -86,11 +86,11 @@ class _Grid:
 def make_tables(
     suite: Suite, results: Sequence[BenchmarkResult], labels: dict[str, str], few: int = 4
 ) -> list[Table]:
-    """Per data set: means over categories; then each category; then intervals.
+    """For each data set: means over categories, then each category, then intervals.
 
     Args:
-        labels: of each job, by its digest.
-        few: up to so many categories get a table each; more get one table per metric.
+        labels: the label of each job, by its digest.
+        few: with up to this many categories each gets a table; else each metric gets one.
     """
     tables = []
     for data in suite.data:
@@ -189,8 +189,8 @@ def _intervals(grid: _Grid) -> Table:
         for label in grid.labels
     ]
     note = (
-        "95 % bootstrap intervals over the test images, the mean of the limits over seeds: how far "
-        "other test images could move a figure. "
+        "95 % bootstrap intervals over the test images, as the mean of the limits over seeds. They "
+        "show how far other test images could move a figure. "
     )
     header = ["category", "", *(METRICS[c].title for c in COLUMNS)]
     return Table(f"{grid.data}: intervals", note + grid.caption, header, rows)
@@ -233,7 +233,7 @@ def _caption(suite: Suite, results: Sequence[BenchmarkResult], data: str) -> str
 def _mean_of_seed(
     groups: Sequence[Sequence[BenchmarkResult]], seed: int, column: str
 ) -> float | None:
-    """Mean over categories for one seed; `None` unless every category is there."""
+    """Mean over categories for one seed; `None` if a category is missing."""
     values = [result.percent(column) for group in groups for result in group if result.seed == seed]
     known = [value for value in values if value is not None]
     return statistics.mean(known) if len(known) == len(groups) else None
@@ -248,7 +248,7 @@ def _cell(values: Sequence[float | None]) -> str:
 
 
 def _limits(results: Sequence[BenchmarkResult], column: str) -> str:
-    """The means of the lower and of the upper limits."""
+    """The mean lower limit and the mean upper limit."""
     low, high = ([r.measured.get(f"{column}_{end}") for r in results] for end in ("low", "high"))
     low, high = ([share for share in shares if share is not None] for shares in (low, high))
     return (

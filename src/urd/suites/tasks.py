@@ -1,4 +1,4 @@
-"""What an executor is given, and what it says when a job has ended."""
+"""The input of an executor (tasks) and its output (ended tasks)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Task:
     """A job to run.
 
     Attributes:
-        name: of the job, for messages.
-        folder: takes the order (`job.json`), the run and the log; the job leaves `result.json`.
-        order: its options hold no device: that is for the executor to choose.
+        name: the name of the job, for messages.
+        folder: for the order (`job.json`), the run, the log and the result (`result.json`).
+        order: its options have no device, because the executor chooses it.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that has ended. `error` says why it left no result; `None` if it did."""
+    """A job that ended. `error` says why there is no result; `None`: there is one."""
 
     task: Task
     error: str | None = None

@@ -1,7 +1,7 @@
-"""Results of version 0.1, which name no version of the method: of which jobs they are.
+"""Finds the jobs of results from version 0.1, which have no version of the method.
 
-Version 0.1 identified a job by those of its settings that were not at their default. Its defaults
-are frozen here, so that its results are found again whatever the defaults become.
+Version 0.1 identified a job by its settings that differ from the defaults. These defaults are
+frozen here, so that its results are found even if the defaults change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from urd import method_version
 from urd.config import options
 
-METHOD_VERSION = 1  # of all that version 0.1 computed
+METHOD_VERSION = 1  # the method of version 0.1
 _DEFAULTS: dict[str, Any] = {
     "variant": "urd",
     "backbone": "wide_resnet50_2.tv_in1k",
@@ -41,18 +41,18 @@ _DEFAULTS: dict[str, Any] = {
     "max_megapixels": 100,
     "page": 0,
 }
-# Options that came later, with the value at which a training is what it was without them.
+# Later options, with the value that gives the same training as before.
 _LATER: dict[str, Any] = {"warm_up": -1}
 _INPUTS = ("images", "weights", "textures")
 
 
 def is_of_the_method() -> bool:
-    """Whether the method is still that of version 0.1; otherwise its results are old."""
+    """Whether the method is still that of version 0.1; if not, its results are outdated."""
     return method_version.METHOD_VERSION == METHOD_VERSION
 
 
 def settings_today(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a result of version 0.1 as those of a job of today."""
+    """The settings of a result of version 0.1, as a job has them today."""
     machine = set(options(scope="machine"))
     whole = {**_DEFAULTS, **_LATER, **settings}
     own = {key: value for key, value in whole.items() if key not in machine}
@@ -60,10 +60,10 @@ def settings_today(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def digest(data: str, category: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """What version 0.1 called a job.
+    """The digest of a job in version 0.1.
 
     Args:
-        inputs: fingerprints of images, weights and textures; it knew of no others.
+        inputs: fingerprints; version 0.1 used only those of images, weights and textures.
     """
     unchanged = {**_DEFAULTS, **_LATER}
     missing = object()
