@@ -7,11 +7,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import urd.system.progress
 from pretraining.images import rendered
 from pretraining.objectives import OBJECTIVES
 from pretraining.training import Recipe, train, write_weights
 from urd.errors import UrdError, first_line
+from urd.system import progress
 from urd.system.machine import pick_device
 
 _COUNTS = {
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=recipe.lr, help="learning rate at its peak")
     parser.add_argument("--seed", type=int, default=recipe.seed, help="of images and training")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    urd.system.progress.show()
+    progress.show()
     try:
         _pretrain(vars(parser.parse_args()))
     except UrdError as error:

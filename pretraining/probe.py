@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-import urd.system.progress
 from pretraining.drawn_defects import DrawnSet
 from urd.backbones.encoder import Encoder
 from urd.backbones.registry import backbone_of
@@ -45,6 +44,7 @@ from urd.errors import UrdError, UsageError, first_line
 from urd.evaluation.evaluate import mask_of, refuse_unusable
 from urd.inspection.scoring import gaussian_blur, image_score
 from urd.metrics import evaluate_maps
+from urd.system import progress
 from urd.system.seeding import generator
 
 SIZE = (256, 256)
@@ -195,7 +195,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of places, and of what is drawn")
     parser.add_argument("--json", type=Path, help="write the figures there too")
-    urd.system.progress.show()
+    progress.show()
     try:
         _probe_all(parser.parse_args())
     except UrdError as error:

@@ -13,12 +13,12 @@ import pytest
 from exporting import grey, header, one_torch_export, small_file, tiny_detector, with_texts
 from PIL import Image
 
-import urd.system.progress
 from urd import Detector
 from urd.config import FitConfig
 from urd.engines.checksum import BLANK, sealed
 from urd.engines.facts import KEYS, Facts
 from urd.errors import UrdError
+from urd.system import progress
 
 onnxruntime = pytest.importorskip("onnxruntime")
 openvino = pytest.importorskip("openvino")
@@ -141,7 +141,7 @@ def whole_export(tmp_path_factory):
 def test_no_path_of_this_machine_is_inside(whole_export, suffix):
     _, made = whole_export
     content = made[suffix].read_bytes()
-    ours, home = str(Path(urd.system.progress.__file__).parent), rb"/home/\w|/root/\w|/Users/\w"
+    ours, home = str(Path(progress.__file__).parent), rb"/home/\w|/root/\w|/Users/\w"
     for path in (b"secret-folder", re.escape(ours.encode()), rb"/[\w./-]{4,}\.py\b", home):
         assert re.search(path, content) is None
     assert b"thing.png" in content  # names tell what it was

@@ -22,7 +22,6 @@ from urd.config import FitConfig
 from urd.engines.torch_engine import TorchEngine
 from urd.errors import UrdError
 from urd.inspection.calibration import Calibration
-from urd.model.file import current_versions
 from urd.model.header import ModelHeader
 from urd.model.schema import DataFacts, EncoderFacts
 from urd.networks import memory
@@ -30,6 +29,7 @@ from urd.networks.student import Student
 from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
 from urd.system.tensor_file import sign
+from urd.system.versions import current_versions
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from urd.system.telemetry import switch_off
+from urd.system.versions import VERSION
 
 if TYPE_CHECKING:
     from urd.config import FitConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from urd.inspection.judge import Inspection
     from urd.inspection.prediction import Failure, Prediction
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Defect",
     "Detector",

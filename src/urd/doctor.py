@@ -13,9 +13,9 @@ from urd.backbones.builtin import BUILTIN
 from urd.backbones.registry import backbone_of
 from urd.config import PRESETS, resolve_config
 from urd.errors import UrdError, UsageError
-from urd.model.file import current_versions
 from urd.system.extras import how_to_install
 from urd.system.machine import computes_in_bfloat16, machine
+from urd.system.versions import current_versions
 
 _EXTRAS = {  # modules that each extra installs; they are searched, not imported
     "onnx": ("onnx", "onnxruntime", "onnxscript"),

@@ -11,8 +11,8 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
-from urd import __version__
 from urd.errors import UrdError
+from urd.system.versions import VERSION
 
 VERBS = {
     "benchmark": "Train and evaluate a suite: data sets x categories x settings x seeds.",
@@ -54,7 +54,7 @@ class _Verbs(click.Group):
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="urd")
+@click.version_option(VERSION, prog_name="urd")
 def cli() -> None:
     """Visual anomaly detection: train on good images, find what is not normal."""
 

@@ -67,11 +67,11 @@ def benchmark(
     missing jobs. A stopped job continues from its checkpoint. A failed job does not stop the
     others. With --device auto, each GPU runs one job. The exit code is 1 if a job failed.
     """
-    import urd.system.progress
     from urd.errors import UsageError
     from urd.suites.places import Places
     from urd.suites.runner import missing_jobs, run_suite
     from urd.suites.suite import read_suite, shipped_suites
+    from urd.system import progress
 
     if list_suites:
         for name in shipped_suites():
@@ -80,7 +80,7 @@ def benchmark(
         return
     if suite is None or (out is None and not dry_run):
         raise UsageError("give SUITE and --out, or --list")
-    urd.system.progress.show()
+    progress.show()
     plan = read_suite(suite)
     places = Places(
         roots={name: Path(root) for name, root in map(_named, roots)},

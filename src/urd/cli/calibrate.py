@@ -63,15 +63,15 @@ def calibrate(
     rate of rejected good images assumes no distribution. The exit code is 1 if an image cannot be
     read.
     """
-    import urd.system.progress
     from urd.data import read_layout
     from urd.detector import Detector
     from urd.errors import UsageError
     from urd.model.run_folder import RunFolder, model_file_of
     from urd.model.schema import MOST_SCORES
+    from urd.system import progress
     from urd.system.files import printable, write_json
 
-    urd.system.progress.show()
+    progress.show()
     if out is None:
         only_writer(run if run.is_dir() else run.parent, below=run.is_dir())
     data = read_layout(good)

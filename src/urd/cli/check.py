@@ -43,12 +43,12 @@ def check(data: str, json_file: Path | None, **reading: int | None) -> None:
 
     The exit code is 1 if there is a problem.
     """
-    import urd.system.progress
     from urd.data import Reading
     from urd.data.check import check as check_data
+    from urd.system import progress
     from urd.system.files import write_json
 
-    urd.system.progress.show()
+    progress.show()
     report = check_data(data, Reading().changed(**reading))
     if json_file is not None:
         write_json(json_file, report.to_dict())

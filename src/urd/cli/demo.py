@@ -42,14 +42,14 @@ def demo(
     data sets, OUT/runs the trained detectors with their reports. The built-in backbone needs no
     network.
     """
-    import urd.system.progress
     from urd.config import FitConfig
     from urd.demo.dataset import PRODUCTS
     from urd.demo.run import run_product
     from urd.model.run_folder import RunFolder
+    from urd.system import progress
     from urd.system.files import refuse_existing, write_json
 
-    urd.system.progress.show()
+    progress.show()
     only_writer(out)
     refuse_existing(out, allowed=overwrite, hint="--overwrite to replace it, or another --out")
     config = FitConfig(

@@ -40,12 +40,12 @@ def evaluate(
     come from ground_truth. The figures are also written to RUN/evaluation.json. Images that cannot
     be judged are counted first and left out of the metrics; then the exit code is 1.
     """
-    import urd.system.progress
     from urd.detector import Detector
     from urd.evaluation.tally import Tally
+    from urd.system import progress
     from urd.system.files import write_json
 
-    urd.system.progress.show()
+    progress.show()
     if run.is_dir():
         only_writer(run)
     detector = Detector.load(run, device, precision)

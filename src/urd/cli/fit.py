@@ -53,13 +53,13 @@ def fit(
     never reads test images. Flags override --config, which overrides --preset. With --resume, the
     settings of the run apply; flags that you give must agree with them.
     """
-    import urd.system.progress
     from urd.config import given_settings, resolve_config
     from urd.model.run_folder import RunFolder
+    from urd.system import progress
     from urd.training.fit import fit as train
     from urd.training.resume import settings_to_resume
 
-    urd.system.progress.show()
+    progress.show()
     finished = resume and RunFolder(out).is_finished
     if resume:
         config = settings_to_resume(out, given_settings(preset, config_file, given(options)))

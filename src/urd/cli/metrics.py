@@ -38,13 +38,13 @@ def metrics(
     TYPE/NAME/. Without such folders, each map needs a mask of the same name, black for a good
     image. The score of an image is the maximum of its map.
     """
-    import urd.system.progress
     from urd.data import Reading
     from urd.evaluation.map_files import as_test_images, find_maps
     from urd.metrics import PIXEL_PROTOCOL, evaluate
+    from urd.system import progress
     from urd.system.files import write_json
 
-    urd.system.progress.show()
+    progress.show()
     reading = Reading().changed(max_megapixels=max_megapixels)
     images = as_test_images(find_maps(maps, masks, reading), resize=resize, reading=reading)
     result = evaluate(images, resamples=resamples)

@@ -75,20 +75,20 @@ def predict(
     reason; then the exit code is 1. With --maps, the raw map of each image is written to --out/maps
     at the size of the image. urd metrics can read the maps of a test folder.
     """
-    import urd.system.progress
     from urd.data import find_named
     from urd.detector import Detector
     from urd.errors import UsageError
     from urd.evaluation.tally import VERDICTS
     from urd.inspection.judge import Inspection
     from urd.results.prediction_files import predict_to
+    from urd.system import progress
     from urd.system.files import refuse_existing
 
-    urd.system.progress.show()
+    progress.show()
     only_writer(out)
     found = find_named(_with_listed(images), out)
     for line in found.passed_over():
-        urd.system.progress.note(line)
+        progress.note(line)
     paths = found.images
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = Detector.load(run, device, precision)

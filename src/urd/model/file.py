@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from torch import Tensor
 
-import urd
 from urd.backbones.encoder import Normalisation
 from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
@@ -28,15 +25,6 @@ from urd.system.tensor_file import TensorFile, open_tensors, save_signed
 
 _HEADER = "urd_model"
 _REGION = "region_of_interest"
-
-
-def current_versions() -> dict[str, str]:
-    return {
-        "urd": urd.__version__,
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:

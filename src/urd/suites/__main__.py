@@ -11,9 +11,9 @@ import sys
 import threading
 from pathlib import Path
 
-import urd.system.progress
 from urd.errors import UrdError
 from urd.suites.job import run_job
+from urd.system import progress
 
 
 def _end_with_the_parent() -> None:
@@ -24,7 +24,7 @@ def _end_with_the_parent() -> None:
 
 def main() -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
-    urd.system.progress.show()
+    progress.show()
     try:
         run_job(Path(sys.argv[1]))
     except UrdError as error:

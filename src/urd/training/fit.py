@@ -18,7 +18,7 @@ from urd.backbones.registry import choose_backbone
 from urd.backbones.weights import fingerprint
 from urd.config import FitConfig
 from urd.data import Sample, UnreadableImage, read_layout
-from urd.model.file import current_versions, load_model, save_model
+from urd.model.file import load_model, save_model
 from urd.model.header import ModelHeader
 from urd.model.run_folder import RunFolder
 from urd.model.schema import EncoderFacts
@@ -29,6 +29,7 @@ from urd.system.files import make_folder, printable, write_json, write_text, wri
 from urd.system.machine import pick_device, precision_on
 from urd.system.progress import note
 from urd.system.seeding import generator
+from urd.system.versions import current_versions
 from urd.training import resume as resuming
 from urd.training.checkpoint import load_checkpoint, load_expert, read_facts, save_expert
 from urd.training.loop import Keep, train
