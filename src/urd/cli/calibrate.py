@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import inference_options, only_writer, reading_options, roi_options
+from urd.cli.options import Opening, detector_options, only_writer
 
 if TYPE_CHECKING:
     from urd.inspection.calibration import Thresholds
@@ -34,12 +34,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Target rate of REVIEW or NG on good images.",
 )
-@inference_options
+@detector_options
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the thresholds here."
 )
-@roi_options
-@reading_options
 def calibrate(
     run: Path,
     good: Path,
@@ -47,12 +45,7 @@ def calibrate(
     false_reject: float,
     review: float,
     batch_size: int,
-    device: str,
-    precision: str | None,
-    roi: str,
-    ignore: str,
-    max_megapixels: int | None,
-    page: int | None,
+    opening: Opening,
     json_file: Path | None,
 ) -> None:
     """Set the thresholds of RUN from the good images in GOOD.
@@ -64,7 +57,6 @@ def calibrate(
     read.
     """
     from urd.data import read_layout
-    from urd.detector import Detector
     from urd.errors import UsageError
     from urd.model.run_folder import RunFolder, model_file_of
     from urd.model.schema import MOST_SCORES
@@ -82,10 +74,7 @@ def calibrate(
         )
     if len(data.train) > MOST_SCORES:  # the limit of a model file
         raise UsageError(f"{good} has {len(data.train)} images; use at most {MOST_SCORES}")
-    detector = Detector.load(run, device, precision)
-    detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
-    if roi or ignore:
-        detector.inspect_in(roi, ignore)
+    detector = opening.open(run)
     before = detector.thresholds()
     failures = detector.calibrate(
         [sample.path for sample in data.train],

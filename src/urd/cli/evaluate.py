@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, only_writer, reading_options, roi_options
+from urd.cli.options import Opening, detector_options, only_writer
 from urd.cli.tables import metrics_table, resamples_option
 
 
@@ -17,21 +17,14 @@ from urd.cli.tables import metrics_table, resamples_option
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
-@inference_options
+@detector_options
 @resamples_option
-@roi_options
-@reading_options
 def evaluate(
     run: Path,
     data: str,
     json_file: Path | None,
     batch_size: int,
-    device: str,
-    precision: str | None,
-    roi: str,
-    ignore: str,
-    max_megapixels: int | None,
-    page: int | None,
+    opening: Opening,
     resamples: int,
 ) -> None:
     """Compute metrics of RUN (a run folder or a model file) on the labelled test images of DATA.
@@ -40,7 +33,6 @@ def evaluate(
     come from ground_truth. The figures are also written to RUN/evaluation.json. Images that cannot
     be judged are counted first and left out of the metrics; then the exit code is 1.
     """
-    from urd.detector import Detector
     from urd.evaluation.tally import Tally
     from urd.system import progress
     from urd.system.files import write_json
@@ -48,10 +40,7 @@ def evaluate(
     progress.show()
     if run.is_dir():
         only_writer(run)
-    detector = Detector.load(run, device, precision)
-    detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
-    if roi or ignore:
-        detector.inspect_in(roi, ignore)
+    detector = opening.open(run)
     evaluation = detector.evaluation(data, batch_size, resamples)
     result = evaluation.metrics
     tally = Tally.of(evaluation.images)

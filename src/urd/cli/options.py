@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from urd.config import FitConfig, Group
+
+if TYPE_CHECKING:
+    from urd.detector import Detector
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -72,8 +77,42 @@ def _shown(default: Any) -> str:
     return "none" if default == "" else str(default)
 
 
-def inference_options(function: Function) -> Function:
-    """`--batch-size`, `--device` and `--precision` of the verbs that use a detector."""
+@dataclass(frozen=True)
+class Opening:
+    """How a verb opens its detector: the values of the flags of `detector_options`."""
+
+    device: str
+    precision: str | None
+    roi: str
+    ignore: str
+    max_megapixels: int | None
+    page: int | None
+
+    def open(self, run: Path) -> Detector:
+        """The detector of RUN.
+
+        Raises:
+            UsageError, UrdError: as `Detector.load` and `Detector.inspect_in`.
+        """
+        from urd.detector import Detector
+
+        detector = Detector.load(run, self.device, self.precision)
+        detector.reading = detector.reading.changed(
+            max_megapixels=self.max_megapixels, page=self.page
+        )
+        if self.roi or self.ignore:
+            detector.inspect_in(self.roi, self.ignore)
+        return detector
+
+
+def detector_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Flags of the verbs that judge images; the verb gets `opening` and `batch_size`."""
+
+    @functools.wraps(function)
+    def with_opening(**options: Any) -> None:
+        own = {field.name: options.pop(field.name) for field in dataclasses.fields(Opening)}
+        function(opening=Opening(**own), **options)
+
     size = click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
     device = click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
@@ -83,7 +122,7 @@ def inference_options(function: Function) -> Function:
         type=click.Choice(["auto", "float32", "bfloat16"]),
         help="auto: bfloat16 if the hardware supports it, else float32.  [default: as in training]",
     )
-    return size(device(precision(function)))
+    return size(device(precision(roi_options(reading_options(with_opening)))))
 
 
 def roi_options(function: Function) -> Function:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import inference_options, only_writer, reading_options, roi_options
+from urd.cli.options import Opening, detector_options, only_writer
 
 NG_FOUND = 3
 _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG; it stays 1 if one cannot be judged."
@@ -20,7 +20,7 @@ _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG; it stays 1 if one cannot
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
-@inference_options
+@detector_options
 @click.option(
     "--false-reject",
     type=float,
@@ -41,19 +41,12 @@ _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG; it stays 1 if one cannot
 )
 @click.option("--maps", is_flag=True, help="Also write anomaly maps, as float32 TIFF.")
 @click.option("--overwrite", is_flag=True, help="Write into --out even if it is not empty.")
-@roi_options
-@reading_options
 def predict(
     run: Path,
     images: tuple[str, ...],
     out: Path,
     batch_size: int,
-    device: str,
-    precision: str | None,
-    roi: str,
-    ignore: str,
-    max_megapixels: int | None,
-    page: int | None,
+    opening: Opening,
     false_reject: float | None,
     review: float | None,
     smallest_area: float,
@@ -76,7 +69,6 @@ def predict(
     at the size of the image. urd metrics can read the maps of a test folder.
     """
     from urd.data import find_named
-    from urd.detector import Detector
     from urd.errors import UsageError
     from urd.evaluation.tally import VERDICTS
     from urd.inspection.judge import Inspection
@@ -91,10 +83,7 @@ def predict(
         progress.note(line)
     paths = found.images
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
-    detector = Detector.load(run, device, precision)
-    detector.reading = detector.reading.changed(max_megapixels=max_megapixels, page=page)
-    if roi or ignore:
-        detector.inspect_in(roi, ignore)
+    detector = opening.open(run)
     inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
     thresholds = detector.thresholds(inspection)
     if thresholds is None and overlays == "rejects":
