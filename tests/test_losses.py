@@ -136,7 +136,7 @@ def test_mask_pyramid_by_brute_force():
 
 
 def _step(networks, variant, x, x_corrupt, mask):
-    if VARIANTS[variant].expert:
+    if VARIANTS[variant].teacher_learns:
         return train_with_expert(networks, x, x_corrupt, mask, "chained", nullcontext)
     return train_without_expert(networks, x, nullcontext)
 
@@ -153,7 +153,7 @@ def test_gradient_reaches_every_trainable_parameter(variant):
     mask[..., 16:40, 16:40] = 1
     _step(networks, variant, torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64), mask)
     trained = dict(networks.model.student.named_parameters())
-    if VARIANTS[variant].expert:
+    if VARIANTS[variant].teacher_learns:
         trained |= {f"teacher.{n}": p for n, p in networks.model.teacher.named_parameters()}
     else:
         assert all(p.grad is None for p in networks.model.teacher.parameters())

@@ -51,6 +51,11 @@ class Backbone(ABC):
         return self.weights != NONE
 
     @property
+    def ships_weights(self) -> bool:
+        """Whether its own weights come with urd, so that no file is needed."""
+        return False
+
+    @property
     def warm_up(self) -> int:
         """Iterations over which a student's learning rate should rise at first."""
         return 0

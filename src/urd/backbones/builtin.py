@@ -53,6 +53,10 @@ class BuiltinBackbone(Backbone):
         return (0.25, 0.25, 0.25)
 
     @property
+    def ships_weights(self) -> bool:
+        return True
+
+    @property
     def warm_up(self) -> int:
         return WARM_UP if self.pretrained else 0
 

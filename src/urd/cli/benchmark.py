@@ -44,6 +44,7 @@ def _machine_options(function: Function) -> Function:
     default=0,
     help="Jobs at once.  [default: one per GPU, or one per 8 cores]",
 )
+@click.option("--executor", default="local", show_default=True, help="Runs the jobs; by name.")
 @click.option("--resamples", type=click.IntRange(0, 100_000), default=1000, show_default=True)
 @click.option("--keep-models", is_flag=True, help="Keep the run folders of finished jobs.")
 @click.option(
@@ -56,6 +57,7 @@ def benchmark(
     roots: tuple[str, ...],
     weights: tuple[str, ...],
     jobs: int,
+    executor: str,
     resamples: int,
     keep_models: bool,
     dry_run: bool,
@@ -87,6 +89,7 @@ def benchmark(
         weights=dict(_weights(text) for text in weights),
         options=given(of_machine),
         parallel=jobs,
+        executor=executor,
         keep_models=keep_models,
         resamples=resamples,
     )

@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from urd.cli.options import reading_options
+from urd.engines.base import PRECISIONS
+from urd.engines.registry import ENGINES
 
 if TYPE_CHECKING:
     from urd.engines.facts import Facts
     from urd.inspection.calibration import Thresholds
 
+_FORMATS = [engine.format for engine in ENGINES]
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("data", required=False)
-@click.option("--format", "form", type=click.Choice(["onnx", "openvino"]), required=True)
+@click.option(
+    "--format", "form", type=click.Choice([engine.format for engine in ENGINES]), required=True
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "float16", "int8"]),
+    type=click.Choice(PRECISIONS),
     default="float32",
     show_default=True,
     help="float16: half-size weights; int8: INT8 convolutions, ranges from DATA's good images.",

@@ -53,6 +53,7 @@ class Metric:
         compute: its value, NaN where it is undefined; called where both classes are there.
         resampled: its values on the resamples, (R,), NaN where it is undefined.
         by_type: it is given for each type of defect, too.
+        tabled: it is a column in the tables of `urd benchmark`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Metric:
     compute: Callable[[Ranked], float]
     resampled: Callable[[Resampled], Floats]
     by_type: bool = False
+    tabled: bool = False
 
 
 def _ranking(compute: Callable[[Ranks], float]) -> Callable[[Ranked], float]:
@@ -91,14 +93,20 @@ _F1_MAX = _ranking(f1_max_from), _drawn_ranking("f1max")
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("image_auroc", "image AUROC", False, *_AUROC, by_type=True),
-        Metric("image_ap", "image AP", False, *_AP),
+        Metric("image_auroc", "image AUROC", False, *_AUROC, by_type=True, tabled=True),
+        Metric("image_ap", "image AP", False, *_AP, tabled=True),
         Metric("image_f1max", "image F1-max", False, *_F1_MAX),
-        Metric("pixel_auroc", "pixel AUROC", True, *_AUROC),
-        Metric("pixel_ap", "pixel AP", True, *_AP),
+        Metric("pixel_auroc", "pixel AUROC", True, *_AUROC, tabled=True),
+        Metric("pixel_ap", "pixel AP", True, *_AP, tabled=True),
         Metric("pixel_f1max", "pixel F1-max", True, *_F1_MAX),
         Metric(
-            "aupro", "AUPRO", True, _overlap(FPR_LIMIT), _drawn_overlap(FPR_LIMIT), by_type=True
+            "aupro",
+            "AUPRO",
+            True,
+            _overlap(FPR_LIMIT),
+            _drawn_overlap(FPR_LIMIT),
+            by_type=True,
+            tabled=True,
         ),
         Metric("aupro_0.05", "AUPRO, FPR to 0.05", True, _overlap(0.05), _drawn_overlap(0.05)),
         Metric("aupro_0.01", "AUPRO, FPR to 0.01", True, _overlap(0.01), _drawn_overlap(0.01)),
@@ -108,6 +116,7 @@ METRICS = {
             True,
             _per_image,
             lambda drawn: drawn.mean_per_image,
+            tabled=True,
         ),
     )
 }

@@ -13,23 +13,23 @@ class Variant:
     """Which parts of the method are switched on.
 
     Attributes:
-        expert: the teacher is a trained second copy of the encoder, taught by the frozen one
-            with synthetic anomalies. Without it the teacher is the frozen encoder itself.
+        teacher_learns: the teacher is a second copy of the encoder, and the frozen expert trains it
+            with synthetic anomalies. Otherwise the teacher is the frozen encoder itself.
         injection: what the decoder receives of the teacher's features between its stages.
     """
 
     name: str
-    expert: bool
+    teacher_learns: bool
     injection: Injection
 
 
 VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
-        Variant("rd", expert=False, injection="none"),
-        Variant("rd-e", expert=True, injection="none"),
-        Variant("rd-gii", expert=False, injection="guided"),
-        Variant("urd", expert=True, injection="guided"),
-        Variant("urd-skip", expert=True, injection="plain"),
+        Variant("rd", teacher_learns=False, injection="none"),
+        Variant("rd-e", teacher_learns=True, injection="none"),
+        Variant("rd-gii", teacher_learns=False, injection="guided"),
+        Variant("urd", teacher_learns=True, injection="guided"),
+        Variant("urd-skip", teacher_learns=True, injection="plain"),
     )
 }

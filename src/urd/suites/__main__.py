@@ -1,7 +1,7 @@
-"""`python -m urd.suites FOLDER`: runs one job, as a child of the process that runs the suite.
+"""`python -m urd.suites FOLDER [--with-parent]`: runs one job.
 
-The child ends when its standard input closes. The system closes it when the parent ends, even if
-the parent is killed.
+With --with-parent the process ends when its standard input closes. The system closes it when the
+parent ends, even if the parent is killed. A job on a cluster has no parent, and no such input.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from urd.errors import UrdError
 from urd.suites.job import run_job
+from urd.suites.tasks import WITH_PARENT
 from urd.system import progress
 
 
@@ -23,10 +24,12 @@ def _end_with_the_parent() -> None:
 
 
 def main() -> None:
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    folder, *flags = sys.argv[1:]
+    if WITH_PARENT in flags:
+        threading.Thread(target=_end_with_the_parent, daemon=True).start()
     progress.show()
     try:
-        run_job(Path(sys.argv[1]))
+        run_job(Path(folder))
     except UrdError as error:
         print(f"urd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

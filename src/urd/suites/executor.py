@@ -15,7 +15,7 @@ from urd.suites.tasks import Ended, Task
 
 
 class Executor(Protocol):
-    """Runs each job with `urd.suites.job.run_job` in its own process."""
+    """Runs each job in its own process, by `python -m urd.suites FOLDER`."""
 
     def run(self, tasks: Sequence[Task]) -> Generator[Ended, None, None]:
         """Run the tasks and yield each when it ends, with success or not.

@@ -40,7 +40,7 @@ class Fingerprints:
         }
 
     def _of_weights(self, job: Job) -> str:
-        learns = VARIANTS[job.settings["variant"]].expert
+        learns = VARIANTS[job.settings["variant"]].teacher_learns
         return self._of_backbone(job.backbone, self._places.weights_of(job), learns)
 
     def _of_paths_in(self, job: Job) -> dict[str, str]:

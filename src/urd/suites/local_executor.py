@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from urd.errors import UrdError, UsageError
 from urd.suites.records import JOB_NAME, LOG_NAME
-from urd.suites.tasks import Ended, Task
+from urd.suites.tasks import WITH_PARENT, Ended, Task
 from urd.system.files import make_folder, write_json
 
 _CORES_PER_JOB = 8  # with fewer, one job at a time uses all cores best
@@ -65,7 +65,7 @@ class LocalExecutor:
         threads = max(1, (os.cpu_count() or 1) // len(self.devices))
         with (task.folder / LOG_NAME).open("ab") as log:
             process = subprocess.Popen(
-                [*self.command, str(task.folder)],
+                [*self.command, str(task.folder), WITH_PARENT],
                 stdin=subprocess.PIPE,  # nothing is written: the child ends when the pipe closes
                 stdout=log,
                 stderr=log,

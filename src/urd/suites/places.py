@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from urd.backbones.builtin import BUILTIN
+from urd.backbones.registry import backbone_of
 from urd.config import FitConfig, options
 from urd.data import SOURCES
 from urd.errors import UsageError, quoted
@@ -66,10 +66,8 @@ class Places:
     def weights_of(self, job: Job) -> str:
         """The weight file of a job's backbone, or `auto` or `none`."""
         for_all = self.weights.get(EVERY, "auto")
-        if job.backbone == BUILTIN and is_file(
-            for_all
-        ):  # a file for another backbone: builtin has its own weights
-            for_all = "auto"
+        if is_file(for_all) and backbone_of(job.backbone).ships_weights:
+            for_all = "auto"  # the file is for the other backbones
         return job.settings.get("weights") or self.weights.get(job.backbone, for_all)
 
     def data_of(self, job: Job) -> str:
@@ -112,7 +110,7 @@ class Places:
                 raise UsageError(f"--weights {tag}=...: the suite has no backbone {tag}")
             if is_file(file) and not Path(file).is_file():
                 raise UsageError(f"no weight file at {file}; correct --weights")
-        others = sorted(tags - {BUILTIN})
+        others = sorted(tag for tag in tags if not backbone_of(tag).ships_weights)
         if len(others) > 1 and is_file(self.weights.get(EVERY, "auto")):
             raise UsageError(
                 f"{', '.join(others)} cannot share a weight file: pass --weights TAG=FILE for each"

@@ -15,7 +15,7 @@ from urd.suites.suite_file import PublishedRow
 from urd.system.csv_text import csv_text
 from urd.system.files import write_text
 
-COLUMNS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "aupro_per_image")
+COLUMNS = tuple(name for name, metric in METRICS.items() if metric.tabled)
 MISSING = "-"
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from urd.suites.records import JobOrder
 
+WITH_PARENT = "--with-parent"  # the flag of a job that must end with the process that started it
+
 
 @dataclass(frozen=True)
 class Task:

@@ -135,9 +135,8 @@ def _chosen(config: FitConfig) -> Backbone:
     wanted = config.backbone[0]
     if backbone.tag != wanted:
         note(
-            f"The pretrained weights of {wanted} are not on this machine, and there is no network: "
-            f"the backbone {backbone.tag} is used. ImageNet weights (--weights FILE) are more "
-            "accurate."
+            f"The weights of {wanted} are not available here: the backbone {backbone.tag} is used. "
+            "ImageNet weights (--weights FILE) are more accurate."
         )
     return backbone
 
@@ -226,6 +225,6 @@ def _encoder_facts(expert: Encoder, config: FitConfig, backbone: Backbone) -> En
         tag=backbone.tag,
         sha256=fingerprint(expert),
         pretrained=backbone.pretrained,
-        expert_used=VARIANTS[config.variant].expert,
+        expert_used=VARIANTS[config.variant].teacher_learns,
         **of_levels,
     )

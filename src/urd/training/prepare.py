@@ -35,7 +35,7 @@ def prepare_networks(
         expert: the pretrained encoder, on the CPU; the backbone may fit it to the images.
         good_images: (N, 3, H, W) uint8; `None`: a checkpoint will bring what they would change.
     """
-    teacher_learns = VARIANTS[config.variant].expert
+    teacher_learns = VARIANTS[config.variant].teacher_learns
     teacher = _placed(copy.deepcopy(expert), device)
     if good_images is not None:
         backbone.prepare(expert, teacher if teacher_learns else None, good_images)
@@ -52,7 +52,7 @@ def build_networks(
     of_student = generator(config.seed, "student")
     model = _placed(TeacherStudent.build(teacher, variant, of_student, config.student), device)
     student_optimizer = adam(model.student, config.student_lr)
-    if not variant.expert:
+    if not variant.teacher_learns:
         model.teacher.requires_grad_(False).eval()
         return Networks(model, student_optimizer)
     frozen: nn.Module = _placed(copy.deepcopy(expert), device).requires_grad_(False).eval()
