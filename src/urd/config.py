@@ -231,11 +231,9 @@ class FitOptions(TypedDict, total=False):
     page: int
 
 
-def options(
-    *, scope: Scope | None = None, path: bool | None = None, group: Group | None = None
-) -> list[str]:
-    """Names of the options with this scope, this group, or this value of `path`."""
-    wanted = {"scope": scope, "path": path, "group": group}
+def options(*, scope: Scope | None = None, path: bool | None = None) -> list[str]:
+    """Names of the options with this scope, or this value of `path`."""
+    wanted = {"scope": scope, "path": path}
     return [
         option.name
         for option in dataclasses.fields(FitConfig)

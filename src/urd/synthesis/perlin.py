@@ -35,9 +35,6 @@ class PerlinDraw:
             self.gradients.to(device), self.frequency.to(device), self.rotation.to(device)
         )
 
-    def __getitem__(self, index: Tensor) -> PerlinDraw:
-        return PerlinDraw(self.gradients[index], self.frequency[index], self.rotation[index])
-
 
 def draw_perlin(count: int, generator: torch.Generator) -> PerlinDraw:
     """Frequencies per axis from 2^0 ... 2^5, independently; rotation uniform in ±90 degrees."""
