@@ -1,17 +1,13 @@
 """From folders to images: layouts of the data sets, safe decoding, the in-memory store."""
 
 from urd.data.decoding import read_mask, read_masks, read_rgb
-from urd.data.finding import Found, find_named, name_of, search
-from urd.data.formats import HEAD_BYTES, format_of
+from urd.data.finding import find_named, name_of, search
 from urd.data.image_files import (
     DEFAULT_READING,
-    FORMATS,
-    IMAGE_SUFFIXES,
     Reading,
-    open_picture,
 )
 from urd.data.layouts import FOLDERS, GOOD, DataSet, Sample, read_layout
-from urd.data.pairing import Pairs, name_below, pair
+from urd.data.pairing import name_below, pair
 from urd.data.picture import UnreadableImage
 from urd.data.rois import (
     PER_IMAGE,
@@ -20,7 +16,7 @@ from urd.data.rois import (
     paint_outside,
     read_rois,
 )
-from urd.data.sources import SOURCES, Source
+from urd.data.sources import SOURCES
 from urd.data.store import decode_all, decode_or_refuse, resize_mask, resize_rgb
 
 __all__ = [
