@@ -226,8 +226,8 @@ def test_details_alone_are_no_evaluation(tmp_path):
     Evaluation({"data": "parts"}, [row], {}, []).write(tmp_path)
     (tmp_path / "evaluation.json").unlink()
     assert read_evaluation(tmp_path, None) is None
-    assert read_details(tmp_path / "evaluation_details.json").images == [row]
-    assert read_details(tmp_path / "nothing.json") is None
+    assert read_details(tmp_path).images == [row]
+    assert read_details(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ def test_images_that_were_not_judged_are_taken(evaluated):
     row = {"path": "a.png", "defect": "good", "score": None, "verdict": "ERROR", "reason": "cut"}
     details["images"].append(row)
     (run / "evaluation_details.json").write_text(json.dumps(details))
-    assert read_details(run / "evaluation_details.json").images[-1].row() == row
+    assert read_details(run).images[-1].row() == row
     write_report(run, run / "not judged.html")
     assert "a.png: cut" in (run / "not judged.html").read_text()
     (run / "evaluation_details.json").write_text(whole["evaluation_details.json"])

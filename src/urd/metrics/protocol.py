@@ -79,7 +79,7 @@ def evaluate(
     intervals over images, `NAME_low` and `NAME_high`; none where a class has a single image.
 
     The memory needed grows with the defective pixels (about 130 bytes each), not with the maps;
-    intervals take up to 50 kB per image.
+    intervals take up to 100 KiB per image.
 
     Args:
         has_masks: false: image metrics only.
@@ -214,18 +214,21 @@ def _intervals(
     surveys: Sequence[Survey],
     weights: Floats,
 ) -> dict[str, float]:
-    """`NAME_low` and `NAME_high` of the figures that are known."""
+    """`NAME_low` and `NAME_high` of the figures that are known.
+
+    The curves of the images are gone before those of the pixels are made: both are large.
+    """
     known = [metric for name, metric in METRICS.items() if figures[name] is not None]
     of_images = [metric for metric in known if not metric.needs_masks]
     of_pixels = [metric for metric in known if metric.needs_masks]
     found: dict[str, float] = {}
     if of_images:
         scores = np.array([survey.score for survey in surveys])
-        curves = image_curves(scores, np.array([image.defective for image in images]))
-        found.update(_limits(of_images, curves, surveys, weights))
+        defective = np.array([image.defective for image in images])
+        found.update(_limits(of_images, image_curves(scores, defective), surveys, weights))
     if of_pixels:
-        curves = pixel_curves(images, surveys, _positives(surveys))
-        found.update(_limits(of_pixels, curves, surveys, weights))
+        of_all = pixel_curves(images, surveys, _positives(surveys))
+        found.update(_limits(of_pixels, of_all, surveys, weights))
     return found
 
 
