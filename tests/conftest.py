@@ -51,6 +51,12 @@ def shown():
 
 
 @pytest.fixture(autouse=True)
+def silent_at_first():
+    """A command that ran in this process has switched progress on."""
+    progress.show(False)
+
+
+@pytest.fixture(autouse=True)
 def few_threads():
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
