@@ -1,4 +1,4 @@
-"""The five variants of the method that are trained and measured side by side."""
+"""The five variants of the method, for training and comparison."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Variant:
     """Which parts of the method are switched on.
 
     Attributes:
-        expert: the teacher is a trained second copy of the encoder, taught by the frozen one
-            with synthetic anomalies. Without it the teacher is the frozen encoder itself.
-        injection: what the decoder receives of the teacher's features between its stages.
+        expert: the teacher is a trained copy of the encoder; the frozen encoder, the expert,
+            teaches it with synthetic anomalies. Without expert, the teacher is the frozen encoder.
+        injection: how the decoder receives the teacher's features between its stages.
     """
 
     name: str
