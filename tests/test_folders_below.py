@@ -137,7 +137,7 @@ def test_images_beside_the_layout_are_named(data):
     data_set = read_layout(data)
     assert {sample.defect for sample in data_set.test} == {"good", "square"}
     said = "\n".join(data_set.passed_over())
-    assert "no part of the layout: 1 in originals/a, 1 in test, 1 in train/bad" in said
+    assert "not part of the layout: 1 in originals/a, 1 in test, 1 in train/bad" in said
     assert f"no images in {data}/test/empty" in said
     problems = check(data).problems
     assert problems["not_used"] == ["1 in originals/a", "1 in test", "1 in train/bad"]
@@ -149,7 +149,7 @@ def test_what_is_not_used_is_said_on_standard_error(data, capsys, monkeypatch):
     image(data / "train/bad/000.png")
     read_layout(data)
     assert capsys.readouterr().err == (
-        "skipped images that are no part of the layout: 1 in train/bad\n"
+        "skipped images that are not part of the layout: 1 in train/bad\n"
     )
 
 
@@ -234,5 +234,5 @@ def test_the_command_names_what_it_skips(data, capsys):
     assert stop.value.code == 1
     printed = capsys.readouterr().out
     assert "1 folders with images that are not used:\n    1 in train/bad" in printed
-    assert f"skipped 1 file that is no image: {data}/readme.txt" in printed
+    assert f"skipped 1 file that is not an image: {data}/readme.txt" in printed
     assert "nothing wrong found" not in printed
