@@ -59,7 +59,7 @@ def read_facts(run: RunFolder) -> Checkpoint | None:
         file = open_tensors(path, _HEADER)
         found: Checkpoint = check(Checkpoint, file.content)
     if not file.signed:
-        note(f"{path} was written without a checksum: damage to it cannot be seen.")
+        note(f"{path} was written without a checksum: urd cannot detect damage to it.")
     return found
 
 
