@@ -193,7 +193,7 @@ def test_textures_and_foreground_masks_lie_in_folders_too(data, tiny_config, tmp
     share = [float(mask.float().mean()) for mask in training_data.train.foreground]
     assert [value < 0.5 for value in share] == [s.path.parent.name == "cam1" for s in samples]
     (tmp_path / "masks/cam1/001_mask.png").unlink()
-    with pytest.raises(UsageError, match=r"001_mask\.png would be the foreground of .* and of"):
+    with pytest.raises(UsageError, match=r"001_mask\.png is the foreground mask of two images"):
         load_training_data(samples, config, GREY, torch.device("cpu"))
 
 
