@@ -1,1 +1,1 @@
-"""Pretraining of the built-in encoder, on rendered images only; see MODEL_CARD.md."""
+"""Pretraining of the built-in encoder on rendered images only; see MODEL_CARD.md."""

@@ -1,4 +1,4 @@
-"""The command that makes the built-in backbone's file: `python -m pretraining --help`."""
+"""The command that makes the file of the built-in backbone: `python -m pretraining --help`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from urd.system import progress
 from urd.system.machine import pick_device
 
 _COUNTS = {
-    "images": "how many are rendered",
-    "steps": "of the optimiser",
+    "images": "number of rendered images",
+    "steps": "optimiser steps",
     "batch-size": "images per step",
-    "side": "of a view, in pixels",
+    "side": "side of a view in pixels",
 }
 
 
@@ -26,22 +26,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m pretraining",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Render the images, train the encoder on them, write its weights. A training "
-        "that was stopped goes on from its last checkpoint.",
+        description="Render images, train the encoder on them, and write its weights. A stopped "
+        "training continues from its last checkpoint.",
     )
     recipe = Recipe()
     parser.add_argument(
-        "--work", type=Path, default=Path("build/pretraining"), help="images and checkpoints"
+        "--work",
+        type=Path,
+        default=Path("build/pretraining"),
+        help="folder for images and checkpoints",
     )
     parser.add_argument("--out", type=Path, help="weight file; None: WORK/OBJECTIVE.safetensors")
     parser.add_argument(
-        "--objective", choices=OBJECTIVES, default=recipe.objective, help="what is asked of views"
+        "--objective", choices=OBJECTIVES, default=recipe.objective, help="training objective"
     )
     for name, what in _COUNTS.items():
         default = getattr(recipe, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=_positive, default=default, help=what)
-    parser.add_argument("--lr", type=float, default=recipe.lr, help="learning rate at its peak")
-    parser.add_argument("--seed", type=int, default=recipe.seed, help="of images and training")
+    parser.add_argument("--lr", type=float, default=recipe.lr, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=recipe.seed, help="seed of images and training")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     progress.show()
     try:
@@ -52,7 +55,7 @@ def main() -> None:
 
 def _positive(text: str) -> int:
     if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is below 1; give 1 or more")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Defects drawn on good images: what encoders are chosen by, so that no test image is looked at."""
+"""Draw defects on good images. They serve to choose encoders without looking at test images."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from urd.synthesis.foreground import otsu
 
 Random = np.random.Generator
 Image = NDArray[np.uint8]
-DRAWN = (100, 60, 100)  # good images to remember, to judge as they are, and to draw defects on
+DRAWN = (100, 60, 100)  # good images to remember, to judge unchanged, and to draw defects on
 _ATTEMPTS = 100
-_ON_PART = 0.6  # of the marked pixels
-_LEAST_CHANGE = 6.0  # mean of the grey levels by which the marked pixels differ
+_ON_PART = 0.6  # at least this share of a defect's pixels must be on the part
+_LEAST_CHANGE = 6.0  # mean difference in grey levels that a defect must make, so that it is visible
 
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """Good training images of a data set, and what was drawn on some of those that are held out.
+    """Good training images of a data set; some held-out ones have a drawn defect.
 
     Attributes:
-        memory, good: (N, H, W, 3). drawn: images and their masks (H, W).
+        memory, good: images to remember and images to judge, (N, H, W, 3).
+        drawn: images (H, W, 3) with a defect, and their masks (H, W).
     """
 
     memory: Image
@@ -36,12 +37,19 @@ class DrawnSet:
 
     @classmethod
     def on(cls, data: DataSet, size: tuple[int, int], seed: int, on_part: bool = False) -> DrawnSet:
-        """On images in an order of the seed; `on_part`: defects lie on what Otsu's method finds."""
+        """Draw on images of `data`; the seed decides their order.
+
+        Args:
+            on_part: draw defects on the object that Otsu's method finds.
+
+        Raises:
+            UsageError: there are too few good images, or one cannot be read.
+        """
         judged = sum(DRAWN[:2])
         if len(data.train) <= judged:
             raise UsageError(
-                f"{len(data.train)} good images; to draw defects on some, more than {judged} are "
-                "needed"
+                f"{len(data.train)} good images are too few: drawing defects needs more than "
+                f"{judged}"
             )
         random = np.random.default_rng(seed)
         order = random.permutation(len(data.train))[: sum(DRAWN)]
@@ -61,7 +69,7 @@ class DrawnSet:
         return cls(memory, good, drawn)
 
     def write(self, folder: Path) -> None:
-        """As a data set in MVTec's layout: detectors can be trained and evaluated on it too."""
+        """Write a data set in MVTec's layout, so that detectors can be trained and evaluated."""
         parts = {
             "train/good/{}.png": list(self.memory),
             "test/good/{}.png": list(self.good),
@@ -77,11 +85,11 @@ class DrawnSet:
 def draw_defect(
     image: Image, other: Image, random: Random, part: NDArray[np.bool_] | None = None
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """The image (H, W, 3) with a small defect of one of five kinds, and where it is (H, W).
+    """The image (H, W, 3) with one small defect, and the mask of the defect (H, W).
 
-    A foreign texture (of `other`), a stain, a dent, a scratch, a misplaced piece; one that can
-    hardly be seen, as on a blank background, is drawn anew elsewhere, and so is one that lies
-    mostly beside the `part` (H, W); after 100 attempts the last one stays.
+    The five kinds are a texture from `other`, a stain, a dent, a scratch and a misplaced piece. A
+    defect that is hardly visible, for example on a blank background, or that is mostly beside the
+    `part` (H, W), is drawn again elsewhere; after 100 attempts the last one stays.
     """
     for _ in range(_ATTEMPTS):
         mask, changed = _KINDS[random.integers(len(_KINDS))](
@@ -97,7 +105,7 @@ def draw_defect(
 
 
 def _blot(shape: tuple[int, ...], random: Random) -> NDArray[np.float32]:
-    """An ellipse with a frayed outline, 0 or 1."""
+    """A small ellipse with a ragged outline; 1 inside, 0 outside."""
     height, width = shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y = x - random.uniform(0, width), y - random.uniform(0, height)
@@ -130,6 +138,7 @@ def _dent(image: NDArray[np.float32], other: Image, random: Random) -> Drawn:
     centre = random.uniform(0, width), random.uniform(0, height)
     radius, strength = random.uniform(6, 22), random.uniform(0.4, 0.8)
     distance = np.hypot(x - centre[0], y - centre[1])
+    # Pixels come from nearer to the centre, which magnifies the surface there like a dent.
     pull = 1 - strength * np.clip(1 - distance / radius, 0, None)
     from_x, from_y = centre[0] + (x - centre[0]) * pull, centre[1] + (y - centre[1]) * pull
     moved = cv2.remap(

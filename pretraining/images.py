@@ -1,4 +1,4 @@
-"""The training images on disk: rendered once, in parallel, read as one array."""
+"""The training images on disk: rendered once, in parallel, and read as one array."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IMAGES, _PARAMETERS, _ORDER = "images.npy", "parameters.npy", "order.json"
 def rendered(folder: Path, seed: int, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, 256, 256, 3), mapped from disk, and parameters (N, len(PARAMETERS)).
 
-    What lies in the folder is used if it was made by the same order.
+    Images in the folder are used again if they were made with the same seed, count and settings.
     """
     order = {"seed": seed, "count": count, "size": SIZE, "parameters": list(PARAMETERS)}
     made = folder / _ORDER

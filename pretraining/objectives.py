@@ -1,6 +1,6 @@
-"""What the encoder is asked while it is trained.
+"""The training objectives of the encoder.
 
-Each objective is a module with heads of its own that are thrown away afterwards; `forward` gives
+Each objective is a module with its own heads, which are discarded after training; `forward` gives
 the loss of a batch.
 """
 
@@ -18,9 +18,12 @@ from pretraining.render import PARAMETERS
 
 @dataclass(frozen=True)
 class Batch:
-    """`index` (B,): which images; `parameters` (B, P): what they were rendered from.
+    """The labels of a batch of B images.
 
-    `places` (views * B, 2, 3) and `damage` (views * B, 1, H, W), view by view: as in `Views`.
+    Attributes:
+        index: the numbers of the images, (B,).
+        parameters: the parameters with which they were rendered, (B, P).
+        places, damage: as in `Views`, view by view: (views * B, 2, 3), (views * B, 1, H, W).
     """
 
     index: Tensor
@@ -30,9 +33,9 @@ class Batch:
 
 
 class Objective(nn.Module):
-    """Heads on the levels of `channels`; `images`: how many there are to learn from.
+    """The base of objectives: heads on levels with `channels`, for a set of `images` images.
 
-    `views` of each image are wanted, damaged ones if `damaged`.
+    It needs `views` views of each image; some are damaged if `damaged`.
     """
 
     views = 1
@@ -43,7 +46,7 @@ class Objective(nn.Module):
 
 
 class Instances(Objective):
-    """Which of all the images is this a view of? (One image per class: Nakamura et al., 2023.)"""
+    """Which image does this view show? Each image is a class (Nakamura et al., 2023)."""
 
     weights = (0.25, 0.5, 1.0)  # of the levels
 
@@ -61,7 +64,7 @@ class Instances(Objective):
 
 
 class Parameters(Objective):
-    """What was the image rendered from? Each level names the renderer's parameters."""
+    """Which parameters was the image rendered with? Each level predicts all of them."""
 
     def __init__(self, channels: tuple[int, ...], images: int) -> None:
         super().__init__(channels, images)
@@ -77,9 +80,9 @@ class Parameters(Objective):
 
 
 class Places(Objective):
-    """Where in the other view is this place, among the places of all images? (InfoNCE, dense.)
+    """Which place in the other views is the same as this one? A dense InfoNCE over all images.
 
-    Asked of the features themselves, without a head: their cosines are what a detector compares.
+    It uses the features directly, without a head, because a detector compares their cosines.
     """
 
     views = 2
@@ -101,10 +104,10 @@ class Places(Objective):
 
 
 class Damage(Objective):
-    """Where was the view damaged? One direction of each level's features tells."""
+    """Where is the view damaged? A linear head on each level predicts it."""
 
     damaged = True
-    odds = 8.0  # a damaged place counts as many whole ones
+    odds = 8.0  # weight of a damaged place, since damaged places are rare
 
     def __init__(self, channels: tuple[int, ...], images: int) -> None:
         super().__init__(channels, images)
@@ -122,7 +125,7 @@ class Damage(Objective):
 
 
 class Together(Objective):
-    """Several objectives of one batch, weighted."""
+    """The weighted sum of several objectives."""
 
     parts: tuple[tuple[type[Objective], float], ...] = ()
 
@@ -170,10 +173,11 @@ def _pooled(level: Tensor) -> Tensor:
 
 
 def _same_places(places: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A grid of the first view, the same places in the second, and which of them lie in it.
+    """A grid of the first view, the same places in the second, and which are inside the second.
 
     Returns:
-        Two of (B, side, side, 2) in the views' coordinates, and (B * side * side,) bool.
+        Grid and places, (B, side, side, 2) in coordinates of their view; inside: (B * side * side,)
+        bool.
     """
     first, second = places.chunk(2)
     grid = functional.affine_grid(
@@ -181,6 +185,7 @@ def _same_places(places: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
         [len(first), 1, side, side],
         align_corners=False,
     )
+    # From the first view to the image by its affine map, then by the inverse map to the second.
     in_image = grid.flatten(1, 2) @ first[:, :, :2].transpose(1, 2) + first[:, None, :, 2]
     inverse = torch.linalg.inv(second[:, :, :2])
     there = (in_image - second[:, None, :, 2]) @ inverse.transpose(1, 2)

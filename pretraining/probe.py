@@ -1,14 +1,15 @@
-"""Frozen features under nearest neighbours: what an encoder is worth before any training.
+"""Measure an encoder by nearest neighbours of its frozen features, before any training.
 
     python -m pretraining.probe DATA... [--backbone TAG] [--weights FILE] [--drawn [--on-part]]
 
-Of each good training image 60 random places are remembered: the three levels, averaged over 3x3 and
-brought to level 2's size, each as a vector of unit length. A place's anomaly is the sum over levels
-of 1 - cosine to the most alike of them. (After PatchCore, Roth et al., CVPR 2022, without its
-coreset, and with the distance that reverse distillation uses.)
+The probe remembers 60 random places of each good training image: the three levels, averaged over
+3x3 and resized to level 2, each as a unit vector. The anomaly of a place is the sum over levels of
+1 - cosine to the most similar remembered place. (After PatchCore, Roth et al., CVPR 2022, without
+its coreset, and with the distance of reverse distillation.)
 
-The built-in backbone's levels are whitened by the images remembered, as `urd fit` does it but for
-the offset: a larger one quietens plain grounds, and would teach a student too slowly.
+The levels of the built-in backbone are whitened with the remembered images, as in `urd fit`, but
+with a larger offset: it reduces the noise of plain surfaces. In `urd fit` it would slow down the
+student.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from urd.system.seeding import generator
 
 SIZE = (256, 256)
 PLACES = 60
-OFFSET = 1.5  # deviations; chosen by drawn defects, see docs/research/builtin-backbone.md
+OFFSET = 1.5  # standard deviations; chosen by drawn defects: docs/research/builtin-backbone.md
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _BATCH = 16
 _LEVELS = 3
@@ -58,7 +59,7 @@ _STRIDE = 8  # of level 2
 
 @dataclass(frozen=True)
 class Whitening:
-    """How the built-in encoder's levels are whitened."""
+    """Settings for whitening the levels of the built-in encoder; see `whiten`."""
 
     offset: float
     shrinkage: float
@@ -72,9 +73,10 @@ class Whitening:
 def probe(
     encoder: Encoder, data: DataSet, seed: int = 0, whitening: Whitening | None = None
 ) -> dict[str, Any]:
-    """The metrics of `urd evaluate` of nearest-neighbour scores on the data set's test images.
+    """The metrics of `urd evaluate` for nearest-neighbour scores on the test images of a data set.
 
-    `whitening`: the encoder is the built-in one and gets its levels by the images remembered.
+    Args:
+        whitening: only for the built-in encoder: whiten its levels with the remembered images.
     """
     refuse_unusable(data)
     memory, _, _ = decode_or_refuse(
@@ -101,9 +103,9 @@ def _labelled(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 def probe_drawn(
     encoder: Encoder, drawn: DrawnSet, seed: int = 0, whitening: Whitening | None = None
 ) -> dict[str, Any]:
-    """The same on good training images that are held out, some with a defect drawn on them.
+    """As `probe`, on held-out good training images; some have a drawn defect.
 
-    No test image and no label takes part: objectives and recipes may be chosen by it.
+    It uses no test image and no label, so it may choose objectives and recipes.
     """
     masks = [np.zeros(SIZE, bool)] * len(drawn.good) + [mask for _, mask in drawn.drawn]
     test = np.concatenate([drawn.good, np.stack([image for image, _ in drawn.drawn])])
@@ -127,6 +129,7 @@ def _compared(
     maps = []
     for features in _features(encoder, test):
         torch.mm(features, memory.T, out=likeness)
+        # A row joins one unit vector per level, so the product is the sum of the cosines.
         distance = _LEVELS - likeness.amax(dim=1).view(1, 1, *grid)
         maps.append(functional.interpolate(distance, SIZE, mode="bilinear", align_corners=True))
     blurred = gaussian_blur(torch.cat(maps)[:, 0])
@@ -135,7 +138,7 @@ def _compared(
 
 
 def _remembered(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> Tensor:
-    """(60 N, C): some places of each image."""
+    """The features of 60 random places of each of N images, (60 N, C)."""
     kept = []
     for index, features in enumerate(_features(encoder, images)):
         order = torch.randperm(len(features), generator=generator(seed, "places", index))
@@ -145,7 +148,7 @@ def _remembered(encoder: Encoder, images: NDArray[np.uint8], seed: int) -> Tenso
 
 @torch.inference_mode()
 def _features(encoder: Encoder, images: NDArray[np.uint8]) -> Iterator[Tensor]:
-    """(places, C_1 + C_2 + C_3) per image: one unit vector per level, side by side."""
+    """For each image (places, C_1 + C_2 + C_3): one unit vector per level, side by side."""
     device = next(encoder.parameters()).device
     size = (SIZE[0] // _STRIDE, SIZE[1] // _STRIDE)
     for batch in torch.from_numpy(images).permute(0, 3, 1, 2).split(_BATCH):
@@ -170,31 +173,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+", help="category folders in any layout with labels")
     parser.add_argument("--backbone", default="builtin")
-    parser.add_argument("--weights", default="auto", help="as of urd fit")
+    parser.add_argument("--weights", default="auto", help="as in urd fit")
     parser.add_argument(
-        "--drawn", action="store_true", help="on defects drawn on good training images"
+        "--drawn", action="store_true", help="test with defects drawn on good training images"
     )
-    parser.add_argument("--on-part", action="store_true", help="with --drawn: not beside the part")
+    parser.add_argument("--on-part", action="store_true", help="with --drawn: only on the part")
     parser.add_argument(
         "--write",
         type=Path,
-        help="with --drawn: keep the data sets there, for urd fit and evaluate",
+        help="with --drawn: write the data sets to this folder, for urd fit and evaluate",
     )
     parser.add_argument(
         "--offset",
         type=float,
         default=OFFSET,
-        help="of the built-in backbone's levels, in deviations (default: %(default)s; urd fit "
-        f"shifts by {FIT_OFFSET})",
+        help="offset of the built-in backbone's levels, in standard deviations (default: "
+        f"%(default)s; urd fit uses {FIT_OFFSET})",
     )
     parser.add_argument(
         "--shrinkage",
         type=float,
         default=SHRINKAGE,
-        help="of its whitening, of the largest eigenvalue (default: %(default)s, as urd fit)",
+        help="shrinkage of its whitening, as a share of the largest eigenvalue (default: "
+        "%(default)s, as in urd fit)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of places, and of what is drawn")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--seed", type=int, default=0, help="seed of places and drawn defects")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     progress.show()
     try:
         _probe_all(parser.parse_args())
@@ -204,9 +208,9 @@ def main() -> None:
 
 def _probe_all(options: argparse.Namespace) -> None:
     if (options.write or options.on_part) and not options.drawn:
-        raise UsageError("--write and --on-part are of defects that are drawn: add --drawn")
+        raise UsageError("--write and --on-part need --drawn")
     if options.write and len({Path(data).name for data in options.data}) < len(options.data):
-        raise UsageError("--write names its folders by those of the data, and two are alike")
+        raise UsageError("--write needs data folders with different names: it uses these names")
     backbone = backbone_of(options.backbone, options.weights)
     encoder = backbone.load(generator(options.seed, "encoder")).eval()
     wanted = backbone.images_to_prepare(*SIZE)

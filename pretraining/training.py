@@ -1,4 +1,4 @@
-"""The training loop of the encoder, and the file that comes out of it."""
+"""The training loop of the encoder, and its weight file."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ _WARM_UP = 0.05
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, but for the machine's rounding.
+    """Everything that decides the weights, except rounding of the machine.
 
     Attributes:
         objective: one of `OBJECTIVES`.
-        images: how many are rendered. steps: of `batch_size` images, at one or two views each.
-        side: of a view, in pixels. lr: at its peak; it rises linearly and falls along a cosine.
+        images: number of rendered images.
+        steps: optimiser steps; each has `batch_size` images, with one or two views each.
+        side: side of a view in pixels.
+        lr: peak learning rate; it rises linearly and falls along a cosine.
     """
 
     objective: str = "instances-places-damage"
@@ -62,9 +64,9 @@ def train(
     folder: Path,
     device: torch.device,
 ) -> Encoder:
-    """The trained encoder, rounded as in the file, in evaluation mode.
+    """Train the encoder; return it in evaluation mode, rounded as in the file.
 
-    `folder` keeps a checkpoint to go on from.
+    `folder` keeps a checkpoint, from which the next call continues.
     """
     encoder, objective = _networks(recipe, len(images))
     both = nn.ModuleDict({"encoder": encoder, "objective": objective})
@@ -109,6 +111,7 @@ def train(
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
+    """The rate of a step: a linear rise over the first 5 %, then half a cosine down to 0."""
     warm = max(1, round(_WARM_UP * recipe.steps))
     if step < warm:
         return recipe.lr * (step + 1) / warm
@@ -116,7 +119,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def write_weights(path: Path, encoder: Encoder, recipe: Recipe) -> None:
-    """Convolutions in half precision, the norms' few numbers in single; the recipe as header."""
+    """Write convolutions in float16, the few numbers of norms in float32, the recipe as header."""
     tensors = {
         name: value.half() if value.dim() == 4 else value
         for name, value in encoder.weights().items()
@@ -127,7 +130,7 @@ def write_weights(path: Path, encoder: Encoder, recipe: Recipe) -> None:
 
 
 def _finished(trained: Encoder) -> Encoder:
-    """The built-in encoder with what was trained, rounded as in the file."""
+    """The built-in encoder with the trained weights, rounded as in the file."""
     encoder = backbone_of(BUILTIN).build()
     encoder.load_weights(
         {n: v.half().float() if v.dim() == 4 else v for n, v in trained.weights().items()}
@@ -146,7 +149,7 @@ def _networks(recipe: Recipe, images: int) -> tuple[Encoder, Objective]:
 
 
 def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """Weight decay on matrices and kernels only."""
+    """AdamW with weight decay only for matrices and kernels, not for biases and norms."""
     decayed = [p for p in module.parameters() if p.dim() > 1]
     free = [p for p in module.parameters() if p.dim() <= 1]
     groups = [
@@ -167,7 +170,10 @@ def _keep(
 
 
 def _resume(folder: Path, recipe: Recipe, both: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """The step to go on with; 0 where there is no checkpoint. One of another recipe is kept."""
+    """Load the checkpoint and return the next step; 0 if there is none.
+
+    It refuses a checkpoint of another recipe and does not replace it.
+    """
     path = folder / "state.safetensors"
     if not path.exists():
         return 0
@@ -176,8 +182,8 @@ def _resume(folder: Path, recipe: Recipe, both: nn.Module, optimizer: torch.opti
     other = [name for name, value in asdict(recipe).items() if kept["recipe"].get(name) != value]
     if other:
         raise SystemExit(
-            f"{path} was made with other {', '.join(other)}: go on with those, delete it, or give "
-            "another --work"
+            f"{path} was made with other {', '.join(other)}: use the same settings, delete the "
+            "file, or give another --work"
         )
     tensors = load_file(path)
     both.load_state_dict(_part(tensors, "model."))

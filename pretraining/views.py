@@ -1,7 +1,7 @@
-"""Views of the rendered images: cut out, turned, damaged, and seen by another camera.
+"""Make views of the rendered images: cut out, turned, damaged, and seen by another camera.
 
-All that is random comes from a generator that is passed in: a step sees the same views on every
-device. Views are made on the CPU, by NumPy and OpenCV, while the step before is computed.
+All random numbers come from the generator that is passed, so a step has the same views on every
+device. NumPy and OpenCV make the views on the CPU during the previous step.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from torch.nn import functional
 Random = np.random.Generator
 Images = NDArray[np.uint8]
 
-_ZOOM = (0.25, 1.0)  # side of the cut-out, as a share of the image's
+_ZOOM = (0.25, 1.0)  # side of the view, as a share of the image's side
 _CONTRAST = (0.5, 1.6)
 _BLUR_SIGMA = 1.2
-_DAMAGED = 0.7  # of the views
-_AREA = (0.006, 0.126)  # of the damage, as a share of the view's
+_DAMAGED = 0.7  # share of damaged views
+_AREA = (0.006, 0.126)  # area of the damage, as a share of the view's area
 
 
 @dataclass(frozen=True)
 class Views:
-    """Of B images some views each, view by view.
+    """Views of B images: the first view of all images, then the second of all.
 
     Attributes:
-        pixels: (V, 3, side, side) in [0, 1] but for noise; V is a multiple of B.
+        pixels: (V, 3, side, side) in [0, 1], apart from noise; V is a multiple of B.
         places: (V, 2, 3), affine maps from a view's coordinates in [-1, 1] to its image's.
-        damage: (V, 1, side, side), 1 where a view was damaged, 0 elsewhere.
+        damage: (V, 1, side, side), 1 where a view is damaged, 0 elsewhere.
     """
 
     pixels: Tensor
@@ -55,7 +55,7 @@ def make_views(images: Images, count: int, side: int, random: Random, damaged: b
 
 
 def placements(count: int, random: Random) -> NDArray[np.float32]:
-    """(count, 2, 3): affine maps from a view's coordinates in [-1, 1] to the image's."""
+    """Draw affine maps (count, 2, 3) from a view's coordinates in [-1, 1] to the image's."""
     zoom = np.exp(random.uniform(math.log(_ZOOM[0]), math.log(_ZOOM[1]), count))
     stretch = np.exp(random.uniform(-0.25, 0.25, count))
     angle = random.integers(4, size=count) * np.pi / 2 + random.uniform(-0.25, 0.25, count)
@@ -68,17 +68,18 @@ def placements(count: int, random: Random) -> NDArray[np.float32]:
 
 
 def cut(images: Images, places: NDArray[np.float32], side: int) -> Images:
-    """Views (V, side, side, 3) of as many images; the outside is mirrored.
+    """Cut one view from each image, (V, side, side, 3); outside, the image is mirrored.
 
-    Where a view is coarser than its image, the image is first halved until it is not, by means of
-    2x2 squares: sampling alone would alias.
+    If a view is coarser than its image, the image is first halved by means of 2x2 squares until the
+    scales agree, because sampling alone would alias.
     """
     views = np.empty((len(images), side, side, 3), np.uint8)
     for view, image, place in zip(views, images, places, strict=True):
         pixels = math.sqrt(abs(float(np.linalg.det(place[:, :2])))) * len(image) / side
         for _ in range(round(math.log2(max(1.0, pixels)))):
             image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        # Pixel p of the view has the coordinate (2 p + 1) / side - 1, and so has the image's.
+        # Pixel p has the coordinate (2 p + 1) / side - 1, in the view and, with its side, in the
+        # image. The matrix maps pixel numbers of the view to those of the image.
         half = len(image) / 2
         matrix = np.empty((2, 3))
         matrix[:, :2] = place[:, :2] * (2 * half / side)
@@ -95,16 +96,17 @@ def cut(images: Images, places: NDArray[np.float32], side: int) -> Images:
 
 
 def damage(view: Images, other: Images, random: Random) -> tuple[Images, NDArray[np.float32]]:
-    """A view (side, side, 3) with something wrong somewhere, and where (side, side).
+    """Damage a view (side, side, 3) in a blot; return the view and the blot's mask (side, side).
 
-    Within a blot there is another view, or the view itself brighter or darker, blurred, moved, or
-    turned: nothing that stands out by itself everywhere.
+    The blot shows another view, or the same view brighter or darker, blurred, moved or turned. None
+    of these can be recognised without the rest of the view.
     """
     side = len(view)
     blots = random.standard_normal((int(random.integers(3, 13)),) * 2).astype(np.float32)
     field = cv2.resize(blots, (side, side), interpolation=cv2.INTER_CUBIC)
     share = _AREA[0] + (_AREA[1] - _AREA[0]) * random.random() ** 2
     count = max(1, int(share * side * side))
+    # The blot is the highest part of a smooth random field, as large as the drawn share.
     where = (field >= np.partition(field.ravel(), -count)[-count]).astype(np.float32)
     whole = view.astype(np.float32)
     kind = random.integers(5)
@@ -124,7 +126,7 @@ def damage(view: Images, other: Images, random: Random) -> tuple[Images, NDArray
 
 
 def photographed(views: Tensor, random: Random) -> Tensor:
-    """Other light, another camera: tint, contrast, saturation, gamma, blur, noise."""
+    """Simulate other light and another camera: tint, contrast, saturation, gamma, blur, noise."""
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:
         values = random.uniform(low, high, (len(views), channels, 1, 1))

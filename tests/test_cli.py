@@ -308,7 +308,7 @@ def test_ctrl_c_says_how_to_go_on(urd, data, tmp_path, fit_options, monkeypatch)
     monkeypatch.setattr(loop, "train_iteration", interrupted)
     code, _, err = urd("fit", data, "--out", tmp_path / "x", "--image-size", 64, *fit_options)
     assert code == 130
-    assert "urd: stopped after iteration 1 of 3; --resume goes on" in err
+    assert "urd: stopped after iteration 1 of 3; --resume continues" in err
 
 
 def test_a_call_that_is_cut_leaves_no_older_table(urd, data, run_folder, tmp_path, monkeypatch):

@@ -111,7 +111,7 @@ def test_a_file_that_changed_meanwhile_is_not_written_over(tmp_path):
     path = small_file(tmp_path / "m.onnx")
     detector = Detector.load(path)
     small_file(path, most=200.0)
-    with pytest.raises(UrdError, match="changed meanwhile"):
+    with pytest.raises(UrdError, match="has changed since"):
         detector.save(path)
 
 

@@ -208,7 +208,7 @@ def test_a_file_of_the_older_format_opens_with_a_note(tmp_path, suffix, capsys, 
         path.write_text(text)
     assert Detector.load(path).predict(grey(100)).verdict == "OK"
     assert "no checksum" in capsys.readouterr().err
-    with pytest.raises(UrdError, match="export it anew"):
+    with pytest.raises(UrdError, match="export it again"):
         Detector.load(path).save(path)
 
 

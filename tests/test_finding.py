@@ -70,7 +70,7 @@ def test_an_image_is_known_by_its_content_and_by_its_name(tmp_path):
     assert set(below(found.images, tmp_path)) == {*by_content, *by_name}
     assert set(below(found.others, tmp_path)) == set(others)
     (line,) = found.passed_over()
-    assert line.startswith("skipped 10 files that are no images: ") and line.endswith("5 more")
+    assert line.startswith("skipped 10 files that are not images: ") and line.endswith("5 more")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
@@ -195,4 +195,4 @@ def test_check_reads_what_has_other_names(tmp_path):
     folder = write(tmp_path, {"a.png": encoded("PNG"), "b": encoded("JPEG"), "c.txt": b"x"})
     report = check(folder)
     assert report.problems == {} and report.counts == {"train/good": 2}
-    assert report.passed_over == [f"skipped 1 file that is no image: {folder}/c.txt"]
+    assert report.passed_over == [f"skipped 1 file that is not an image: {folder}/c.txt"]

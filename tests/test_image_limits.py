@@ -37,7 +37,9 @@ def test_the_limit_can_be_raised_above_pillows(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"scan{suffix}"
     Image.new("L", (1200, 1000), 200).save(path, **FORMATS[suffix])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UnreadableImage, match="over 1 megapixels; allow more by --max-megapixels"):
+    with pytest.raises(
+        UnreadableImage, match="over 1 megapixels; allow more with --max-megapixels"
+    ):
         read_rgb(path, reading=Reading(max_megapixels=1))
     assert read_rgb(path, reading=Reading(max_megapixels=2)).size == (1200, 1000)
     assert Image.MAX_IMAGE_PIXELS == 1000
@@ -48,7 +50,7 @@ def test_masks_and_maps_follow_the_limit(tmp_path):
     Image.new("L", (1200, 1000), 200).save(path)
     for read, error in ((read_mask, UnreadableImage), (read_map, UrdError)):
         assert read(path, DEFAULT_READING).shape == (1000, 1200)
-        with pytest.raises(error, match="over 1 megapixels; allow more by --max-megapixels"):
+        with pytest.raises(error, match="over 1 megapixels; allow more with --max-megapixels"):
             read(path, Reading(max_megapixels=1))
 
 

@@ -320,7 +320,7 @@ def test_masks_of_whole_numbers_are_masks_and_good_images_have_none():
         maps, scores, defects, masks
     )
     assert aupro(maps, whole) == aupro(maps, masks)
-    with pytest.raises(ValueError, match="image 1 is a good image, but its mask marks something"):
+    with pytest.raises(ValueError, match="image 1 is a good image, but its mask is not empty"):
         evaluate_maps(maps, scores, ["good", "good", "bad", "bad"], masks)
 
 

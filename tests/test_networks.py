@@ -83,7 +83,7 @@ def test_variant_names_of_the_configuration_are_those_of_the_networks():
         ("resnet19", "unknown backbone"),
         ("vit_tiny_patch16_224", "strides"),
         ("", "unknown"),
-        ("swin_tiny_patch4_window7_224", "takes no image of 128x128"),
+        ("swin_tiny_patch4_window7_224", "cannot use a 128x128 image"),
     ],
 )
 def test_unusable_backbones_are_refused_with_the_reason(tag, reason):

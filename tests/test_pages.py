@@ -56,7 +56,7 @@ def read(content: bytes, page: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", [*SEVERAL, *NOT_CHOSEN])
 def test_a_file_of_several_pages_is_refused(kind):
-    with pytest.raises(UnreadableImage, match="several pages or frames: choose one by --page"):
+    with pytest.raises(UnreadableImage, match="several pages or frames: choose one with --page"):
         read((SEVERAL | NOT_CHOSEN)[kind])
 
 

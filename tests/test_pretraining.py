@@ -165,7 +165,7 @@ def test_a_checkpoint_of_another_recipe_is_kept(arrays, tmp_path, monkeypatch):
 
 
 def test_drawn_sets_need_enough_good_images():
-    with pytest.raises(UsageError, match=r"60 good images; .* more than 160"):
+    with pytest.raises(UsageError, match=r"60 good images .* more than 160"):
         DrawnSet.on(SimpleNamespace(train=[None] * 60), (64, 64), 0)
 
 

@@ -47,7 +47,7 @@ def test_a_page_is_chosen_for_every_verb(urd, stacks, weights_file, tmp_path):
     options += ["--iterations", 2, "--batch-size", 4, "--holdout", 0]
     code, said = urd("fit", stacks, "--out", run, *options)
     assert code == 2
-    assert "choose one by --page N" in said
+    assert "choose one with --page N" in said
     code, said = urd("check", stacks)
     assert code == 1
     assert "12 cannot be used" in said
@@ -85,7 +85,7 @@ def test_the_limit_on_pixels_of_check_and_metrics(urd, tmp_path):
         assert urd(*limited)[0] == 0
         code, said = urd(*limited, "--max-megapixels", 1)
         assert code == 1
-        assert "allow more by --max-megapixels" in said
+        assert "allow more with --max-megapixels" in said
 
 
 def test_check_takes_a_white_level(urd, tmp_path):

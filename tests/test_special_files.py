@@ -92,7 +92,7 @@ def test_a_pipe_among_the_images_is_an_error_row(pipe, data, tiny_config, tmp_pa
     errors = {Path(row["path"]).name: row["error"] for row in rows if row["verdict"] == "ERROR"}
     assert len(rows) == 10 and errors.keys() == {"pipe.png", "photo"}
     assert errors["pipe.png"] == "not a regular file but a pipe"
-    assert errors["photo"].startswith("HEIC files are not read")
+    assert errors["photo"].startswith("HEIC files are not supported")
     evaluation = detector.evaluation(data, resamples=0)
     assert {failure.path.name for failure in evaluation.failures} == {"pipe.png", "photo"}
 

@@ -1,4 +1,4 @@
-"""What every backbone is to the rest: how it is built, loaded, prepared and told from others."""
+"""The interface of a backbone: how to build, load, prepare and identify it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ AUTO, NONE = "auto", "none"
 
 
 class Backbone(ABC):
-    """A pretrained encoder by its tag, and where its weights come from.
+    """A pretrained encoder, named by its tag, and the source of its weights.
 
-    A new family is a class of its own and a line in `registry.py`.
+    To add a family, write a class and add a line to `registry.py`.
 
     Args:
-        tag: as `--backbone` names it.
-        weights: `auto`: its own; `none`: untrained; or a weight file.
+        tag: its name for `--backbone`.
+        weights: `auto` (its own weights), `none` (untrained) or a weight file.
     """
 
     def __init__(self, tag: str, weights: str = AUTO) -> None:
@@ -40,11 +40,12 @@ class Backbone(ABC):
     @property
     @abstractmethod
     def mean(self) -> Colour:
-        """Of each RGB channel in [0, 1], with which it was trained; `std` likewise."""
+        """Mean of each RGB channel in [0, 1] that it was trained with."""
 
     @property
     @abstractmethod
-    def std(self) -> Colour: ...
+    def std(self) -> Colour:
+        """Standard deviation of each RGB channel that it was trained with."""
 
     @property
     def pretrained(self) -> bool:
@@ -57,7 +58,7 @@ class Backbone(ABC):
 
     @property
     def warm_up(self) -> int:
-        """Iterations over which a student's learning rate should rise at first."""
+        """Iterations at the start over which a student's learning rate should rise."""
         return 0
 
     @abstractmethod
@@ -65,41 +66,41 @@ class Backbone(ABC):
         """The encoder without its weights.
 
         Raises:
-            UsageError: it cannot be built: an unknown tag, or no levels at strides 4, 8 and 16.
+            UsageError: the tag is unknown, or there are no levels at strides 4, 8 and 16.
         """
 
     @abstractmethod
     def own_weights(self, encoder: Encoder) -> dict[str, Tensor]:
-        """The weights that `auto` means.
+        """The weights for the setting `auto`.
 
         Raises:
-            UrdError: they are not on this machine and cannot be downloaded, or are damaged.
+            UrdError: they are damaged, or neither on this machine nor downloadable.
         """
 
     @abstractmethod
     def all_shapes(self) -> dict[str, torch.Size]:
-        """Names and shapes of the whole model, of which the encoder is the first part."""
+        """Names and shapes of the whole model; the encoder is its first part."""
 
     @abstractmethod
     def on_this_machine(self) -> bool:
-        """Whether its own weights lie here; asks no network."""
+        """Whether its own weights are on this machine; does not use the network."""
 
     def available(self) -> bool:
-        """Whether its own weights lie here or can be downloaded."""
+        """Whether its own weights are on this machine or can be downloaded."""
         return self.on_this_machine()
 
     @abstractmethod
     def how_to_get(self) -> str:
-        """What to tell a user about its own weights: where they lie, or how to get them."""
+        """Text for the user: where its own weights are, or how to get them."""
 
     def load(self, generator: torch.Generator) -> Encoder:
-        """The encoder with its weights; untrained ones are drawn from `generator`.
+        """The encoder with its weights; `generator` draws untrained ones.
 
         Raises:
-            UsageError: as `build`, or the weight file cannot be used.
-            UrdError: as `own_weights`.
+            UsageError: as in `build`, or the weight file cannot be used.
+            UrdError: as in `own_weights`.
         """
-        with on_seeded_generator(generator):  # libraries draw from the global one
+        with on_seeded_generator(generator):  # libraries draw from the global generator
             encoder = self.build()
         if self.weights == NONE:
             _open_branches(encoder)
@@ -115,7 +116,7 @@ class Backbone(ABC):
         return read_weights(Path(self.weights))
 
     def images_to_prepare(self, height: int, width: int) -> int:
-        """How many good images of this size `prepare` looks at; 0: none."""
+        """How many good images of this size `prepare` needs; 0: none."""
         return 0
 
     def prepare(  # noqa: B027 - most families need none
@@ -124,15 +125,17 @@ class Backbone(ABC):
         """Fit freshly loaded encoders to good images, before the first iteration.
 
         Args:
-            expert: changed in place. teacher: a copy of it that will learn, on its device and in
-                its memory format; `None`: no teacher learns.
+            expert: changed in place.
+            teacher: a copy of the expert that will learn, in its final device and memory format;
+                `None`: no teacher learns.
             images: good images (N, 3, H, W) uint8.
         """
 
     def identity(self, *, teacher_learns: bool) -> str:
-        """What tells results with this backbone from others, beside the settings.
+        """A text that differs whenever results with this backbone may differ.
 
-        It names the weights, and whatever else of the backbone shapes a result.
+        It names the weights and all other properties of the backbone that affect a result; the
+        settings are compared separately.
         """
         path = Path(self.weights)
         if self.weights in (AUTO, NONE) or not path.is_file():
@@ -141,10 +144,10 @@ class Backbone(ABC):
 
 
 def _open_branches(encoder: Encoder) -> None:
-    """Let every residual branch of an untrained encoder contribute.
+    """Make every residual branch of an untrained encoder contribute.
 
-    timm starts the last norm of each branch at zero, so that the whole stage begins as the identity
-    and its random filters are never seen; that helps long training and makes poor fixed features.
+    timm initialises the last norm of each branch to zero, so a stage begins as the identity and
+    hides its random filters. That helps long training, but gives poor fixed features.
     """
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.any():

@@ -1,6 +1,6 @@
 """The built-in backbone: trained on rendered images only, and shipped with the package.
 
-How it was trained, and what it can do: `pretraining/MODEL_CARD.md` in the repository.
+`pretraining/MODEL_CARD.md` in the repository says how it was trained and what it can do.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ BUILTIN = "builtin"
 ARCHITECTURE = "resnet18"  # its stem and first three stages, and a 1x1 convolution for each level
 FILE = Path(__file__).with_name("builtin.safetensors")
 SHA256 = "6a64334638317c5945d9ec077209f36c12c4e4fdd32b0f85c820ab526902ab3c"
-# Adam's first steps change each weight by the whole rate, and a student of whitened levels may lose
-# a corner of a level for good by them (docs/research/builtin-backbone.md).
+# Adam's first steps change each weight by the full learning rate. With whitened levels this can
+# ruin a corner of a student's level for good (docs/research/builtin-backbone.md).
 WARM_UP = 20
 
 
 class BuiltinBackbone(Backbone):
-    """The shipped weights; levels and norms are fitted to the good images before training."""
+    """The shipped weights; before training, levels and norms are fitted to the good images."""
 
     @classmethod
     def claims(cls, tag: str) -> bool:
@@ -85,7 +85,7 @@ class BuiltinBackbone(Backbone):
     def prepare(self, expert: Encoder, teacher: Encoder | None, images: Tensor) -> None:
         """Whiten the levels, and restate the norms of a teacher that learns.
 
-        Encoders that were whitened before stay as they are.
+        Encoders that are already whitened do not change.
         """
         assert isinstance(expert, WhitenedEncoder)
         if not self.pretrained or expert.whitened:
@@ -105,15 +105,15 @@ class BuiltinBackbone(Backbone):
 
 
 def builtin_weights() -> dict[str, Tensor]:
-    """Tensors of the shipped file, in single precision.
+    """Tensors of the shipped file, in float32.
 
     Raises:
-        UrdError: the file is absent or not the one that this version was released with.
+        UrdError: the file is missing, or differs from the one released with this version.
     """
     try:
         content = FILE.read_bytes()
         if hashlib.sha256(content).hexdigest() != SHA256:
-            raise UrdError(f"{FILE} is damaged (its SHA-256 is another one); install urd anew")
+            raise UrdError(f"{FILE} is damaged (its SHA-256 is wrong); install urd again")
         return {name: tensor.float() for name, tensor in load(content).items()}
     except (OSError, SafetensorError) as error:
-        raise UrdError(f"{FILE} cannot be read ({first_line(error)}); install urd anew") from error
+        raise UrdError(f"{FILE} cannot be read ({first_line(error)}); install urd again") from error

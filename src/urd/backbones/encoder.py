@@ -1,4 +1,7 @@
-"""The encoder: stem and first three stages of a pretrained backbone. Expert and teacher are two."""
+"""The encoder: stem and first three stages of a pretrained backbone.
+
+The expert and the teacher are both encoders.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ _PROBE = 64
 
 @dataclass(frozen=True)
 class Stage:
-    """What the decoder needs to mirror one stage of the encoder.
+    """What the decoder needs to know of an encoder stage in order to mirror it.
 
-    `width` is the inner width of bottleneck blocks, `None` for basic ones.
+    `width` is the inner width of bottleneck blocks; `None` for basic blocks.
     """
 
     channels: int
@@ -31,8 +34,8 @@ class Pyramid:
 
     Attributes:
         stages: of levels 1, 2 and 3.
-        signed: the levels hold negative values too; else they come from a ReLU. A student can only
-            restore signed levels by linear heads.
+        signed: the levels hold negative values, so they do not come from a ReLU. A student needs
+            linear heads to restore them.
     """
 
     stages: tuple[Stage, Stage, Stage]
@@ -40,9 +43,9 @@ class Pyramid:
 
 
 class Normalisation(nn.Module):
-    """(image - mean) / std per channel, always in float32; the weights' precision afterwards.
+    """(image - mean) / std per channel, always in float32.
 
-    Both are buffers that no file keeps: they belong to the backbone and not to a training.
+    Mean and std are buffers that are not saved with the weights: they belong to the backbone.
     """
 
     mean: Tensor
@@ -57,7 +60,7 @@ class Normalisation(nn.Module):
         return (images - self.mean) / self.std
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalisation:
-        # Follow the network to another device, but not into bfloat16: 8 bits of a mean are too few.
+        # Follow the network to another device, but stay in float32: bfloat16 has only 8 bits.
         self.mean, self.std = (buffer.to(fn(buffer).device) for buffer in (self.mean, self.std))
         return self
 
@@ -68,8 +71,8 @@ class Encoder(nn.Module):
     H and W are multiples of 32. Levels are numbered k = 1, 2, 3 in the paper and 0, 1, 2 here.
 
     Args:
-        body: what computes the levels of a normalised image.
-        mean, std: of each RGB channel in [0, 1], as the backbone was trained.
+        body: the network that computes the levels of a normalised image.
+        mean, std: of each RGB channel in [0, 1], as in the backbone's training.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Encoder(nn.Module):
         return cast(Tensor, normalised.contiguous(memory_format=torch.channels_last))
 
     def weights(self) -> dict[str, Tensor]:
-        """What a weight file holds, by the names that it has there."""
+        """The tensors that a weight file holds, by their names there."""
         return self.body.state_dict()
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
@@ -105,7 +108,7 @@ class Encoder(nn.Module):
 
 @torch.no_grad()
 def has_signed_levels(encoder: Encoder) -> bool:
-    """Whether a level of some image holds negative values, as none does after a ReLU."""
+    """Whether a level of a random image holds negative values; after a ReLU there are none."""
     random = torch.Generator().manual_seed(0)
     image: Any = torch.rand(1, 3, _PROBE, _PROBE, generator=random)
     mode = encoder.training

@@ -1,4 +1,4 @@
-"""The hub that timm downloads from, and the cache where it keeps what it has."""
+"""The hub that timm downloads weights from, and its cache on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SECONDS = 5.0
 
 
 def cached_weights_available(tag: str) -> bool:
-    """True when the weights of this tag lie on this machine; asks no network."""
+    """Whether the weights of this tag are on this machine; does not use the network."""
     try:
         from huggingface_hub import try_to_load_from_cache
 
@@ -26,7 +26,7 @@ def cached_weights_available(tag: str) -> bool:
 
 
 def repository_of(tag: str) -> str | None:
-    """Where timm's weights of a tag lie on the hub; `None`: nowhere."""
+    """The hub repository with timm's weights of a tag; `None` if there is none."""
     config = timm.get_pretrained_cfg(tag, allow_unregistered=True)
     repository = config.hf_hub_id if config is not None else None
     if not repository:
@@ -35,9 +35,9 @@ def repository_of(tag: str) -> str | None:
 
 
 def hub_reachable() -> bool:
-    """One short attempt: the hub's own client would retry for a minute and a half.
+    """Whether one short request succeeds; the hub's own client would retry for 90 seconds.
 
-    A server that answers but refuses, a proxy's for one, will not give the weights either.
+    A server that answers with a refusal, for example a proxy, will not give the weights either.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
@@ -46,11 +46,11 @@ def hub_reachable() -> bool:
         with urllib.request.urlopen(request, timeout=_SECONDS):
             return True
     except urllib.error.HTTPError as error:
-        return error.code in (404, 405)  # it answers, though not to this request
+        return error.code in (404, 405)  # the hub answers, only not to HEAD
     except (OSError, ValueError):
         return False
 
 
 def hub_address() -> str:
-    """The hub, or the mirror that the environment names."""
+    """The address of the hub, or of the mirror in the environment variable HF_ENDPOINT."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")

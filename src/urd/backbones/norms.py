@@ -1,8 +1,9 @@
-"""Batch norms that train from where they are: statistics of good images, the same function.
+"""Give batch norms the statistics of good images, without changing what they compute.
 
-The built-in backbone's norms hold the statistics of rendered images. A teacher that is trained
-normalises by its batches instead, so that its first step would find it far from the expert, and
-the training would be spent on the way back. Backbones by timm stay as the paper has them.
+The norms of the built-in backbone hold the statistics of rendered images. In training, a teacher
+normalises by its batches of good images instead. Without this change its features would jump away
+from the expert's at the first step, and training would be spent on the way back. Backbones of
+timm stay as in the paper.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ NORMS = "norms of the good images"  # tells results with such teachers from olde
 def restate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Give each norm the mean m and variance v of its input over the batches (B, 3, H, W).
 
-    With its old ones m', v' and weights g', b': g = g' sqrt((v + eps) / (v' + eps)) and
-    b = b' + g' (m - m') / sqrt(v' + eps). In evaluation mode the network computes what it did.
+    From the old m', v' and weights g', b' follow g = g' sqrt((v + eps) / (v' + eps)) and
+    b = b' + g' (m - m') / sqrt(v' + eps). In evaluation mode the network's output is unchanged.
 
     Raises:
         ValueError: there are no batches.
@@ -39,14 +40,14 @@ def restate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
             network(images)
     network.train(mode)
     if not all(moments.images for moments in found):
-        raise ValueError("norms are restated by images, and no batch has reached them")
+        raise ValueError("restating norms needs at least one batch of images")
     for norm, moments in zip(norms, found, strict=True):
         _restate(norm, moments.mean, moments.variance)
 
 
 @dataclass
 class _Moments:
-    """Of each channel, over all places of all images, in float64."""
+    """Moments of each channel over all places of all images, in float64."""
 
     images: int = 0
     sum: Tensor | float = 0.0
@@ -78,6 +79,7 @@ def _restate(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
         t.detach().cpu().double()
         for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
+    # The norm is slope * (x - old_mean) + bias; write the same line with the new statistics.
     slope = weight / (old_variance + norm.eps).sqrt()
     norm.weight.copy_(slope * (variance + norm.eps).sqrt())
     norm.bias.copy_(bias + slope * (mean - old_mean))

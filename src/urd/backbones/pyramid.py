@@ -1,4 +1,4 @@
-"""The levels of timm's models: those at strides 4, 8 and 16, and how their stages are built."""
+"""Find the levels of timm's models at strides 4, 8 and 16, and how their stages are built."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ _PROBE = 128
 
 
 def timm_body(name: str, *, pretrained: bool = False) -> Any:
-    """A model of timm that gives its levels at strides 4, 8 and 16.
+    """A timm model that returns its levels at strides 4, 8 and 16.
 
     Raises:
-        UsageError: timm does not know it, or it has no such levels.
+        UsageError: timm does not know the model, or it has no such levels.
     """
     indices = pyramid_indices(name)
     return timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices)
 
 
 def pyramid_indices(tag: str) -> tuple[int, ...]:
-    """Which of the backbone's levels have strides 4, 8 and 16."""
+    """Indices of the backbone's levels with strides 4, 8 and 16.
+
+    Raises:
+        UsageError: as `timm_body`.
+    """
     if not timm.is_model(tag):
         near = difflib.get_close_matches(tag, timm.list_models(pretrained=True), n=3)
         hint = f" Near names: {', '.join(near)}." if near else ""
@@ -41,14 +45,14 @@ def pyramid_indices(tag: str) -> tuple[int, ...]:
             pyramid: Any = timm.create_model(tag, pretrained=False, features_only=True)
     except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"backbone {quoted(tag)} offers no feature pyramid, and the decoder needs one at "
+            f"backbone {quoted(tag)} has no feature pyramid, and the decoder needs one at "
             f"strides 4, 8 and 16 ({type(error).__name__})"
         ) from error
     reductions = list(pyramid.feature_info.reduction())
     if not all(reductions.count(stride) == 1 for stride in STRIDES):
         raise UsageError(
             f"backbone {quoted(tag)} has levels at strides {reductions}; the decoder needs one "
-            "level each at 4, 8 and 16. Residual networks have them, for example resnet18.tv_in1k."
+            "level each at 4, 8 and 16. Use a residual network, for example resnet18.tv_in1k."
         )
     indices = tuple(reductions.index(stride) for stride in STRIDES)
     _check_maps(tag, pyramid, indices)
@@ -56,7 +60,7 @@ def pyramid_indices(tag: str) -> tuple[int, ...]:
 
 
 def _check_maps(tag: str, pyramid: Any, indices: tuple[int, ...]) -> None:
-    """Refuse backbones of a fixed image size, or whose maps are not (B, C, H, W)."""
+    """Refuse backbones that need a fixed image size or return maps other than (B, C, H, W)."""
     channels = pyramid.feature_info.channels()
     sides = [_PROBE // stride for stride in STRIDES]
     expected = [(1, channels[i], n, n) for i, n in zip(indices, sides, strict=True)]
@@ -64,16 +68,16 @@ def _check_maps(tag: str, pyramid: Any, indices: tuple[int, ...]) -> None:
         with torch.no_grad():
             maps = pyramid(torch.zeros(1, 3, _PROBE, _PROBE, device="meta"))
         shapes = [tuple(maps[index].shape) for index in indices]
-    except Exception as error:  # each family refuses a foreign size in its own way
+    except Exception as error:  # each family has its own error for a wrong image size
         raise UsageError(
-            f"backbone {quoted(tag)} takes no image of {_PROBE}x{_PROBE}: {first_line(error)}"
+            f"backbone {quoted(tag)} cannot use a {_PROBE}x{_PROBE} image: {first_line(error)}"
         ) from error
     if shapes != expected:
         raise UsageError(f"backbone {quoted(tag)} gives maps of shapes {shapes}, not {expected}")
 
 
 def stages_of(body: Any) -> tuple[Stage, Stage, Stage]:
-    """Block kind and depth of each residual stage; two basic blocks for other families."""
+    """Block kind and depth of each residual stage; other families count as two basic blocks."""
     stages = []
     for level, c in enumerate(body.feature_info.channels(), start=1):
         blocks = [

@@ -1,4 +1,4 @@
-"""Which backbones there are: one line for each family, the first that claims a tag has it."""
+"""The families of backbones: the first one that claims a tag gets it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ FAMILIES: tuple[type[Backbone], ...] = (BuiltinBackbone, TimmBackbone)
 
 
 def backbone_of(tag: str, weights: str = AUTO) -> Backbone:
-    """The backbone of a tag; whether it can be built, `Backbone.build` tells."""
+    """The backbone of a tag; `Backbone.build` raises if it cannot be built."""
     family = next(family for family in FAMILIES if family.claims(tag))
     return family(tag, weights)
 
 
 def choose_backbone(tags: Sequence[str], weights: str = AUTO) -> Backbone:
-    """Of several backbones the first whose weights are available.
+    """The first of several backbones whose weights are available.
 
-    That is the first one where `weights` names a file or none. Whether the last one's are available
-    is not asked: loading it tells, and says what to do.
+    If `weights` is a file or `none`, that is the first backbone. The last backbone is not checked:
+    if its weights are missing, loading it raises an error that says what to do.
     """
     candidates = [backbone_of(tag, weights) for tag in tags]
     if weights != AUTO:

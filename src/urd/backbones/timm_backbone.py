@@ -1,4 +1,4 @@
-"""Backbones of timm, by their tags; their weights come from timm's cache or its download."""
+"""Backbones of timm, named by their tags; weights come from timm's cache or a download."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TimmBackbone(Backbone):
             raise UrdError(f"the hub cannot be reached, and there are {self.how_to_get()}")
         try:
             body = timm_body(self.tag, pretrained=True)
-        except Exception as error:  # the hub's client raises types of its own, of many libraries
+        except Exception as error:  # the hub's client raises types of many libraries
             raise UrdError(
                 f"download failed ({type(error).__name__}), and there are {self.how_to_get()}"
             ) from error
@@ -65,10 +65,10 @@ class TimmBackbone(Backbone):
 
     def how_to_get(self) -> str:
         if self.on_this_machine():
-            return "its weights lie in timm's cache"
+            return "its weights are in timm's cache"
         repository = repository_of(self.tag) or f"timm/{self.tag}"
         return (
             f"no pretrained weights of '{self.tag}' in timm's cache. On a machine with a network "
             f"fetch {hub_address()}/{repository}/resolve/main/model.safetensors and pass it with "
-            "--weights FILE; --backbone builtin needs no file, at lower accuracy."
+            "--weights FILE; or use --backbone builtin, which needs no file but is less accurate."
         )

@@ -1,6 +1,6 @@
-"""Weight files of encoders: read, compared with what the encoder wants, and told apart.
+"""Weight files of encoders: read them, compare them with the encoder, identify them.
 
-Nothing is ever unpickled: `.pth` files are read with PyTorch's `weights_only`.
+Never unpickles objects: `.pth` files are read with PyTorch's `weights_only`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors of a `.safetensors` or a `.pth`/`.pt` file, by name.
 
     Raises:
-        UsageError: no such file, or not a file of weights.
+        UsageError: the file is missing or not a weight file.
     """
     refuse_special(path)
     if not path.is_file():
@@ -40,10 +40,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UsageError(
             f"{path} is not a readable safetensors file: {first_line(error)}"
         ) from error
-    except Exception as error:  # torch.load raises many types on foreign bytes
+    except Exception as error:  # torch.load raises many types on unknown bytes
         raise UsageError(
-            f"{path} cannot be read as weights; a safetensors file, or a .pth file that holds "
-            f"nothing but tensors, is needed ({type(error).__name__})"
+            f"{path} cannot be read as weights; pass a safetensors file, or a .pth file that "
+            f"holds only tensors ({type(error).__name__})"
         ) from error
     for key in _NESTED_KEYS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
@@ -64,7 +64,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_packed(path: Path) -> None:
-    """PyTorch never compresses: a file that unpacks to more than itself is made to fill memory."""
+    """Refuse a file that unpacks to more than its own size.
+
+    PyTorch never compresses its files, so such a file was made to fill the memory.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
@@ -72,12 +75,12 @@ def _refuse_packed(path: Path) -> None:
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Its values lie in memory as they are, one after the other or in strides."""
+    """Whether its values are in normal memory, not sparse, quantised or without data."""
     return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """SHA-256 over names and values of what a weight file holds: tells two encoders apart."""
+    """SHA-256 over the names and values that a weight file holds; identifies an encoder."""
     digest = hashlib.sha256()
     for name, value in sorted(encoder.weights().items()):
         digest.update(f"body.{name}".encode())
@@ -88,9 +91,9 @@ def fingerprint(encoder: Encoder) -> str:
 def load_state(
     encoder: Encoder, state: Mapping[str, Tensor], source: str, whole: Mapping[str, torch.Size]
 ) -> None:
-    """Copy the tensors that the encoder has; refuse any mismatch but an absent or extra tail.
+    """Copy the encoder's tensors from `state`; refuse any mismatch.
 
-    Stage 4 and the classifier are not part of the encoder: their tensors may be there or not.
+    The encoder has no stage 4 and no classifier: `state` may have their tensors or not.
 
     Args:
         source: of the weights, for messages.

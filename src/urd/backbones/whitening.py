@@ -1,7 +1,7 @@
-"""Levels of the built-in backbone whose channels are not correlated within a good image.
+"""Whiten the levels of the built-in backbone: uncorrelated channels within a good image.
 
-What sets ImageNet's features apart on photographs is how many directions they use within one
-image; a student that has to restore few directions restores those of defects too.
+On photographs, ImageNet features use many directions of feature space within one image. If the
+features use few directions, a student learns to restore those of defects, too.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from torch.nn import functional
 from urd.backbones.encoder import Colour, Encoder, Pyramid
 
 SHRINKAGE = 0.01  # of the largest eigenvalue, added to all of them
-OFFSET = 1.0  # deviations: the ReLU passes five values of six
-_PIXELS = 240 * 256**2  # of all images together; of fewer than `_LEAST` it may be more
+OFFSET = 1.0  # in standard deviations: the ReLU then passes about five of six values
+_PIXELS = 240 * 256**2  # in all images together; `_LEAST` images may have more
 _PIXELS_AT_ONCE = 24 * 256**2
 _LEAST = 24
-_STEPS = (4, 2, 1)  # between the places that are looked at; the levels' strides are 4, 8, 16
+_STEPS = (4, 2, 1)  # use every n-th place of a level: with strides 4, 8, 16 all are 16 pixels apart
 _TINY = 1e-12
 
 
 def images_wanted(height: int, width: int) -> int:
-    """How many images of this size `whiten` looks at: large ones show more places each."""
+    """How many images of this size `whiten` uses; large images have more places each."""
     return max(_LEAST, _PIXELS // (height * width))
 
 
 class WhitenedEncoder(Encoder):
-    """A residual network whose levels are W_k f_k + b_k, rectified; W_k is a 1x1 convolution.
+    """A residual network with levels ReLU(W_k f_k + b_k); W_k is a 1x1 convolution.
 
-    f_k is the output of stage k before its last ReLU, which hides half of what the stage found.
-    Before W_k is set (`whiten`) it is the identity: the levels are the stages'.
-    W_k and b_k are no part of a weight file, since they are of the images that are inspected.
+    f_k is the output of stage k before its last ReLU, which would drop all negative values.
+    Before `whiten` sets W_k, it is the identity, and the levels are the outputs of the stages.
+    A weight file does not hold W_k and b_k, because they depend on the inspected images.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class WhitenedEncoder(Encoder):
 
     @property
     def whitened(self) -> bool:
-        """Whether W_k was set."""
+        """Whether `whiten` has set W_k."""
         weights = [cast(Tensor, head.weight).flatten(1) for head in self.heads]
         return any((w != torch.eye(len(w), device=w.device)).any() for w in weights)
 
@@ -74,7 +74,7 @@ class WhitenedEncoder(Encoder):
 
 
 def _identity(channels: int) -> nn.Conv2d:
-    """A 1x1 convolution that gives what it takes."""
+    """A 1x1 convolution that returns its input."""
     conv = nn.Conv2d(channels, channels, 1)
     nn.init.dirac_(conv.weight)
     nn.init.zeros_(cast(Tensor, conv.bias))
@@ -88,12 +88,13 @@ def whiten(
     shrinkage: float = SHRINKAGE,
     offset: float = OFFSET,
 ) -> None:
-    """Set W_k and b_k of an encoder by good images (N, 3, H, W) uint8.
+    """Set W_k and b_k of an encoder from good images (N, 3, H, W) uint8.
 
-    C is the covariance of f_k over the places of an image, each image centred and scaled to unit
-    mean square, averaged over images. W = (C + shrinkage * its largest eigenvalue)^(-1/2), the
-    symmetric root (ZCA), its rows scaled so that each channel has a deviation of 1 over all images;
-    b brings its mean to `offset`. Of many images evenly spaced ones are looked at.
+    C is the covariance of f_k over the places of an image; each image is centred and scaled to
+    unit mean square, and C is the average over images. W = (C + shrinkage * largest eigenvalue of
+    C)^(-1/2), the symmetric root (ZCA). Its rows are scaled so that each channel has a standard
+    deviation of 1 over all images; b moves its mean to `offset`. If there are many images, evenly
+    spaced ones are used.
     """
     mode = encoder.training
     encoder.eval()
@@ -102,7 +103,9 @@ def whiten(
     for head, moments in zip(encoder.heads, found, strict=True):
         middle, spread, within = moments
         values, vectors = torch.linalg.eigh(within)
+        # The added share bounds the scales, so that noise in weak directions is not blown up.
         scales = (values.clamp(min=0) + max(shrinkage * float(values[-1]), _TINY)).rsqrt()
+        # Of all roots, the symmetric one keeps each channel closest to its original.
         root = (vectors * scales) @ vectors.T
         root = root / (root @ spread @ root.T).diagonal().clamp(min=_TINY).sqrt()[:, None]
         assert isinstance(head, nn.Conv2d) and head.bias is not None
@@ -111,7 +114,7 @@ def whiten(
 
 
 def looked_at(images: Tensor, device: torch.device) -> Iterator[Tensor]:
-    """Evenly spaced ones of good images (N, 3, H, W) uint8, in batches in [0, 1], on `device`."""
+    """Evenly spaced good images of (N, 3, H, W) uint8, in batches in [0, 1], on `device`."""
     height, width = images.shape[2:]
     count = min(len(images), images_wanted(height, width))
     chosen = images[torch.linspace(0, len(images) - 1, count).round().long()]
@@ -122,7 +125,7 @@ def looked_at(images: Tensor, device: torch.device) -> Iterator[Tensor]:
 def _moments(
     encoder: WhitenedEncoder, batches: Iterable[Tensor]
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Of each f_k: mean (C,), covariance over all places (C, C), and C as above, in float64."""
+    """For each f_k: mean (C,), covariance over all places (C, C), and C of `whiten`; float64."""
     sums: list[Tensor] = [torch.zeros(())] * len(_STEPS)
     images = 0
     for batch in batches:
@@ -131,6 +134,7 @@ def _moments(
         for level, (found, step) in enumerate(zip(features, _STEPS, strict=True)):
             x = found[:, :, ::step, ::step].flatten(2).transpose(1, 2).cpu().double()
             centred = x - x.mean(1, keepdim=True)
+            # Scale to unit mean square, so that images of high contrast do not dominate C.
             size = centred.square().mean((1, 2), keepdim=True).sqrt()
             centred = centred / size.clamp(min=_TINY)
             of_batch = torch.cat([x.mean(1).sum(0)[None], _product(x), _product(centred)])

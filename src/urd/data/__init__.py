@@ -1,4 +1,4 @@
-"""From folders to images: layouts of the data sets, safe decoding, the in-memory store."""
+"""From folders to images: layouts of data sets, safe decoding, images in memory."""
 
 from urd.data.decoding import read_mask, read_masks, read_rgb
 from urd.data.finding import find_named, name_of, search

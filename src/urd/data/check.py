@@ -1,4 +1,4 @@
-"""What a data folder holds and what is wrong with it, without training anything."""
+"""Report what a data folder holds and what is wrong with it, without training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _CAMERA_BITS = (8, 10, 12, 14)
 
 @dataclass
 class Report:
-    """Counts, and problems by kind; an empty `problems` means that nothing is wrong.
+    """Counts, and problems by kind; if `problems` is empty, nothing is wrong.
 
     Attributes:
-        folders: of the images that are used, how many lie in which folder.
-        links: linked folders that are followed, with what they lead to.
-        passed_over: a line for each kind of thing that is skipped.
+        folders: number of used images in each folder.
+        links: linked folders that are followed, and their targets.
+        passed_over: a line for each kind of skipped file or folder.
     """
 
     root: str
@@ -42,14 +42,15 @@ class Report:
 
 
 def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
-    """Read every file of DATA.
+    """Read every file of DATA and report problems.
 
-    Problems are unreadable images and masks, masks of another size, empty masks, masks that mark
-    over half of an image or whose transparency decides what they mark (both may be meant
-    otherwise), defective images without and masks without image, files that are there twice,
-    training images that stand in the test set too (a leak: it makes results look better than they
-    are), 16-bit images that look dark because they hold fewer bits, images that are not used, and
-    masks that belong to two images.
+    Problems of masks: unreadable, of another size than the image, empty, without an image, or for
+    two images. Doubtful masks are problems, too: those that mark over half of an image, and those
+    where transparency decides what they mark.
+
+    Problems of images: unreadable, not used, defective without a mask, there twice, or in both the
+    training and the test set (a leak: results look better than they are); and 16-bit images that
+    look dark because the camera gives fewer bits.
     """
     data_set = survey(data)
     report = Report(str(data_set.root), data_set.layout, _counts(data_set))
@@ -73,7 +74,7 @@ def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
         if picture.brightest is not None:
             brightest = max(brightest or 0, picture.brightest)
         sizes[f"{image.width}x{image.height}"] += 1
-        # Of the pixels and not of the file, so that a copy in another format is found too.
+        # A digest of the pixels, not of the file: it also finds a copy in another format.
         digest = hashlib.sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
         seen[digest].append((split, sample))
         _check_masks(sample, (image.height, image.width), reading, problems)
@@ -131,17 +132,17 @@ def _check_masks(
 
 
 def _white_level_hint(brightest: int | None, reading: Reading) -> list[str]:
-    """Of a data set whose brightest 16-bit value leaves the upper bits empty."""
+    """A hint if the brightest 16-bit value of the data set leaves the upper bits empty."""
     if brightest is not None and brightest > reading.white_level:
-        return [f"values up to {brightest} are above --white-level, and all shown as white"]
+        return [f"values up to {brightest} are above --white-level and are shown as white"]
     if brightest is None or reading.white_level != WHITE_LEVEL:
         return []
     bits = next((bits for bits in _CAMERA_BITS if brightest < 2**bits), None)
     if bits is None:
         return []
     return [
-        f"no value is above {brightest}: if the camera gives {bits} bits, use "
-        f"--white-level {2**bits - 1}, else the images look dark"
+        f"no value is above {brightest}: if the camera gives {bits} bits, pass "
+        f"--white-level {2**bits - 1}; without it the images look dark"
     ]
 
 

@@ -1,16 +1,16 @@
-"""Image files to RGB and to masks, the way a person would see them.
+"""Decode image files to RGB and to masks, as a person would see them.
 
-Images: EXIF orientation is applied; transparency is laid over white; grey becomes three equal
-channels; palette, CMYK, LAB and the like are converted; 16-bit values are scaled by a fixed white
-level (65535 unless told otherwise, or what the file itself states), never by the image's own range,
-so that the same brightness stays the same in every image.
+Images: EXIF orientation is applied, and transparency is laid over white. Grey becomes three equal
+channels; palette, CMYK, LAB and similar modes are converted. 16-bit values are scaled by a fixed
+white level (65535, another one that the user gives, or the one that the file states). The image's
+own range is never used, so that the same brightness is the same in every image.
 
-Masks, all by one rule, be they ground truth, regions of interest or foreground: transparency that
-differs from pixel to pixel decides alone: strokes on a transparent layer mark where they are, in
-any colour. Else colours decide (those of the palette where there is one), and every value above 0
-marks: white, red, and the class numbers 1, 2, 3. Two kinds of small values are no marks: those of
-lossy compression (JPEG, lossy WebP), and the soft edge of a mask that was resized, which is grey
-not more than two pixels from white. There, values above one half mark.
+Masks: one rule holds for ground truth, regions of interest and foreground. If transparency differs
+from pixel to pixel, it alone decides: strokes on a transparent layer mark in any colour. Otherwise
+colours decide (of the palette if there is one), and every value above 0 marks: white, red, and the
+class numbers 1, 2, 3. Two kinds of masks have small values that mean nothing: lossy ones (JPEG,
+lossy WebP), and resized ones with a soft edge, where all grey is at most two pixels from white.
+In these masks only values above one half mark.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def read_rgb(
     *,
     reading: Reading = DEFAULT_READING,
 ) -> Image.Image:
-    """An 8-bit RGB image in the orientation in which a viewer shows it.
+    """Read an 8-bit RGB image, in the orientation in which a viewer shows it.
 
     Args:
-        white_level: in the place of that of `reading`.
+        white_level: overrides that of `reading`.
 
     Raises:
-        UnreadableImage: missing, not whole, of a format that is not read, of several pages, too
-            small or too large.
+        UnreadableImage: the file is missing, not whole, of an unsupported format, too small or too
+            large, or has several pages.
     """
     if white_level is not None:
         reading = replace(reading, white_level=white_level)
@@ -56,10 +56,10 @@ def read_rgb(
 
 
 def read_masks(paths: Sequence[Path], reading: Reading = DEFAULT_READING) -> Mask:
-    """Several masks of one image together, (H, W) bool.
+    """Join the masks of one image, (H, W) bool.
 
     Raises:
-        UnreadableImage: as for images, or masks of different sizes.
+        UnreadableImage: as for images, or the masks differ in size.
     """
     marked = read_mask(paths[0], reading)
     for path in paths[1:]:
@@ -71,9 +71,9 @@ def read_masks(paths: Sequence[Path], reading: Reading = DEFAULT_READING) -> Mas
 
 
 def read_mask(path: Path, reading: Reading = DEFAULT_READING) -> Mask:
-    """(H, W) bool, true where the mask marks.
+    """Read a mask, (H, W) bool: true where it marks.
 
-    The page and the white level of `reading` are those of images: a mask has one page.
+    It ignores the page and the white level of `reading`; a mask must have one page.
 
     Raises:
         UnreadableImage: as for images.
@@ -82,15 +82,15 @@ def read_mask(path: Path, reading: Reading = DEFAULT_READING) -> Mask:
 
 
 def open_mask(path: Path, reading: Reading = DEFAULT_READING) -> Picture:
-    """The mask's picture, for `marked` and for what else is asked of it."""
+    """Open a mask without deciding what it marks; `marked` does that."""
     return open_picture(path, Reading(max_megapixels=reading.max_megapixels))
 
 
 def marked(picture: Picture) -> Mask:
-    """(H, W) bool, upright.
+    """Where a mask marks, (H, W) bool, upright.
 
     Raises:
-        UnreadableImage: floating-point values that are no numbers, or where 0 is white.
+        UnreadableImage: floating-point values that are NaN or Inf, or where 0 is white.
     """
     values = picture.mask_values()
     half = values > _WHITE.get(values.dtype.name, 0) / 2
@@ -100,7 +100,7 @@ def marked(picture: Picture) -> Mask:
 
 
 def _edges_are_soft(values: NDArray[Any]) -> bool:
-    """Grey lies beside white only; class numbers lie elsewhere too."""
+    """Whether grey is only beside white, so it comes from resizing; class numbers are not."""
     white = values == _WHITE.get(values.dtype.name)
     grey = (values > 0) & ~white
     if not white.any() or not grey.any():

@@ -1,4 +1,4 @@
-"""Samples of more than eight bits, which Pillow keeps for grey images only."""
+"""Read samples of more than eight bits; Pillow keeps them only for grey images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from urd.data.whole_files import codestreams, netpbm_raster
 GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION, _SEPARATE = 258, 284, 2  # of TIFF
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we report it ourselves
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we report errors ourselves
 
 
 def deep_samples(
     image: Image.Image, tile: Any, data: bytes, page: int = 0, *, exact: bool = True
 ) -> DeepSamples | None:
-    """Those of a file that Pillow has loaded; `None` if it has eight bits or less.
+    """The deep samples of a file that Pillow has loaded; `None` if it has at most eight bits.
 
     Args:
-        tile: the first of `image.tile` before it was loaded, which says how the samples lie.
-        data: the whole file. page: counted from 0.
-        exact: refuse colours of which only the upper eight bits can be had.
+        tile: the first of `image.tile` before loading; it says how the samples are stored.
+        data: the whole file.
+        page: counted from 0.
+        exact: refuse colours if only their upper eight bits can be read.
 
     Raises:
-        ValueError: they cannot be read.
+        ValueError: the samples cannot be read.
     """
     if image.format == "JPEG2000":
         return _of_jpeg_2000(data)
@@ -42,7 +43,7 @@ def deep_samples(
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANAR_CONFIGURATION) == _SEPARATE and max(tags.get(_BITS_PER_SAMPLE, (1,))) > 8:
         raise ValueError("16-bit colours in separate planes; save them interleaved")
-    if ";16" not in stored or image.format == "BMP":  # there, 16 bits for all three channels
+    if ";16" not in stored or image.format == "BMP":  # BMP: 16 bits in all
         return None
     if image.mode in ("RGB", "RGBA"):
         return DeepSamples(_colours(_by_opencv(data, page), stored))
@@ -52,9 +53,9 @@ def deep_samples(
 
 
 def of_grey(image: Image.Image, stored: str = "") -> DeepSamples:
-    """Grey samples of a loaded image, with its transparent value as alpha."""
+    """Grey samples of a loaded image; its transparent value, if any, becomes alpha."""
     values = np.asarray(image)
-    if stored == "I;32N":  # Pillow takes unsigned for signed
+    if stored == "I;32N":  # Pillow reads unsigned values as signed
         values = values.view(np.uint32)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
@@ -66,20 +67,20 @@ def of_grey(image: Image.Image, stored: str = "") -> DeepSamples:
 def _colours(values: NDArray[np.uint16], stored: str) -> NDArray[np.uint16]:
     """RGB or RGBA from OpenCV's order."""
     if values.ndim != 3 or values.dtype != np.uint16:
-        raise ValueError("16-bit colours that OpenCV does not know")
+        raise ValueError("OpenCV does not support these 16-bit colours")
     if stored.startswith("RGBX"):
         values = values[..., :3]
     if values.shape[2] == 3:
         return values[..., ::-1]
     colours, alpha = values[..., 2::-1], values[..., 3:]
-    if stored.startswith("RGBa"):  # they are multiplied by alpha
+    if stored.startswith("RGBa"):  # colours are multiplied by alpha: divide
         whole = colours.astype(np.float64) * 65535 / np.maximum(alpha, 1)
         colours = whole.clip(0, 65535).round().astype(np.uint16)
     return np.dstack([colours, alpha])
 
 
 def _by_opencv(data: bytes, page: int) -> NDArray[np.uint16]:
-    """Samples as they are stored, but for the orientation of a TIFF, which OpenCV applies."""
+    """Samples as stored; only the orientation of a TIFF is applied, by OpenCV."""
     encoded = np.frombuffer(data, np.uint8)
     try:
         if page == 0:
@@ -95,7 +96,7 @@ def _by_opencv(data: bytes, page: int) -> NDArray[np.uint16]:
 
 
 def _of_jpeg_2000(data: bytes) -> DeepSamples | None:
-    """It states the bits of its samples, and so its white."""
+    """Samples of a JPEG 2000 file; it states their bits, and so the white."""
     stream = codestreams(data)[0]
     bits = 1 + (stream[42] & 0x7F)
     if bits <= 8:
@@ -107,9 +108,9 @@ def _of_jpeg_2000(data: bytes) -> DeepSamples | None:
 
 
 def _of_netpbm(image: Image.Image, tile: Any, data: bytes, exact: bool) -> DeepSamples | None:
-    """It states its largest value; where that is below 65535, it is white."""
+    """Samples of a Netpbm file; it states its largest value, which is white if below 65535."""
     raster = netpbm_raster(image, tile)
-    if raster is None:  # plain text, which Pillow scales
+    if raster is None:  # text samples, which Pillow scales
         largest = tile.args[1] if isinstance(tile.args, tuple) else 255
         if exact and largest == 65535 and image.mode == "RGB":
             raise ValueError("16-bit colours as text; save them as binary PPM")

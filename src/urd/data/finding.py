@@ -1,8 +1,8 @@
-"""Which files are images, and which are passed over: one answer for all verbs.
+"""Find images, and say which files are skipped: the same rules for all verbs.
 
-An image is what begins like one, whatever its name. What only has the name of an image counts as
-one too, as do pipes, broken links and files that may not be read: reading it then says what is
-wrong. Linked folders are followed. Hidden files and folders are passed over.
+A file is an image if its content begins like one, with any name. A file with the name of an image
+also counts, and so do pipes, broken links and files without read permission: reading them later
+says what is wrong. Linked folders are followed. Hidden files and folders are skipped.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ _OTHER_SUFFIXES = (
 _SUFFIXES = frozenset((*IMAGE_SUFFIXES, *_OTHER_SUFFIXES))
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download")
 GROUND_TRUTH = "ground_truth"
-# Of `urd predict`, finished or not, and of `urd fit`.
+# Files of `urd predict`, finished or not, and of `urd fit`.
 _OF_RESULTS = ("predictions.jsonl", "predictions.partial.jsonl", "model.safetensors")
 _PICTURES_OF_RESULTS = ("overlays", "maps")
 _SHOWN = 5
 _MOST_FOLDERS = 100_000
-_Identity = tuple[int, int]  # device and number: links to a folder have those of the folder
+_Identity = tuple[int, int]  # device and inode number; a link has those of its folder
 
 
 @dataclass
 class Found:
-    """What was found, each list in the order of its paths.
+    """The result of a search; each list is sorted by path.
 
     Attributes:
-        images: what is to be read; some of it may turn out not to be readable.
-        others: files that are no images.
-        results: folders of earlier results, and `ground_truth` the folders of masks, where these
-            were not searched.
-        links: linked folders that were searched; `loops` lead back to a folder on their own path.
+        images: files to read; some may not be readable.
+        others: files that are not images.
+        results: folders of earlier results; they are not searched.
+        ground_truth: folders of masks that were not searched.
+        links: linked folders that were searched.
+        loops: links that lead back to a folder above them.
     """
 
     images: list[Path] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Found:
 
     @classmethod
     def together(cls, searches: Sequence[Found]) -> Found:
-        """What several searches have found, each path once."""
+        """Join several searches; each path is there once."""
         return cls(
             *(
                 list(dict.fromkeys(chain.from_iterable(getattr(s, part.name) for s in searches)))
@@ -65,9 +66,9 @@ class Found:
         )
 
     def passed_over(self) -> list[str]:
-        """A line for each kind of thing that was not used."""
+        """A line for each kind of file or folder that was not used."""
         kinds = (
-            (self.others, "file that is no image", "files that are no images"),
+            (self.others, "file that is not an image", "files that are not images"),
             (self.results, "folder of earlier results", "folders of earlier results"),
             (self.ground_truth, "folder of masks", "folders of masks"),
             (self.loops, "link to a folder above it", "links to folders above them"),
@@ -80,7 +81,7 @@ class Found:
 
 
 def some(things: Sequence[object]) -> str:
-    """The first few of a list, and how many more there are."""
+    """The first few items of a list, and the number of the others, as text."""
     more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
     return ", ".join(map(str, things[:_SHOWN])) + more
 
@@ -96,9 +97,9 @@ def search(
     """All files below a folder.
 
     Args:
-        masks: search folders called `ground_truth` too.
-        results: a folder that is about to hold results, and is left out like those that do.
-        wanted: what counts as an image; by default `is_image`.
+        masks: search folders called `ground_truth`, too.
+        results: a folder for new results; it is skipped like folders that hold results.
+        wanted: decides whether a file is an image; by default `is_image`.
 
     Raises:
         UrdError: a folder cannot be read.
@@ -113,7 +114,8 @@ def search(
         count += 1
         if count > most_folders:
             raise UsageError(
-                f"over {most_folders} folders below {folder}: do linked folders hold one another?"
+                f"over {most_folders} folders below {folder}: check whether linked folders "
+                "contain each other"
             )
         for path, is_folder in _entries(here):
             if not is_folder:
@@ -134,7 +136,7 @@ def search(
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is to be read as an image; see the head of this module."""
+    """Whether to read a file as an image; the rules are at the top of this module."""
     if has_image_name(path) or special(path):
         return True
     try:
@@ -145,7 +147,7 @@ def is_image(path: Path) -> bool:
 
 
 def has_image_name(path: Path) -> bool:
-    """By its suffix, also while it is being copied (`a.png.part`)."""
+    """Whether the suffix is that of an image, also during a copy (`a.png.part`)."""
     name = path.name.lower()
     for suffix in _UNFINISHED:
         name = name.removesuffix(suffix)
@@ -153,34 +155,34 @@ def has_image_name(path: Path) -> bool:
 
 
 def name_of(path: Path) -> str:
-    """Of an image, mask or map without what tells the format; other dots belong to the name."""
+    """The name of an image, mask or map without the suffix of its format; other dots stay."""
     return path.stem if path.suffix.lower() in (*_SUFFIXES, ".npy") else path.name
 
 
 def holds_results(folder: Path) -> bool:
-    """Whether `urd predict` or `urd fit` has written into it."""
+    """Whether `urd predict` or `urd fit` has written to the folder."""
     return any((folder / name).is_file() for name in _OF_RESULTS)
 
 
 def find_named(names: Iterable[str], out: Path) -> Found:
-    """What a user means: files as they are, folders as the images below them, globs as what they
-    match, be it files or folders.
+    """Find the images that a user names.
 
-    Masks in `ground_truth` and folders of results, `out` among them, are left out where they were
-    not named themselves.
+    A file means itself, a folder all images below it, a glob all files and folders that it matches.
+    Masks in `ground_truth` and folders of results, including `out`, are skipped unless the user
+    names them.
 
     Raises:
-        UsageError: a folder or glob without images, or a folder of results.
+        UsageError: a folder or glob has no images, or is a folder of results.
     """
     searches = []
     for name in names:
         path = Path(name)
-        if os.path.isdir(name):  # noqa: PTH112 - pathlib raises errors about some names
+        if os.path.isdir(name):  # noqa: PTH112 - pathlib raises errors for some names
             of_name = _named_folder(path, out)
         elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110
             of_name = _matching(name, out)
         else:
-            of_name = Found([path])  # a missing file becomes a row of its own
+            of_name = Found([path])  # a missing file gets its own row in the results
         if not of_name.images:
             raise UsageError("; ".join([f"no images in {name}", *of_name.passed_over()]))
         searches.append(of_name)
@@ -188,22 +190,25 @@ def find_named(names: Iterable[str], out: Path) -> Found:
 
 
 def refuse_results(folder: Path) -> None:
-    """Refuse a folder whose pictures are ours and not those of a camera.
+    """Refuse a folder with pictures that urd has written.
 
     Raises:
-        UsageError: it holds results, or is a part of such a folder.
+        UsageError: the folder holds results, or is part of such a folder.
     """
     if holds_results(folder) or _is_picture_of_results(folder.resolve() / "any"):
         raise UsageError(
             f"{folder} is a folder of results ({' or '.join(_OF_RESULTS)} is in it); give the "
-            "folder of the images, or move them apart"
+            "folder of the images, or move the results out of it"
         )
 
 
 def _named_folder(folder: Path, out: Path) -> Found:
     refuse_results(folder)
     if out.exists() and _identity(out) == _identity(folder):
-        raise UsageError(f"--out is {folder} itself: its pictures would be judged the next time")
+        raise UsageError(
+            f"--out is the folder of images {folder}; choose another one, or the next call would "
+            "judge its pictures"
+        )
     return search(folder, masks=False, results=out)
 
 
@@ -211,7 +216,7 @@ def _matching(pattern: str, out: Path) -> Found:
     parts = Path(pattern).parts
     fixed = parts.index("**") if "**" in parts else len(parts)
     searches = []
-    # Python's own ** follows links round and round.
+    # Python's own ** follows links in a circle.
     for path in sorted(map(Path, glob.glob(str(Path(*parts[:fixed]))))):  # noqa: PTH207 - absolute
         found = _matched(path, out, masks=GROUND_TRUTH in parts)
         if fixed < len(parts):
@@ -222,7 +227,7 @@ def _matching(pattern: str, out: Path) -> Found:
 
 
 def _matched(path: Path, out: Path, *, masks: bool) -> Found:
-    """What a glob means by a path that it matches; `masks`: it names their folder."""
+    """The images that a glob means by a matching path; `masks`: it names `ground_truth`."""
     if not masks and GROUND_TRUTH in path.parts:
         return Found(ground_truth=[path if path.is_dir() else path.parent])
     if _is_picture_of_results(path):
@@ -233,7 +238,7 @@ def _matched(path: Path, out: Path, *, masks: bool) -> Found:
 
 
 def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a path, or a folder that it lies in, matches a glob."""
+    """Whether a path, or one of its parent folders, matches a glob."""
     if not patterns:
         return True
     if patterns[0] == "**":
@@ -243,13 +248,13 @@ def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
 
 
 def _is_picture_of_results(path: Path) -> bool:
-    if not any(name in path.parts for name in _PICTURES_OF_RESULTS):  # most paths, and fast
+    if not any(name in path.parts for name in _PICTURES_OF_RESULTS):  # fast: most paths end here
         return False
     return any(p.name in _PICTURES_OF_RESULTS and holds_results(p.parent) for p in path.parents)
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """What lies in a folder and is not hidden, and whether it is a folder or a link to one."""
+    """Entries of a folder that are not hidden, and whether each is a folder or a link to one."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

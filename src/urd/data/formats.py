@@ -1,10 +1,10 @@
-"""Formats of image files, told by their first bytes and never by their names."""
+"""Recognise formats of image files by their first bytes, never by their names."""
 
 from __future__ import annotations
 
 import re
 
-HEAD_BYTES = 1024  # are enough to tell a format
+HEAD_BYTES = 1024  # enough to recognise a format
 _SIGNATURES = {  # at the beginning of a file
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -43,5 +43,5 @@ _PATTERNS = {name: re.compile(signature, re.DOTALL) for name, signature in _SIGN
 
 
 def format_of(head: bytes) -> str | None:
-    """The format of a file with these first `HEAD_BYTES`, read or not; `None`: no known image."""
+    """The format of a file from its first `HEAD_BYTES`, supported or not; `None`: unknown."""
     return next((name for name, pattern in _PATTERNS.items() if pattern.match(head)), None)

@@ -1,7 +1,7 @@
-"""Image files, opened: what is inside, whether it is whole, not too large, and one picture.
+"""Open image files: check that the file is whole and not too large, and decode one picture.
 
-What is inside tells the format, and not the name. Of a file with several pages or frames one must
-be chosen. `decoding` makes an image or a mask of the picture.
+The content decides the format, not the name. If a file has several pages or frames, the user must
+choose one. `decoding` makes an image or a mask from the picture.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from urd.errors import UsageError, first_line
 from urd.system.files import special
 from urd.system.threads import without_warnings
 
-IMAGE_SUFFIXES = (  # of the formats that are read
+IMAGE_SUFFIXES = (  # of supported formats
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".gif", ".jp2", ".j2k", ".jpc", ".jpx"),
 )
 MIN_SIDE = 16
 MAX_MEGAPIXELS = 100
-_BYTES_PER_PIXEL = 16  # four channels of 32 bits: a longer file holds something else
+_BYTES_PER_PIXEL = 16  # four channels of 32 bits; a larger file is refused
 _LEAST_BYTES = 64 * 2**20
 _MOST_PAGES = 1000
 _OPENERS: dict[str, Callable[[io.BytesIO, str], ImageFile.ImageFile]] = {
@@ -54,10 +54,10 @@ _OPENERS: dict[str, Callable[[io.BytesIO, str], ImageFile.ImageFile]] = {
     "GIF": GifImagePlugin.GifImageFile,
     "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
-FORMATS = tuple(_OPENERS)  # that are read; JPEG stands for MPO too, PPM for PBM and PGM
+FORMATS = tuple(_OPENERS)  # supported formats; JPEG includes MPO, PPM includes PBM and PGM
 # TIFF tags and values
 _SUBFILE_TYPE, _REDUCED, _TRANSPARENCY, _DNG_VERSION, _COMPRESSION = 254, 1, 4, 50706, 259
-_LOSSY_COMPRESSIONS = (6, 7, 34892, 50001)  # JPEG, twice, lossy DNG, WebP
+_LOSSY_COMPRESSIONS = (6, 7, 34892, 50001)  # old JPEG, JPEG, lossy DNG, WebP
 
 
 _CODING_STYLE = b"\xff\x52"  # a marker of JPEG 2000
@@ -65,13 +65,12 @@ _CODING_STYLE = b"\xff\x52"  # a marker of JPEG 2000
 
 @dataclass(frozen=True)
 class Reading:
-    """How image files are read.
+    """Settings for reading image files.
 
     Attributes:
         white_level: the 16-bit value that is shown as white.
-        max_megapixels: of an image; larger ones are refused before any pixel is decoded.
-        page: which one of a file with several pages or frames, counted from 1; 0: such files are
-            refused.
+        max_megapixels: larger images are refused before any pixel is decoded.
+        page: the page or frame of a file with several, counted from 1; 0: refuse such files.
     """
 
     white_level: int = WHITE_LEVEL
@@ -80,18 +79,20 @@ class Reading:
 
     @classmethod
     def of(cls, config: FitConfig) -> Reading:
-        """As in training."""
+        """The settings of a training."""
         return cls(config.white_level, config.max_megapixels, config.page)
 
     def changed(self, **options: int | None) -> Reading:
-        """With other values for some; `None` leaves one as it is.
+        """A copy with other values; `None` keeps a value.
 
         Raises:
-            UsageError: an unknown option, or a value out of range.
+            UsageError: an option is unknown, or a value is out of range.
         """
         unknown = [name for name in options if name not in asdict(self)]
         if unknown:
-            raise UsageError(f"unknown option '{unknown[0]}'; known are {', '.join(asdict(self))}")
+            raise UsageError(
+                f"unknown option '{unknown[0]}'; choose from {', '.join(asdict(self))}"
+            )
         given = {name: value for name, value in options.items() if value is not None}
         return self.of(FitConfig.from_mapping({**asdict(self), **given}))
 
@@ -104,40 +105,44 @@ DEFAULT_READING = Reading()
 
 
 def refuse_small(picture: Picture) -> None:
-    """Refuse what has a side under `MIN_SIDE`."""
+    """Refuse a picture with a side under `MIN_SIDE` pixels.
+
+    Raises:
+        UnreadableImage: it is too small.
+    """
     width, height = picture.image.size
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(picture.path, f"{width}x{height} is under {MIN_SIDE} pixels")
 
 
 def open_picture(path: Path, reading: Reading = DEFAULT_READING) -> Picture:
-    """Read and decode a file; nothing but a regular file is opened.
+    """Read and decode a file; only regular files are opened.
 
     Raises:
-        UnreadableImage: as `read_rgb`, but for the size.
+        UnreadableImage: as in `read_rgb`, but small images are allowed.
     """
     return decode(_content(path, reading), path, reading)
 
 
 def decode(data: bytes, path: Path, reading: Reading) -> Picture:
-    """What the bytes of an image file hold; `path` is for messages.
+    """Decode the bytes of an image file; `path` is for messages.
 
     Raises:
-        UnreadableImage: as `read_rgb`, but for the size.
+        UnreadableImage: as in `read_rgb`, but small images are allowed.
     """
     kind = format_of(data[:HEAD_BYTES])
     if kind is None:
         raise UnreadableImage(path, "not an image of a known format")
     if kind not in _OPENERS:
-        raise UnreadableImage(path, f"{kind} files are not read; save it as PNG, TIFF or JPEG")
+        raise UnreadableImage(path, f"{kind} files are not supported; save as PNG, TIFF or JPEG")
     try:
         return _decode(kind, data, path, reading)
     except UnreadableImage:
         raise
     except Image.DecompressionBombError as error:
-        reason = f"over {reading.max_megapixels} megapixels; allow more by --max-megapixels"
+        reason = f"over {reading.max_megapixels} megapixels; allow more with --max-megapixels"
         raise UnreadableImage(path, reason) from error
-    except Exception as error:  # foreign bytes raise errors of many types
+    except Exception as error:  # Pillow raises many types on damaged files
         raise UnreadableImage(
             path, f"{kind} that cannot be decoded ({first_line(error)})"
         ) from error
@@ -150,7 +155,7 @@ def _decode(kind: str, data: bytes, path: Path, reading: Reading) -> Picture:
             raise Image.DecompressionBombError
         reason = _no_page(image, data, reading.page)
         if image.format == "TIFF":
-            image.getexif()  # is kept; when it is damaged, the warnings are over
+            image.getexif()  # Pillow keeps the result, so damaged tags warn only here
     if reason:
         raise UnreadableImage(path, reason)
     refuse_partial(image, data)
@@ -164,7 +169,7 @@ def _decode(kind: str, data: bytes, path: Path, reading: Reading) -> Picture:
 
 
 def _content(path: Path, reading: Reading) -> bytes:
-    """All bytes at once: decoders see what was checked, even if the file is being written."""
+    """Read all bytes at once, so that the decoder sees what was checked if the file changes."""
     most = max(_BYTES_PER_PIXEL * reading.max_pixels, _LEAST_BYTES)
     kind = special(path)
     if kind is not None:
@@ -178,7 +183,7 @@ def _content(path: Path, reading: Reading) -> bytes:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UnreadableImage(path, f"cannot be read ({reason})") from error
     if len(data) > most:
-        raise UnreadableImage(path, f"over {most // 2**20} MiB; allow more by --max-megapixels")
+        raise UnreadableImage(path, f"over {most // 2**20} MiB; allow more with --max-megapixels")
     if not data:
         raise UnreadableImage(path, "not an image: the file is empty")
     return data
@@ -186,9 +191,9 @@ def _content(path: Path, reading: Reading) -> bytes:
 
 @contextmanager
 def limited(reading: Reading) -> Iterator[None]:
-    """Our limit in the place of Pillow's, which belongs to the whole process: one at a time.
+    """Replace Pillow's size limit by ours, in one thread at a time: it is global.
 
-    Pillow refuses what is over the double, also before it decodes the canvas of a WebP.
+    Pillow refuses images over twice its limit, also before it decodes the canvas of a WebP.
     """
     with without_warnings():
         before = Image.MAX_IMAGE_PIXELS
@@ -205,9 +210,9 @@ def _over_pillows_limit(image: Image.Image) -> bool:
 
 
 def _no_page(image: ImageFile.ImageFile, data: bytes, page: int) -> str:
-    """Turn to the page that is wanted; why it cannot be had, or nothing."""
+    """Go to the wanted page; return the reason if that is not possible, else an empty text."""
     if page == 0 and _has_several(image, data):
-        return "it has several pages or frames: choose one by --page N"
+        return "it has several pages or frames: choose one with --page N"
     try:
         image.seek(max(page - 1, 0))
     except EOFError:
@@ -219,7 +224,7 @@ def _no_page(image: ImageFile.ImageFile, data: bytes, page: int) -> str:
 
 
 def _has_several(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """More pictures than one, previews and masks of the first left out."""
+    """Whether there is more than one picture, not counting previews and masks of the first."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _has_another_page(image)
     if image.format == "MPO":
@@ -246,9 +251,9 @@ def _has_another_page(image: TiffImagePlugin.TiffImageFile) -> bool:
 
 
 def _has_another_view(image: Any) -> bool:
-    """An MPO with one that says so or is as large as the first; phones add smaller ones.
+    """Whether an MPO has another view: one that is marked so, or is as large as the first.
 
-    Those are previews, depths and gain maps.
+    Phones add smaller pictures: previews, depth maps and gain maps.
     """
     pixels = image.width * image.height
     for number, entry in enumerate(image.mpinfo[0xB002]):
@@ -259,7 +264,7 @@ def _has_another_view(image: Any) -> bool:
             continue
         try:
             image.seek(number)
-        except Exception:  # an editor has left the entry of a picture that is gone
+        except Exception:  # an editor has removed the picture but not its entry
             continue
         if image.width * image.height >= pixels:
             return True

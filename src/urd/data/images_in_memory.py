@@ -1,4 +1,4 @@
-"""Arrays, Pillow images and the bytes of image files, read as the same picture in a file is."""
+"""Read arrays, Pillow images and the bytes of image files exactly like files of the same image."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from urd.errors import UsageError
 
 ImageLike = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray
 Channels = Literal["rgb", "bgr"]
-IN_MEMORY = Path("image")  # what stands for the path of an image that has none
+IN_MEMORY = Path("image")  # the name in messages for an image without a path
 _ENCODED = (bytes, bytearray, memoryview)
 
 
 class UnusableImage(UnreadableImage, UsageError):
-    """What was given as an image is none, or cannot be used: a wrong request too."""
+    """The caller passed something that is not a usable image: also a wrong request."""
 
 
 def rgb_of(image: ImageLike, reading: Reading, channels: Channels = "rgb") -> Image.Image:
-    """8-bit RGB, by the rules of `decoding`.
+    """An 8-bit RGB image, by the rules of `decoding`.
 
     Args:
-        channels: the order in which an array holds its colours; OpenCV's is bgr.
+        channels: the order of colours in an array; OpenCV's is bgr.
 
     Raises:
-        UnreadableImage: a file, or the bytes of one, that cannot be used.
-        UnusableImage: likewise an array, a Pillow image, or something that is no image.
+        UnreadableImage: a file, or the bytes of a file, cannot be used.
+        UnusableImage: an array or a Pillow image cannot be used, or `image` is not an image.
+        UsageError: `channels` is unknown.
     """
     try:
         picture = _picture_of(image, reading, channels)
@@ -71,16 +72,16 @@ def _of_pillow(image: Image.Image, reading: Reading) -> Picture:
         raise UnusableImage(IN_MEMORY, "it has several frames; give one of them: image.copy()")
     try:
         image.load()
-    except Exception as error:  # foreign bytes raise errors of many types
+    except Exception as error:  # Pillow raises many types on damaged files
         raise UnusableImage(IN_MEMORY, f"cannot be decoded ({error})") from error
-    if image.mode == "La":  # Pillow makes RGB of all other modes
+    if image.mode == "La":  # Pillow converts all other modes to RGB
         image = image.convert("LA")
     deep = of_grey(image) if image.mode in GREY_MODES else None
     return Picture(IN_MEMORY, image, deep)
 
 
 def _is_unread(image: ImageFile.ImageFile) -> bool:
-    """Opened, but no pixel decoded: we read the file then, for Pillow cuts 16-bit colours."""
+    """Whether it is open but not decoded: then we read the file, as Pillow cuts 16-bit colours."""
     known = image.format in (*FORMATS, "MPO")
     return bool(known and image.tile and image.fp is not None and image.tell() == 0)
 

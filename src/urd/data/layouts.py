@@ -1,4 +1,4 @@
-"""Folder layouts of the data sets, read to one list of samples."""
+"""Read the folder layouts of data sets into lists of samples."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ GOOD = "good"
 
 @dataclass(frozen=True)
 class Sample:
-    """One image, what the folder says of it, and its masks if it has some.
+    """One image, its label from the folder, and its masks if there are any.
 
-    Several masks of one image mark its defects together.
+    The defects of an image are all that its masks mark together.
     """
 
     path: Path
@@ -36,17 +36,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class DataSet:
-    """All that a data folder holds.
+    """The content of a data folder.
 
     Attributes:
-        layout: `folder`, or a key of `FOLDERS`, or `visa`.
-        validation: good images that a benchmark sets apart; not trained on, not tested on.
+        layout: `folder`, `visa` or a key of `FOLDERS`.
+        validation: good images that a benchmark sets apart; not used in training or test.
         has_masks: there are ground-truth masks.
-        orphan_masks: masks to which no image belongs; `disputed_masks` says to which two one does.
+        orphan_masks: masks without an image.
+        disputed_masks: a line for each mask that belongs to two images.
         unlabelled: test images whose labels the owners of a benchmark keep; they are not used.
-        unused: images that are in none of the lists, `empty` the folders without the images that
-            they are for.
-        found: all files that were looked at.
+        unused: images in none of the lists.
+        empty: folders of the layout that have no images.
+        found: all files that the search found.
     """
 
     root: Path
@@ -64,20 +65,20 @@ class DataSet:
 
     @property
     def missing_masks(self) -> list[Path]:
-        """Defective test images without a mask, where masks exist at all."""
+        """Defective test images without a mask; empty if the data set has no masks."""
         return [s.path for s in self.test if self.has_masks and s.defective and not s.masks]
 
     def in_folders(self, images: Sequence[Path]) -> dict[str, int]:
-        """How many images lie in which folder below the root."""
+        """The number of images in each folder below the root."""
         folders = Counter(os.path.relpath(path.parent, self.root) for path in images)
         return dict(sorted(folders.items()))
 
     def passed_over(self) -> list[str]:
-        """A line for each kind of thing that is not used."""
+        """A line for each kind of file or folder that is not used."""
         lines = self.found.passed_over()
         for images, what in (
             (self.unlabelled, "images without labels"),
-            (self.unused, "images that are no part of the layout"),
+            (self.unused, "images that are not part of the layout"),
         ):
             if images:
                 folders = [f"{count} in {name}" for name, count in self.in_folders(images).items()]
@@ -89,14 +90,14 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a layout keeps what, below the folder of a category."""
+    """The folders of a layout, below the folder of a category."""
 
     train: str = "train/good"
     test: str = "test"
     ground_truth: str = "ground_truth"
     good: str = "good"
     validation: str | None = None
-    unlabelled: tuple[str, ...] = ()  # of the benchmark's owners, who keep the labels
+    unlabelled: tuple[str, ...] = ()  # the owners of the benchmark keep the labels
 
 
 FOLDERS = {
@@ -114,30 +115,31 @@ _VISA_SPLIT = Path("split_csv", "1cls.csv")
 
 
 def read_layout(data: str | Path) -> DataSet:
-    """All images of DATA, which is one category.
+    """Read all images of DATA, which is one category.
 
-    Either a plain folder of good images, or MVTec's layout (`train/good`, `test/<defect>`,
-    `ground_truth/<defect>/<name>_mask.png`; `train` or `test` may be absent), or that of BTAD,
-    MVTec LOCO, MVTec AD 2 (its public test set) or VisA as downloaded. `PREFIX:ROOT/CATEGORY` names
-    the benchmark, which is then checked, and says where to get it if it is not there.
+    DATA is a plain folder of good images, or has MVTec's layout (`train/good`, `test/<defect>`,
+    `ground_truth/<defect>/<name>_mask.png`; `train` or `test` may be absent), or the layout of
+    BTAD, MVTec LOCO, MVTec AD 2 (its public test set) or VisA as downloaded. With
+    `PREFIX:ROOT/CATEGORY` the layout must be that of the benchmark PREFIX; if the folder is
+    missing, the error says where to get it.
 
-    `train/good`, `test/<defect>` and the like are read with all folders below them, masks lie
-    alike; a plain folder is not, for one of those below may be called "bad". What is not used is
-    said by `note`.
+    Folders such as `train/good` are read with all folders below them; masks are in the same
+    subfolders. A plain folder is read without subfolders, because one may be called "bad". `note`
+    reports what is not used.
 
     Raises:
-        UsageError: no such folder, no images where they are looked for, images below a plain
-            folder, or a mask that belongs to two images.
+        UsageError: the folder is missing, has no images in the places of its layout, is a plain
+            folder with images in subfolders, or a mask belongs to two images.
     """
     data_set = survey(data)
     if data_set.disputed_masks:
-        raise UsageError(f"a mask for one image only: {some(data_set.disputed_masks)}")
+        raise UsageError(f"a mask must belong to one image: {some(data_set.disputed_masks)}")
     if data_set.layout == "folder" and data_set.unused:
         folders = [f"{name} ({n})" for name, n in data_set.in_folders(data_set.unused).items()]
         raise UsageError(
             f"{data_set.root} is read as a folder of good images, but there are images in folders "
-            f"below it: {some(folders)}. Put the good ones into one folder, or into "
-            f"{data_set.root / FOLDERS['mvtec'].train}, below which all are read"
+            f"below it: {some(folders)}. Put the good images into one folder, or into "
+            f"{data_set.root / FOLDERS['mvtec'].train}, which is read with all folders below it"
         )
     for line in data_set.passed_over():
         note(line)
@@ -145,12 +147,12 @@ def read_layout(data: str | Path) -> DataSet:
 
 
 def survey(data: str | Path) -> DataSet:
-    """As `read_layout`, but also what is ambiguous: images below a plain folder are `unused`."""
+    """As `read_layout`, but accept ambiguous data: images below a plain folder are `unused`."""
     source, root = _split_prefix(str(data))
     if source is not None and not root.exists():
         raise UsageError(f"nothing at {root}. {source.how_to_get()}; give ROOT/CATEGORY")
     if root.is_file():
-        raise UsageError(f"{root} is a file; DATA is a folder of images")
+        raise UsageError(f"{root} is a file; DATA must be a folder of images")
     if not root.is_dir():
         raise UsageError(f"no folder at {root}")
     layout = _recognise(root)
@@ -175,7 +177,7 @@ def _split_prefix(text: str) -> tuple[Source | None, Path]:
 
 
 def _recognise(root: Path) -> str:
-    """By the folders that only one layout has; `folder` where there is none of them."""
+    """The layout, from folders that only one layout has; `folder` if there are none."""
     if (root / "test_public").is_dir():
         return "mvtec_ad_2"
     if (root / "Data" / "Images").is_dir():
@@ -243,10 +245,10 @@ def _read_folders(root: Path, layout: str) -> DataSet:
 
 
 def _read_visa(root: Path) -> DataSet:
-    """A category of VisA: which images train and which test is said by the split file beside it."""
+    """A category of VisA; the split file beside it says which images are for training and test."""
     split = root.parent / _VISA_SPLIT
     if not split.is_file():
-        raise UsageError(f"{root} is a category of VisA, but its split file {split} is not there")
+        raise UsageError(f"{root} is a category of VisA, but its split file {split} is missing")
     parts: dict[str, list[Sample]] = {"train": [], "test": []}
     try:
         with split.open(newline="", encoding="utf-8") as file:
@@ -257,7 +259,7 @@ def _read_visa(root: Path) -> DataSet:
             parts[row["split"]].append(Sample(root.parent / row["image"], defect, masks))
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UsageError(
-            f"{split} is not VisA's split file, whose columns are object,split,label,image,mask"
+            f"{split} is not VisA's split file: it needs the columns object,split,label,image,mask"
         ) from error
     if not parts["train"] and not parts["test"]:
         raise UsageError(f"{split} has no rows of {root.name}")
@@ -276,7 +278,7 @@ def _read_visa(root: Path) -> DataSet:
 
 
 def _below(paths: Sequence[Path], folder: Path) -> list[Path]:
-    start = f"{folder}{os.sep}"  # as text: of 100,000 paths, pathlib would take seconds
+    start = f"{folder}{os.sep}"  # as text: pathlib takes seconds for 100,000 paths
     return [path for path in paths if str(path).startswith(start)]
 
 

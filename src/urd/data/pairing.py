@@ -1,7 +1,7 @@
-"""Which masks belong to which images, by their names.
+"""Find by name which masks belong to which images.
 
-To the image `dent/cam1/000.png` belong the masks `dent/cam1/000_mask.png`, `dent/cam1/000.png` and
-all in the folder `dent/cam1/000`, with any suffix.
+The masks of the image `dent/cam1/000.png` are `dent/cam1/000_mask.png`, `dent/cam1/000.png` and all
+files in the folder `dent/cam1/000`, with any suffix.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from urd.data.finding import name_of
 
 @dataclass(frozen=True)
 class Pairs:
-    """Attributes:
-    masks: of each image that has some. orphans: masks to which no image belongs.
-    disputed: a line for each mask that belongs to more than one image.
+    """Images and their masks.
+
+    Attributes:
+        masks: the masks of each image that has some.
+        orphans: masks without an image.
+        disputed: a line for each mask that belongs to more than one image.
     """
 
     masks: dict[Path, tuple[Path, ...]]
@@ -27,7 +30,7 @@ class Pairs:
 
 
 def pair(images: Sequence[Path], images_in: Path, masks: Sequence[Path], masks_in: Path) -> Pairs:
-    """Pair images and masks that lie alike in two folders; images may be maps as well."""
+    """Pair the images and masks with the same names in two folders; maps may take their place."""
     named: defaultdict[str, list[Path]] = defaultdict(list)
     for image in images:
         named[name_below(image, images_in)].append(image)
@@ -47,5 +50,5 @@ def pair(images: Sequence[Path], images_in: Path, masks: Sequence[Path], masks_i
 
 
 def name_below(path: Path, folder: Path) -> str:
-    """`dent/cam1/000` of `FOLDER/dent/cam1/000.png`."""
+    """The name below `folder`: `dent/cam1/000` for `FOLDER/dent/cam1/000.png`."""
     return (path.relative_to(folder).parent / name_of(path)).as_posix()

@@ -1,4 +1,4 @@
-"""What a file or an array holds, decoded but not yet made an RGB image or a mask."""
+"""A decoded picture, before it becomes an RGB image or a mask."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class UnreadableImage(NotJudged):
 
 @dataclass(frozen=True)
 class DeepSamples:
-    """Samples of more than eight bits: (H, W) or (H, W, C) of grey and alpha, RGB, or RGBA.
+    """Samples of more than eight bits.
 
     Attributes:
-        white: what the file itself says is white; `None`: it leaves that to the white level.
+        values: (H, W) grey, or (H, W, C) grey and alpha, RGB or RGBA.
+        white: the value of white that the file states; `None`: the white level decides.
         opaque: the alpha of an opaque pixel.
         white_is_zero: 0 is shown as white.
     """
@@ -48,7 +49,7 @@ class DeepSamples:
     white_is_zero: bool = False
 
     def eight_bit(self, white_level: int) -> Image.Image:
-        """Grey, RGB or RGBA, scaled by the fixed white and clipped there."""
+        """Scale to 8 bits by the fixed white, and clip there."""
         white = self.white or white_level
         values = self.values.astype(np.float32)
         if self.white_is_zero:
@@ -65,9 +66,9 @@ class Picture:
 
     Attributes:
         path: for messages.
-        image: as Pillow decodes it; of deep samples it holds less than they do, or nothing.
+        image: as Pillow decodes it; if there are `deep` samples, it may hold only a part of them.
         deep: samples of more than eight bits; `None`: there are none.
-        lossy: compression has changed the values, so that small ones may mean nothing.
+        lossy: compression has changed the values, so small values may mean nothing.
     """
 
     path: Path
@@ -76,15 +77,15 @@ class Picture:
     lossy: bool = False
 
     def rgb(self, white_level: int = WHITE_LEVEL) -> Image.Image:
-        """8 bits, upright, transparency laid over white.
+        """An 8-bit RGB image, upright, with transparency laid over white.
 
         Raises:
-            UnreadableImage: floating-point pixels.
+            UnreadableImage: the pixels are floating-point numbers.
         """
         image = self.image if self.deep is None else self.deep.eight_bit(white_level)
         if image.mode == "F":
             raise UnreadableImage(
-                self.path, "floating-point pixels have no fixed white; save as 8 or 16 bit"
+                self.path, "floating-point pixels have no fixed white; save it as 8 or 16 bit"
             )
         image = self._upright(image)
         if image.has_transparency_data:
@@ -94,10 +95,10 @@ class Picture:
         return image.convert("RGB")
 
     def mask_values(self) -> NDArray[Any]:
-        """(H, W) by which a mask marks: alpha if it varies, else the brightest channel.
+        """Values (H, W) that decide what a mask marks: alpha if it varies, else brightest channel.
 
         Raises:
-            UnreadableImage: floating-point pixels that are no numbers, or where 0 is white.
+            UnreadableImage: floating-point pixels that are NaN or Inf, or where 0 is white.
         """
         colours, alpha = self._channels
         values = colours if alpha is None or not self.transparent else alpha
@@ -108,18 +109,18 @@ class Picture:
         return values
 
     def upright(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """What was found in `mask_values`, turned as the picture is shown."""
+        """Turn a mask made from `mask_values` as a viewer shows the picture."""
         return np.asarray(self._upright(Image.fromarray(mask.astype(np.uint8)))) > 0
 
     @property
     def transparent(self) -> bool:
-        """Its transparency differs from pixel to pixel."""
+        """Whether its transparency differs from pixel to pixel."""
         _, alpha = self._channels
         return alpha is not None and bool(alpha.min() != alpha.max())
 
     @property
     def brightest(self) -> int | None:
-        """The largest of deep samples whose white is not known from the file; `None` of others."""
+        """The largest deep sample if the file does not state its white; otherwise `None`."""
         deep = self.deep
         if deep is None or deep.white is not None or deep.white_is_zero:
             return None
@@ -128,7 +129,7 @@ class Picture:
 
     @cached_property
     def _channels(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """The brightest channel, and alpha, each (H, W) as stored."""
+        """The brightest channel and alpha, each (H, W), not turned."""
         if self.deep is not None:
             return _channels_of_deep(self.deep)
         if self.image.has_transparency_data:
@@ -139,17 +140,17 @@ class Picture:
         return np.asarray(self.image.convert("RGB")).max(axis=2), None
 
     def _upright(self, image: Image.Image) -> Image.Image:
-        """Turned as EXIF says; damaged EXIF says nothing."""
+        """Turn an image as EXIF says; ignore damaged EXIF."""
         try:
             with without_warnings():
                 turn = _TURNS.get(int(self.image.getexif().get(_ORIENTATION, 1)))
-        except Exception:  # foreign bytes raise errors of many types, and the pixels are fine
+        except Exception:  # damaged EXIF raises many types; the pixels are fine
             turn = None
         return image if turn is None else image.transpose(turn)
 
 
 def white_is_zero(image: Image.Image) -> bool:
-    """A TIFF that says so; Pillow inverts what has eight bits or less, and no other."""
+    """Whether a TIFF stores white as 0. Pillow inverts such files only up to eight bits."""
     return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 

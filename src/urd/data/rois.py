@@ -1,13 +1,13 @@
-"""Regions of interest: where images are inspected, and where whatever lies there is left alone.
+"""Regions of interest: which part of an image is inspected.
 
-A region is one mask for all images, or a folder with one per image; as mask images (white: inside)
-or as polygons in JSON:
+A region is one mask for all images, or a folder with one mask per image. A mask is an image (white:
+inside), or polygons in JSON:
 
     {"size": [640, 480], "polygons": [[[10, 10], [630, 10], [320, 470]], ...]}
 
-with the width and height of the images on which they were drawn and corners (x, y) in pixels; on
-images of another size they are stretched with it. Pixels outside are painted in the backbone's mean
-colour before the network sees them, so that nothing there, not even close by, changes a score.
+`size` is width and height of the images on which the polygons were drawn; corners are (x, y) in
+pixels. For images of another size the polygons are stretched. Pixels outside get the backbone's
+mean colour before the network sees them, so that nothing outside, not even nearby, changes a score.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ Roi = NDArray[np.bool_]
 _SUFFIXES = [case for s in (*IMAGE_SUFFIXES, ".json") for case in (s, s.upper())]
 _MOST_BYTES = MIB
 _MOST_POLYGONS, _MOST_CORNERS = 1000, 10_000  # drawing more may take minutes
-# OpenCV fills the pixels under the outline too: polygons are drawn finer, then averaged.
+# OpenCV also fills the pixels under the outline. So polygons are drawn larger and then averaged.
 _FINER, _FINEST_SIDE = 8, 4096
-PER_IMAGE = "one per image"  # how a model file says that each image has a region of its own
+PER_IMAGE = "one per image"  # the text in a model file if each image has its own region
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Rois:
     """Which pixels of an image are inspected, at the network's size.
 
     Attributes:
-        everywhere: (H, W) bool, the part that is the same for all images; `None`: all of it.
-        folders: of masks per image, as (folder, whether they mark what is inside).
+        everywhere: (H, W) bool, the region for all images; `None`: no limit.
+        folders: folders of masks per image, as (folder, whether the masks mark the inside).
         size: (H, W).
-        reading: how the masks are read.
+        reading: settings for reading the masks.
     """
 
     everywhere: Roi | None
@@ -55,16 +55,18 @@ class Rois:
     reading: Reading = DEFAULT_READING
 
     def of(self, path: Path | None) -> Roi:
-        """(H, W) bool of one image, with something to inspect.
+        """The region of one image, (H, W) bool, not empty.
 
         Raises:
-            UsageError: regions come per image, and this one is no file.
-            UnreadableImage: it has no region, or an empty one.
+            UsageError: there is one region per image, and this image is not a file.
+            UnreadableImage: the image has no region, or an empty one.
         """
         roi = np.ones(self.size, bool) if self.everywhere is None else self.everywhere
         for folder, inside in self.folders:
             if path is None:
-                raise UsageError(f"regions of interest lie in {folder} by name: predict files")
+                raise UsageError(
+                    f"regions of interest in {folder} are found by file name; pass image files"
+                )
             marked = _read(_file_of(path, folder), self.size, self.reading)
             roi = roi & (marked if inside else ~marked)
         if not roi.any():
@@ -72,7 +74,7 @@ class Rois:
         return roi
 
     def within(self, everywhere: Roi | None) -> Rois:
-        """The same, inside of a region for all images."""
+        """These regions, cut to a region for all images."""
         if everywhere is None:
             return self
         both = everywhere if self.everywhere is None else everywhere & self.everywhere
@@ -88,10 +90,11 @@ def read_rois(
     """Regions at the network's `size` (H, W) from two files or folders; `None` if both are empty.
 
     Args:
-        roi: marks what is inspected. ignore: marks what is not.
+        roi: marks what is inspected.
+        ignore: marks what is not.
 
     Raises:
-        UsageError: nothing there, not to be read, or nothing left to inspect.
+        UsageError: a file is missing or unreadable, or nothing is left to inspect.
     """
     everywhere: Roi | None = None
     folders = []
@@ -113,7 +116,7 @@ def read_rois(
             raise UsageError(f"no region of interest at {path}; give a mask, JSON or a folder")
     if everywhere is not None and not everywhere.any():
         raise UsageError(
-            f"nothing is left to inspect by {' and '.join(filter(None, (roi, ignore)))}"
+            f"nothing is left to inspect with {' and '.join(filter(None, (roi, ignore)))}"
         )
     return Rois(everywhere, tuple(folders), size, reading) if roi or ignore else None
 
@@ -121,7 +124,7 @@ def read_rois(
 def paint_outside(
     pixels: NDArray[np.uint8], roi: Roi | None, colour: Sequence[float]
 ) -> NDArray[np.uint8]:
-    """(..., H, W, 3) pixels with the backbone's mean colour, in [0, 1], outside of the region."""
+    """Paint (..., H, W, 3) pixels outside the region in `colour`, RGB in [0, 1]."""
     if roi is None:
         return pixels
     paint = np.array([round(255 * channel) for channel in colour], np.uint8)
@@ -129,13 +132,16 @@ def paint_outside(
 
 
 def _file_of(image: Path, folder: Path) -> Path:
-    """Of test/scratch/000.png: FOLDER/test/scratch/000.*, FOLDER/scratch/000.* or FOLDER/000.*."""
+    """The mask of an image in a folder, by its name.
+
+    For test/scratch/000.png: FOLDER/test/scratch/000.*, FOLDER/scratch/000.* or FOLDER/000.*.
+    """
     around = image.absolute().parent.parts[1:]
     for inner in (around[-2:], around[-1:], ()):
         for stem in (name_of(image), f"{name_of(image)}_mask"):
             places = (folder.joinpath(*inner, f"{stem}{suffix}") for suffix in _SUFFIXES)
             files = [file for file in places if file.is_file()]
-            if len({file.stat().st_ino for file in files}) > 1:  # a disk may know no capitals
+            if len({file.stat().st_ino for file in files}) > 1:  # .png and .PNG may be one file
                 raise UnreadableImage(image, f"two regions of interest: {files[0]} and {files[1]}")
             if files:
                 return files[0]
@@ -170,5 +176,5 @@ def _read(path: Path, size: tuple[int, int], reading: Reading) -> Roi:
 
 def _whole(corners: NDArray[np.float64]) -> NDArray[np.int32]:
     if not np.isfinite(corners).all() or np.abs(corners).max() > 2**20:
-        raise ValueError("a corner lies far outside of the image")
-    return np.asarray(np.round(corners - 0.5), np.int32)  # counted from the first pixel's middle
+        raise ValueError("a corner is far outside the image")
+    return np.asarray(np.round(corners - 0.5), np.int32)  # OpenCV counts from pixel centres

@@ -1,6 +1,6 @@
-"""The public benchmarks: where they come from, under which licence, how large, in which layout.
+"""The public benchmarks: address, licence, size and layout.
 
-Nothing is downloaded. What is not certain from a data set's own page is not stated.
+Nothing is downloaded. All facts are from the data sets' own pages.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ _NON_COMMERCIAL = "CC BY-NC-SA 4.0, no commercial use"
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that a person has to download.
+    """A data set that the user must download.
 
     Attributes:
-        prefix: of DATA, as in `mvtec_ad:ROOT/bottle`.
-        layout: by name, see `layouts`.
+        prefix: the prefix of DATA, for example in `mvtec_ad:ROOT/bottle`.
+        layout: the name of its layout; see `layouts`.
     """
 
     prefix: str

@@ -1,4 +1,4 @@
-"""All images of a set decoded once, at the network's size, and kept in memory as uint8."""
+"""Decode all images of a set once, at the network's size, and keep them in memory as uint8."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ Size = tuple[int, int]
 
 
 def resize_rgb(image: Image.Image, size: Size) -> np.ndarray:
-    """(H, W, 3) uint8 at `size` (H, W): bilinear with antialiasing, the aspect is not kept.
+    """Resize to (H, W, 3) uint8: bilinear with antialiasing; the aspect ratio may change.
 
-    Rows first: Pillow rounds after each axis, and which one it takes first differs by version.
+    Each row first, then each column: Pillow rounds after each axis, and its own order differs by
+    version.
     """
     rows = image.resize((size[1], image.height), Image.Resampling.BILINEAR)
     return np.asarray(rows.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
-    """(H, W) bool at `size` (H, W): bilinear with antialiasing, threshold one half."""
+    """Resize to (H, W) bool: bilinear with antialiasing, then a threshold of one half."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     resized = grey.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(resized) >= 127.5
@@ -45,7 +46,7 @@ def decode_all(
     """Decode and resize many images in threads.
 
     Returns:
-        (N, H, W, 3) uint8 of the readable images, their indices in `paths`, and the errors of the
+        The readable images (N, H, W, 3) uint8, their indices in `paths`, and the errors of the
         others.
     """
 
@@ -67,10 +68,10 @@ def decode_all(
 def decode_or_refuse(
     paths: Sequence[Path], size: Size, reading: Reading, *, at_least: int, what: str, label: str
 ) -> tuple[np.ndarray, list[int], list[UnreadableImage]]:
-    """`decode_all`, refusing a set of which fewer than `at_least` images can be read.
+    """As `decode_all`, but refuse a set with fewer than `at_least` readable images.
 
     Raises:
-        UsageError: it names the first unreadable image and its reason.
+        UsageError: there are too few; the message names the first unreadable image and why.
     """
     images, kept, unreadable = decode_all(paths, size, reading, label=label)
     if len(kept) < at_least:

@@ -1,10 +1,9 @@
-"""Whether an image file is whole.
+"""Check that an image file is whole.
 
-Decoders fill what a broken copy lacks with grey or black and say nothing, so its end is looked at
-here: checksums where the format has some, the mark of the end where it has one, the lengths that
-it states, and zeros where compressed data cannot end in zeros (a copy that stopped half-way, of
-which the file had its full length from the beginning). Uncompressed BMP, TIFF and PPM have none of
-these but lengths: zeros at their end are black pixels.
+Decoders silently fill the missing part of a broken copy with grey or black. So this module checks
+what the format offers: checksums, the end marker and stated lengths. It also refuses zeros where
+compressed data cannot end in zeros: a copy that gets its full length first and then stops half-way
+ends so. Uncompressed BMP, TIFF and PPM only state lengths: zeros at their end are black pixels.
 """
 
 from __future__ import annotations
@@ -19,40 +18,41 @@ from typing import Any
 from PIL import Image, ImageFile
 
 _NO_END = "its end is missing"
-_ZEROS = "its data end in zeros, as of a copy that stopped half-way"
-_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")  # not within compressed data
+_ZEROS = "its data end in zeros, as if a copy stopped half-way"
+# In compressed data 0xff is followed by 0 or a restart marker: anything else is a marker.
+_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _JPEG_WITHOUT_LENGTH = (0x01, 0xD8)
-_STRIPS, _TILES = (273, 279), (324, 325)  # TIFF tags: where they begin, how long they are
+_STRIPS, _TILES = (273, 279), (324, 325)  # TIFF tags: offsets, lengths
 _COMPRESSION, _NONE, _WEBP = 259, 1, 50001
 _JPEG_TABLES = 347
 
 
 def refuse_partial(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Look at the bytes of a file that Pillow has opened, at the page that is to be read.
+    """Check the bytes of a file that Pillow has opened at the page to read.
 
     Raises:
-        ValueError: it is not whole, and why.
+        ValueError: the file is not whole; the message says why.
     """
     looked_at = _CHECKS.get(image.format or "")
     try:
         if looked_at is not None:
             looked_at(image, data)
-    except (struct.error, IndexError) as error:  # it states lengths that lead behind its end
+    except (struct.error, IndexError) as error:  # a stated length goes beyond the end
         raise ValueError(_NO_END) from error
 
 
 def codestreams(data: bytes) -> list[bytes]:
-    """The pictures in a JPEG 2000 file, each with its whole compressed data."""
+    """The compressed data of each picture in a JPEG 2000 file."""
     if not data.startswith(b"\0\0\0\x0c"):
         return [data]
     return [body for kind, body in _boxes(data) if kind == b"jp2c"]
 
 
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The parts of a WebP, by kind.
+    """The chunks of a WebP: kind and content.
 
     Raises:
-        ValueError: they do not reach its end.
+        ValueError: a chunk goes beyond the end of the file.
     """
     at, end = 12, 8 + struct.unpack_from("<I", data, 4)[0]
     while at + 8 <= end:
@@ -66,7 +66,7 @@ def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 @dataclass(frozen=True)
 class Raster:
-    """Where the samples of a binary PPM, PGM or PBM lie, in bytes, and the largest value."""
+    """Offset and length in bytes of the samples of a binary PPM, PGM or PBM; largest value."""
 
     begin: int
     length: int
@@ -74,7 +74,10 @@ class Raster:
 
 
 def netpbm_raster(image: Image.Image, tile: Any) -> Raster | None:
-    """`tile` is the first of `image.tile` before it was loaded; `None`: the samples are text."""
+    """The samples in a Netpbm file; `None` if they are text.
+
+    `tile` is the first of `image.tile` before the image was loaded.
+    """
     if tile.codec_name == "ppm_plain":
         return None
     mode, largest = tile.args if isinstance(tile.args, tuple) else (tile.args, 255)
@@ -96,7 +99,7 @@ def _png(_: ImageFile.ImageFile, data: bytes) -> None:
 
 
 def _jpeg(image: ImageFile.ImageFile, data: bytes) -> None:
-    at = getattr(image, "offset", 0) + 2  # of this picture of an MPO
+    at = getattr(image, "offset", 0) + 2  # the place of this picture in an MPO
     while found := _JPEG_MARKER.search(data, at):
         at, marker = found.end(), data[found.end() - 1]
         if marker == 0xD9:
@@ -107,7 +110,7 @@ def _jpeg(image: ImageFile.ImageFile, data: bytes) -> None:
 
 
 def _webp(image: ImageFile.ImageFile, data: bytes) -> None:
-    # Flat areas end in zeros too: a fifth of a bit for 16x16 pixels in lossy files.
+    # Flat areas also end in zeros: lossy files need a fifth of a bit for 16x16 flat pixels.
     blocks = -(-image.width // 16) * -(-image.height // 16)
     most = {b"VP8 ": max(16, blocks // 16), b"VP8L": 16, b"ANMF": 64}
     for kind, body in webp_chunks(data):
@@ -146,7 +149,7 @@ def _ppm(image: ImageFile.ImageFile, data: bytes) -> None:
 
 
 def _gif(_: ImageFile.ImageFile, data: bytes) -> None:
-    """From block to block to the trailer."""
+    """Go from block to block to the trailer."""
     at = 13 + _colour_table(data[10])
     while data[at] != 0x3B:
         if data[at] == 0x21:
@@ -161,7 +164,7 @@ def _gif(_: ImageFile.ImageFile, data: bytes) -> None:
 
 
 def _colour_table(flags: int) -> int:
-    """How many bytes it takes."""
+    """Size of a colour table in bytes."""
     return 3 * 2 ** (1 + flags % 8) if flags & 0x80 else 0
 
 

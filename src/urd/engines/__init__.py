@@ -1,1 +1,1 @@
-"""What computes a detector's maps: torch, or a runtime that has opened an exported file."""
+"""Engines compute the maps of a detector: with torch, or with a runtime for an exported file."""

@@ -1,4 +1,4 @@
-"""What every engine is to a detector."""
+"""The interface of an engine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PRECISIONS = ("float32", "float16", "int8")  # of exported files
 class Engine(Protocol):
     """From uint8 RGB pixels (B, *input_size, 3) to maps (B, h, w) and scores (B,).
 
-    Maps have the network's size. `rois` (B, h, w) bool is what is inspected, `None`: all of it;
-    what lies outside is painted over. An exported file knows its region and takes no other.
+    Maps have the network's size. `rois` (B, h, w) bool is the inspected part, `None`: all of it;
+    the rest is painted over. An exported file uses its own region and ignores `rois`.
     """
 
     @property
@@ -23,13 +23,13 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it computes: cpu, cuda:0, ..."""
+        """The device it computes on: cpu, cuda:0, ..."""
 
     @property
     def precision(self) -> str: ...
 
     def weights_sha256(self) -> str | None:
-        """What tells its weights from others; `None` where they are not seen."""
+        """A digest that identifies the weights; `None` if the engine cannot read them."""
 
     def __call__(
         self, pixels: NDArray[np.uint8], rois: NDArray[np.bool_] | None

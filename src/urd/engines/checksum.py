@@ -1,6 +1,7 @@
-"""The SHA-256 that an exported file carries: of the whole file, its own digits taken as zeros.
+"""The SHA-256 in an exported file: of the whole file, with its own digits taken as zeros.
 
-It is found in the bytes, so that nothing else reads a damaged file first.
+A file cannot contain its own digest; with zeros in its place it can be computed and checked. It is
+found in the raw bytes, so that no parser reads a damaged file first.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Sequence
 
 CHECKSUM_KEY = "urd_sha256"
 BLANK = "0" * 64
-# As XML holds an entry, and as ONNX does: a text of 0x40 bytes in field 2, behind the key.
+# The entry in XML, and in ONNX: after the key, field 2 (0x12) with a text of 0x40 = 64 bytes.
 _PLACE = re.compile(CHECKSUM_KEY.encode() + rb'(?: value="|\x12\x40)([0-9a-f]{64})')
 
 
 def sealed(files: Sequence[bytes]) -> bytes:
-    """The first file, whose checksum is `BLANK`, with that of all of them.
+    """The first file with the checksum of all files in the place of its `BLANK`.
 
     Raises:
-        ValueError: it has no place for one.
+        ValueError: the first file has no place for a checksum.
     """
     place = _place(files[0])
     if place is None:
@@ -28,17 +29,17 @@ def sealed(files: Sequence[bytes]) -> bytes:
 
 
 def fingerprint(files: Sequence[bytes]) -> tuple[str, bool]:
-    """SHA-256 of the files, and whether the first one says the same; `False`: it says none.
+    """SHA-256 of the files, and whether the first file holds it; `False`: it has no checksum.
 
     Raises:
-        ValueError: it says another.
+        ValueError: the first file holds another checksum, or two.
     """
     place = _place(files[0])
     if place is None:
         return hashlib.sha256(b"".join(files)).hexdigest(), False
     found = _digest(files, place)
     if found.encode() != files[0][place]:
-        raise ValueError("its checksum differs from its content: it has been damaged or changed")
+        raise ValueError("its checksum is wrong: the file is damaged or was changed")
     return found, True
 
 

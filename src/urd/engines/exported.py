@@ -1,4 +1,4 @@
-"""A file of `urd export`: opened, checked, called, calibrated anew."""
+"""Open a file of `urd export`, check it, run it, and save it with a new calibration."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ from urd.model.header import ModelHeader
 from urd.system.files import refuse_special, write_atomically
 from urd.system.progress import note
 
-_MOST_BYTES = 2**31  # an ONNX file cannot be larger, and no network of ours is
+_MOST_BYTES = 2**31  # the limit of ONNX files; our networks are smaller
 _FOREIGN = (KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error, UrdError)
 _COLOURS = 3
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a network: numpy's name of its type; of free sides the length is -1."""
+    """An input or output of a network: numpy's name of its type, and its shape; -1: any length."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 class ExportedEngine(ABC):
-    """A file of `urd export`, by its runtime on the CPU; may be called from several threads.
+    """A file of `urd export` in its runtime on the CPU; several threads may call it.
+
+    A pickle holds only the path and the digest. Unpickling opens the file again, and fails if it
+    has changed.
 
     Args:
         path: FILE.onnx, or FILE.xml with FILE.bin beside it.
         expected: the digest that the file must have; `None`: any.
 
-    Pickled, it is the path and the digest: who unpickles it opens the same file or is told.
-
     Raises:
-        UsageError: the extra that opens it is not installed.
-        UrdError: not a whole file of `urd export`, or not the expected one.
+        UsageError: the extra that opens the file is not installed.
+        UrdError: the file is not a whole file of `urd export`, or not the expected one.
     """
 
     device: ClassVar[str] = "cpu"
@@ -59,7 +60,7 @@ class ExportedEngine(ABC):
         try:
             self.digest, is_sealed = fingerprint(contents)
             if expected not in (None, self.digest):
-                raise ValueError("it has been replaced since this detector was pickled")
+                raise ValueError("it was replaced after this detector was pickled")
             texts = self._opened(contents)
             self.facts = Facts.of(texts, sealed=is_sealed)
             self._check_ports()
@@ -67,7 +68,7 @@ class ExportedEngine(ABC):
         except _FOREIGN as error:
             raise UrdError(f"{path} is not a file of urd export: {first_line(error)}") from error
         if not is_sealed:
-            note(f"{path} is of an older urd and has no checksum: export it anew")
+            note(f"{path} comes from an older urd and has no checksum: export it again")
         self.header: ModelHeader = self.facts.header
         self.precision = self.facts.precision
         self.input_size = self.facts.size or self.header.config.image_size
@@ -76,7 +77,7 @@ class ExportedEngine(ABC):
         return type(self), (self.path, self.digest)
 
     def weights_sha256(self) -> None:
-        """The runtime keeps them to itself."""
+        """`None`: the runtime does not show its weights."""
         return
 
     def __call__(
@@ -84,7 +85,7 @@ class ExportedEngine(ABC):
     ) -> tuple[Maps, Maps]:
         try:
             maps, scores = self._run(pixels)
-        except Exception as error:  # the runtimes raise types of their own
+        except Exception as error:  # each runtime has its own types
             raise UrdError(f"{self.path} failed in {self.runtime}: {first_line(error)}") from error
         wanted = (len(pixels), *self.header.config.image_size)
         for name, found, shape in (("map", maps, wanted), ("score", scores, wanted[:1])):
@@ -96,22 +97,24 @@ class ExportedEngine(ABC):
         return maps, scores
 
     def save(self, out: Path, header: ModelHeader) -> None:
-        """Write the file with the thresholds of `header`; the weights stay as they are.
+        """Write the file with the thresholds of `header`; the weights do not change.
 
         Raises:
-            UsageError: `out` is no file of this kind, or this one is of an older urd.
-            UrdError: this file was changed meanwhile, or `out` cannot be written.
+            UsageError: `out` has another suffix, or this file comes from an older urd.
+            UrdError: this file has changed since it was opened, or `out` cannot be written.
         """
         if out.suffix.lower() != self.suffix:
             raise UsageError(
-                f"{self.path} stays a file for {self.runtime}: {out} must end in {self.suffix}; "
-                "for a model file use the run that it came from"
+                f"{self.path} is a file for {self.runtime}, so {out} must end in {self.suffix}; "
+                "to write a model file, use the run from which it was exported"
             )
         if self.facts.format != FORMAT:
-            raise UsageError(f"{self.path} is of an older urd: export it anew, then calibrate it")
+            raise UsageError(
+                f"{self.path} comes from an older urd: export it again, then calibrate it"
+            )
         contents = self._contents()
         if fingerprint(contents)[0] != self.digest:
-            raise UrdError(f"{self.path} was changed meanwhile; nothing was written")
+            raise UrdError(f"{self.path} has changed since it was opened; nothing was written")
         facts = self.facts.recalibrated(header)
         first = with_facts(type(self), contents, facts)
         for part, content in zip(self.parts(out)[1:], contents[1:], strict=True):
@@ -123,61 +126,61 @@ class ExportedEngine(ABC):
 
     def _contents(self) -> list[bytes]:
         for part in self.parts(self.path):
-            if not part.is_file():  # a pipe would be waited for
+            if not part.is_file():  # reading a pipe could wait for ever
                 raise UrdError(f"{self.path} cannot be opened: no file at {part}")
         return [_read(part) for part in self.parts(self.path)]
 
     def _check_ports(self) -> None:
-        """Inputs and outputs are those that `urd export` makes.
+        """Check that inputs and outputs are those of `urd export`.
 
         Raises:
-            ValueError: one is missing, or of another type or shape.
+            ValueError: one is missing, or has another type or shape.
         """
         inputs, outputs = self._ports()
         height, width = self.facts.size or (-1, -1)
         images = Port("uint8", (-1, height, width, _COLOURS))
         if inputs != {"images": images}:
-            raise ValueError("its input is not the one of its header")
+            raise ValueError("its input does not match its header")
         for name, sides in (("map", 3), ("score", 1)):
             port = outputs.get(name)
             if port is None or port.dtype != "float32" or len(port.shape) != sides:
-                raise ValueError(f"it has no output '{name}' as it should be")
+                raise ValueError(f"its output '{name}' is missing or has a wrong type or shape")
 
     @classmethod
     def parts(cls, path: Path) -> list[Path]:
-        """The files of which it consists; the first carries the facts."""
+        """The files of one export; the first holds the facts."""
         return [path]
 
     @staticmethod
     @abstractmethod
     def rewritten(content: bytes, facts: Facts) -> bytes:
-        """The first file with these facts, and with their curve in the network."""
+        """The first file with these facts, and with the values of their curve in the network."""
 
     @abstractmethod
     def _import(self) -> None: ...
 
     @abstractmethod
     def _opened(self, contents: Sequence[bytes]) -> dict[str, str]:
-        """Open the file; what it carries, by key.
+        """Open the file and return its texts by key.
 
         Raises:
-            UrdError: the runtime cannot.
+            UrdError: the runtime cannot open it.
         """
 
     def _compile(self) -> None:  # noqa: B027 - ONNX Runtime has done it
-        """Make what is opened ready to run, now that the facts are known."""
+        """Make the opened network ready to run; the facts are known now."""
 
     @abstractmethod
     def _ports(self) -> tuple[dict[str, Port], dict[str, Port]]:
-        """Inputs and outputs."""
+        """Inputs and outputs by name."""
 
     @abstractmethod
     def _run(self, pixels: NDArray[np.uint8]) -> tuple[Maps, Maps]:
-        """Maps and scores, unchecked; raises what the runtime raises."""
+        """Maps and scores, unchecked; errors of the runtime pass through."""
 
 
 def with_facts(kind: type[ExportedEngine], contents: Sequence[bytes], facts: Facts) -> bytes:
-    """The first file of an export with these facts and a checksum over all."""
+    """The first file of an export with these facts and a checksum over all files."""
     return sealed([kind.rewritten(contents[0], facts), *contents[1:]])
 
 

@@ -1,6 +1,6 @@
-"""What an exported file knows beside its network: plain text under plain keys.
+"""The facts in an exported file besides its network: plain texts under plain keys.
 
-`docs/export.md` lists the keys. No path of the machine that made the file is among the values.
+`docs/export.md` lists the keys. The values hold no path of the machine that made the file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from urd.engines.checksum import BLANK, CHECKSUM_KEY
 from urd.inspection.calibration import Calibration, Thresholds
 from urd.model.header import ModelHeader
 
-FORMAT = "2"  # the first one had the keys of `_OLD_KEYS` only
+FORMAT = "2"  # format 1 had only the keys of `_OLD_KEYS`
 TORCH, THIS_FILE = "torch", "this file"
-MOST_PIXELS = 100_000_000  # of the images that a file takes
+MOST_PIXELS = 100_000_000  # in an input image
 _HEADER, _PRECISION, _REGION, _SIZE = "urd_model", "urd_precision", "urd_region", "urd_size"
 _OLD_KEYS = {_HEADER, _PRECISION, _REGION, _SIZE}
 _THRESHOLDS = ("urd_review_threshold", "urd_reject_threshold", "urd_pixel_threshold")
@@ -43,17 +43,19 @@ KEYS = (
     _HEADER,
     CHECKSUM_KEY,
 )
-_COMPUTED = {"urd_steepness", _REGION, _HEADER, CHECKSUM_KEY}  # other machines may round otherwise
+# These are not compared as texts: another machine may round or compress in another way.
+_COMPUTED = {"urd_steepness", _REGION, _HEADER, CHECKSUM_KEY}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file of `urd export` knows.
+    """The facts of a file of `urd export`.
 
     Attributes:
-        precision: one of `PRECISIONS`. size: (H, W) of the images that it takes, `None`: any.
-        thresholds_of: whose scores the thresholds are of, `TORCH` or `THIS_FILE`.
-        format: "1" for files without checksum, whose `calibrated` cannot be set anew.
+        precision: one of `PRECISIONS`.
+        size: (H, W) of its input images; `None`: any.
+        thresholds_of: the engine whose scores gave the thresholds: `TORCH` or `THIS_FILE`.
+        format: "1" for files without a checksum, which cannot get a new calibration.
     """
 
     header: ModelHeader
@@ -63,13 +65,13 @@ class Facts:
     format: str = FORMAT
 
     def recalibrated(self, header: ModelHeader) -> Facts:
-        """With the calibration of `header`; one that is new is by this file's own scores."""
+        """A copy with the calibration of `header`; a new one is from this file's own scores."""
         header = header.without_paths()
         own = header.calibration != self.header.calibration
         return replace(self, header=header, thresholds_of=THIS_FILE if own else self.thresholds_of)
 
     def curve(self) -> tuple[float, float]:
-        """Threshold and steepness of the calibrated score; any numbers where there is none."""
+        """Threshold and steepness of the calibrated score; without calibration, placeholders."""
         calibration = self.header.calibration
         if calibration is None:
             return 1.0, 1.0
@@ -77,7 +79,7 @@ class Facts:
         return threshold, calibration.steepness(threshold)
 
     def texts(self) -> dict[str, str]:
-        """The entries of the file; the checksum is blank."""
+        """The entries of the file, with a blank checksum."""
         header = self.header
         roi = b"" if header.roi is None else np.packbits(header.roi).tobytes()
         return {
@@ -107,16 +109,16 @@ class Facts:
 
     @classmethod
     def of(cls, texts: Mapping[str, str], *, sealed: bool) -> Facts:
-        """From the entries of a file; `sealed`: it has a checksum, which fits.
+        """Read the entries of a file; `sealed`: it has a checksum, which is correct.
 
         Raises:
-            KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error: of what
-                `urd export` does not write.
+            KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error: the entries
+                are not from `urd export`.
         """
         if not sealed and set(texts) - _OLD_KEYS:
-            raise ValueError("it has no checksum: it has been damaged or changed")
+            raise ValueError("it has no checksum: the file is damaged or was changed")
         if texts[_PRECISION] not in PRECISIONS:
-            raise ValueError("of an unknown precision")
+            raise ValueError("its precision is unknown")
         header = ModelHeader.from_json(texts[_HEADER])
         header = replace(header, roi=_roi(texts[_REGION], header.config.image_size))
         size = _size(texts.get(_SIZE, _ANY))
@@ -127,7 +129,7 @@ class Facts:
         return facts
 
     def _must_be(self, texts: Mapping[str, str]) -> None:
-        """What the file says in plain is what its header says."""
+        """Check that the plain texts of the file agree with its header."""
         expected = self.texts()
         for key in sorted(set(KEYS) - _COMPUTED):
             if texts.get(key) != expected.get(key):
@@ -161,5 +163,5 @@ def _roi(text: str, size: tuple[int, int]) -> NDArray[np.bool_] | None:
     if whole and not packed:
         return None
     if not whole or len(packed) != length:
-        raise ValueError("its region of interest is of another size")
+        raise ValueError("its region of interest has another size than its map")
     return np.unpackbits(np.frombuffer(packed, np.uint8), count=count).reshape(size).astype(bool)

@@ -1,4 +1,4 @@
-"""From images of any kind to judgements, by an engine."""
+"""Judge images of any kind with an engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from urd.system.threads import map_ahead
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as the network wants it, and what is lost by that."""
+    """An image at the network's size, and facts of the original image."""
 
     pixels: np.ndarray
     size: tuple[int, int]
@@ -35,10 +35,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Judging:
-    """All that a judgement depends on, beside the image.
+    """Everything a judgement depends on, except the image.
 
     Attributes:
-        rois: what is inspected; `None`: everything.
+        rois: the regions to inspect; `None`: everything.
         heat_range: the anomaly values at which the colours of pictures begin and end.
     """
 
@@ -53,7 +53,7 @@ class Judging:
         """Judge one image.
 
         Raises:
-            NotJudged: it cannot be read, or gets no finite score.
+            NotJudged: the image cannot be read, or its score is not finite.
         """
         (result,) = self._scored([self.prepare(image, channels=channels)])
         if isinstance(result, Failure):
@@ -67,7 +67,7 @@ class Judging:
         picture_side: int = 0,
         channels: Channels = "rgb",
     ) -> Iterator[Prediction | Failure]:
-        """Judge images in order, decoding ahead of the network."""
+        """Judge images in order; threads decode the next images while the network computes."""
 
         def prepare(image: ImageLike) -> Prepared | Failure:
             try:
@@ -76,7 +76,7 @@ class Judging:
                 return Failure(error.path, error.reason)
 
         prepared = map_ahead(prepare, images, depth=2 * batch_size)
-        with closing(prepared):  # who takes no more results needs no more threads
+        with closing(prepared):  # stop the threads if the caller stops early
             while batch := list(itertools.islice(prepared, batch_size)):
                 readable = [item for item in batch if not isinstance(item, Failure)]
                 scored = iter(self._scored(readable) if readable else ())
@@ -86,10 +86,10 @@ class Judging:
     def prepare(
         self, image: ImageLike, picture_side: int = 0, channels: Channels = "rgb"
     ) -> Prepared:
-        """Read an image and bring it to the network's size.
+        """Read an image and resize it for the network.
 
         Raises:
-            UnreadableImage: it cannot be read, or has no region of interest.
+            UnreadableImage: the image cannot be read, or has no region of interest.
         """
         path = Path(image) if isinstance(image, str | Path) else None
         rgb = rgb_of(image, self.reading, channels)
@@ -99,7 +99,7 @@ class Judging:
         return Prepared(pixels, (rgb.height, rgb.width), path, roi, picture)
 
     def _scored(self, batch: list[Prepared]) -> list[Prediction | Failure]:
-        """One forward pass, and a judgement of each map that is finite."""
+        """Run one forward pass and judge each map; a map that is not finite gives a `Failure`."""
         rois = [item.roi for item in batch if item.roi is not None]
         maps, scores = self.engine(
             np.stack([item.pixels for item in batch]), np.stack(rois) if rois else None

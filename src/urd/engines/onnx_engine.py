@@ -1,4 +1,4 @@
-"""A file of `urd export --format onnx`, by ONNX Runtime."""
+"""Run a file of `urd export --format onnx` with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from urd.engines.facts import Facts
 from urd.errors import UrdError, first_line
 from urd.system.extras import optional
 
-# Constants of the network, by name, so that they can be set anew.
+# Names of constants in the network; a new calibration changes them.
 THRESHOLD, STEEPNESS = "urd_threshold", "urd_steepness"
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-_FATAL = 4  # what a run complains of is raised; the runtime would print it too
+_FATAL = 4  # log level: errors are raised as exceptions, so the runtime need not print them
 
 
 class OnnxEngine(ExportedEngine):
@@ -50,7 +50,7 @@ class OnnxEngine(ExportedEngine):
                 contents[0], options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
             return self._session.get_modelmeta().custom_metadata_map
-        except Exception as error:  # the runtime raises types of its own
+        except Exception as error:  # the runtime has its own types
             raise UrdError(first_line(error)) from error
 
     def _ports(self) -> tuple[dict[str, Port], dict[str, Port]]:

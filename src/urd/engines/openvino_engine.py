@@ -1,4 +1,4 @@
-"""A file of `urd export --format openvino`: NAME.xml and, beside it, NAME.bin with the weights."""
+"""Run a file of `urd export --format openvino`: NAME.xml, and NAME.bin with the weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TYPES = {"u8": "uint8", "f32": "float32"}
 
 
 class OpenVinoEngine(ExportedEngine):
-    """In the precision of the export; each call has an infer request to itself."""
+    """OpenVINO, in the precision of the export; each call uses its own infer request."""
 
     format, suffix, runtime = "openvino", ".xml", "OpenVINO"
 
@@ -33,7 +33,11 @@ class OpenVinoEngine(ExportedEngine):
 
     @staticmethod
     def rewritten(content: bytes, facts: Facts) -> bytes:
-        """Facts and curve lie in the XML, the latter as limits of a Clamp: the weights may stay."""
+        """The XML with new facts and curve; the weights do not change.
+
+        The values of the curve are the limits of Clamp layers, because these are in the XML;
+        constants would be in the weights file.
+        """
         root = ElementTree.fromstring(content)
         curve = dict(zip((THRESHOLD, STEEPNESS), map(repr, facts.curve()), strict=True))
         for layer in root.iterfind("layers/layer[@type='Clamp']"):
@@ -67,7 +71,7 @@ class OpenVinoEngine(ExportedEngine):
         return {port.any_name: _port(port) for port in inputs}, found
 
     def _compile(self) -> None:
-        # Left alone, the runtime computes in bfloat16 where the processor has it.
+        # By default, the runtime computes in bfloat16 if the processor supports it.
         exact = {"INFERENCE_PRECISION_HINT": "f32"} if self.facts.precision == "float32" else {}
         try:
             self._compiled = self._openvino.Core().compile_model(self._model, "CPU", exact)
@@ -82,13 +86,13 @@ class OpenVinoEngine(ExportedEngine):
 
     @contextmanager
     def _request(self) -> Iterator[Any]:
-        """An infer request that nobody else has: one that is idle, or a new one."""
+        """An infer request for this call only: an idle one, or a new one."""
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
         yield request
-        self._idle.append(request)  # not after an error, whose state nobody knows
+        self._idle.append(request)  # after an error its state is unknown: drop it
 
 
 def _port(port: Any) -> Port:

@@ -1,4 +1,4 @@
-"""Which engine opens which file: one line for each."""
+"""The registry of engines for exported files."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ ENGINES: tuple[type[ExportedEngine], ...] = (OnnxEngine, OpenVinoEngine)
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a file's suffix is that of an exported file."""
+    """Whether the suffix of a file is that of an exported file."""
     return path.suffix.lower() in _by_suffix()
 
 
 def engine_of_format(name: str) -> type[ExportedEngine]:
-    """The engine that opens the files of a format, as `urd export --format` names it."""
+    """The engine for a format of `urd export --format`."""
     return next(engine for engine in ENGINES if engine.format == name)
 
 
 def open_exported(path: Path) -> ExportedEngine:
-    """The engine of an exported file; its `header` is what the file knows.
+    """Open an exported file; the result has its `header`.
 
     Raises:
-        UsageError: no such file, or the extra that opens it is not installed.
-        UrdError: not a whole file of `urd export`.
+        UsageError: the file is missing, or the extra that opens it is not installed.
+        UrdError: the file is not a whole file of `urd export`.
     """
     refuse_special(path)
     if not path.is_file():
@@ -38,7 +38,7 @@ def open_exported(path: Path) -> ExportedEngine:
 
 
 def seal(path: Path, facts: Facts) -> None:
-    """Give facts and checksum to what a runtime's own library has just written at `path`."""
+    """Add facts and checksum to a file that the library of a runtime has just written."""
     engine = _by_suffix()[path.suffix.lower()]
     contents = [part.read_bytes() for part in engine.parts(path)]
     path.write_bytes(with_facts(engine, contents, facts))

@@ -1,4 +1,4 @@
-"""The networks by torch, on any of its devices."""
+"""Run the networks with torch, on any of its devices."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from urd.system.machine import precision_on
 
 
 class TorchEngine:
-    """The networks by torch.
+    """The networks with torch.
 
     Args:
-        precision: as the setting of the training; `None`: that one.
+        precision: `auto`, `float32` or `bfloat16`; `None`: the setting of the training.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TorchEngine:
         return str(self._device)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A worker process gets the networks and makes of them what it computes with."""
+        """A worker process gets the networks and builds the faster copies itself."""
         return type(self), (self.model, self.header, self._device, self.precision)
 
     def in_precision(self, precision: str) -> TorchEngine:
@@ -65,7 +65,7 @@ class TorchEngine:
     ) -> tuple[Maps, Maps]:
         pixels = paint_outside(pixels, rois, self.colour)
         rgb = torch.from_numpy(pixels).to(self._device).float()
-        # (B, H, W, 3) memory seen as (B, 3, H, W) is channels-last already.
+        # (B, H, W, 3) memory, seen as (B, 3, H, W), is already channels-last.
         teacher, student = self.networks((rgb / 255).permute(0, 3, 1, 2))
         roi = None if rois is None else torch.from_numpy(rois).to(self._device)
         maps = anomaly_map(teacher, student, self.input_size, roi)

@@ -1,4 +1,4 @@
-"""Exact ranking and component metrics with the protocol named; usable alone, without torch."""
+"""Exact ranking and component metrics with a named protocol; they do not need torch."""
 
 from urd.metrics.components import aupro, aupro_200_thresholds, label_components
 from urd.metrics.images import TestImage

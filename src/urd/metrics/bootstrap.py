@@ -1,9 +1,10 @@
-"""Confidence intervals: what the metrics would be on other test images of the same kind.
+"""Confidence intervals: how the metrics would vary with other test images of the same kind.
 
-Images are drawn again with replacement (Efron, 1979), good and defective ones apart, so that every
-resample has both. Pixels of one image are not independent; whole images nearly are. A resample is a
-weight per image, and every curve is linear in those weights: per image the counts at a fixed set of
-thresholds are taken once, and a resample costs one matrix product.
+The bootstrap (Efron, 1979) draws images again with replacement, good and defective ones apart, so
+that every resample has both. It draws images, not pixels: pixels of one image are not independent,
+whole images nearly are. A resample is one weight per image, and every curve is linear in these
+weights. So each image is counted once at a fixed set of thresholds, and a resample costs one matrix
+product.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ _BATCH = 64  # resamples evaluated at once: bounds the memory, not the result
 
 @dataclass(frozen=True)
 class Curves:
-    """Counts of each of I images at 2 T thresholds, falling: just above and at each of T scores.
+    """Counts for each of I images at 2 T falling thresholds: just above and at each of T scores.
 
     Attributes:
-        negatives, positives: how many are above, (I, 2 T).
-        shares: of the components' areas, summed over the components of an image, (I, 2 T).
-        negative_count, positive_count, component_count: of each image, (I,).
+        negatives, positives: number of negatives and positives above, (I, 2 T).
+        shares: share of a component's area above, summed over the image's components, (I, 2 T).
+        negative_count, positive_count, component_count: totals of each image, (I,).
     """
 
     negatives: Floats
@@ -42,11 +43,11 @@ class Curves:
 
 @dataclass(frozen=True)
 class Resampled:
-    """A test set whose images are drawn again many times.
+    """A test set whose images are drawn again R times.
 
     Attributes:
-        curves: of its I images, or of their pixels.
-        weights: how often each image is drawn, (R, I).
+        curves: counts of its I images or of their pixels.
+        weights: how often each resample has each image, (R, I).
         per_image: AUPRO by 200 thresholds of each image, NaN without a mask, (I,).
     """
 
@@ -56,19 +57,19 @@ class Resampled:
 
     @cached_property
     def ranking(self) -> dict[str, Floats]:
-        """`ranking_of`: one pass for all of its metrics."""
+        """The metrics of `ranking_of`, computed once together."""
         return ranking_of(self.curves, self.weights)
 
     @property
     def mean_per_image(self) -> Floats:
-        """Mean of `per_image` over the images that have one, (R,)."""
+        """Mean of `per_image` over the drawn images with a mask, (R,)."""
         known = ~np.isnan(self.per_image)
         drawn = self.weights[:, known].sum(axis=1)
         return self.weights[:, known] @ self.per_image[known] / np.where(drawn > 0, drawn, np.nan)
 
 
 def image_curves(scores: Scores, defective: np.ndarray) -> Curves:
-    """An image is a pixel here: above a threshold or not."""
+    """Counts of whole images: each image counts as one pixel with the image's score."""
     of_defective = scores[defective]
     thresholds = pick_thresholds(of_defective, np.ones(len(of_defective)))
     above = np.array([counts_above(scores[i : i + 1], thresholds) for i in range(len(scores))])
@@ -110,8 +111,8 @@ def pixel_curves(
 def pick_thresholds(positives: Scores, shares: Floats, count: int = THRESHOLDS) -> Scores:
     """At most `count` of the distinct positive scores, falling.
 
-    All of them where they are few: then the curves are exact. Else they are spaced evenly in the
-    mean of the share of positive pixels and the share of components that they reach.
+    If there are few, all are used and the curves are exact. Otherwise they are evenly spaced in the
+    mean of two shares: of positive pixels, and of component areas (`shares`), at or above.
     """
     order = np.argsort(positives)[::-1]
     scores = positives[order]
@@ -124,9 +125,9 @@ def pick_thresholds(positives: Scores, shares: Floats, count: int = THRESHOLDS) 
 
 
 def counts_above(scores: Scores, thresholds: Scores, weights: Floats | None = None) -> Floats:
-    """How many scores are above and at or above each threshold, interleaved, (2 T,).
+    """Number of scores above, and at or above, each threshold, interleaved, (2 T,).
 
-    With `weights`, their sums instead of counts.
+    With `weights`: the sums of their weights.
     """
     order = np.argsort(scores) if weights is not None else slice(None)
     ascending = scores[order] if weights is not None else np.sort(scores)
@@ -144,7 +145,7 @@ def counts_above(scores: Scores, thresholds: Scores, weights: Floats | None = No
 
 
 def resample(defective: np.ndarray, resamples: int, generator: np.random.Generator) -> Floats:
-    """How often each image is drawn, (resamples, I); good and defective images apart."""
+    """Draw how often each resample has each image, (resamples, I); both classes apart."""
     weights = np.zeros((resamples, len(defective)))
     for stratum in (np.flatnonzero(defective), np.flatnonzero(~defective)):
         if len(stratum):
@@ -160,7 +161,7 @@ def ranking_of(curves: Curves, weights: Floats) -> dict[str, Floats]:
 
 
 def aupro_of(curves: Curves, weights: Floats, limit: float) -> Floats:
-    """AUPRO of each resample up to a false-positive rate."""
+    """AUPRO of each resample up to a false-positive rate of `limit`, (R,)."""
     found = []
     for batch in _batches(weights):
         rate = _ratio(batch @ curves.negatives, batch @ curves.negative_count)
@@ -170,7 +171,7 @@ def aupro_of(curves: Curves, weights: Floats, limit: float) -> Floats:
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """The middle 95 % of the resamples; NaN unless the metric is defined in nearly all of them."""
+    """The middle 95 % of the resamples; NaN if the metric is undefined in over 5 % of them."""
     known = values[~np.isnan(values)]
     if len(known) < CONFIDENCE * len(values):
         return float("nan"), float("nan")
@@ -183,7 +184,7 @@ def _ranking_of(curves: Curves, weights: Floats) -> dict[str, Floats]:
     false, true = weights @ curves.negatives, weights @ curves.positives
     recall = _ratio(true, weights @ curves.positive_count)
     rate = _ratio(false, weights @ curves.negative_count)
-    at = slice(1, None, 2)  # the counts at each threshold; the others are just above it
+    at = slice(1, None, 2)  # counts at each threshold; even places: just above it
     precision = true[:, at] / np.maximum(true[:, at] + false[:, at], 1e-12)
     steps = np.diff(recall[:, at], axis=1, prepend=0.0)
     f1 = 2 * precision * recall[:, at] / np.maximum(precision + recall[:, at], 1e-12)
@@ -196,7 +197,7 @@ def _ranking_of(curves: Curves, weights: Floats) -> dict[str, Floats]:
 
 
 def _area(x: Floats, y: Floats, limit: float) -> Floats:
-    """Area under each row's polygon from (0, 0) to (1, 1), up to x = limit, divided by it."""
+    """Area under each row's polygon from (0, 0) to (1, 1), up to x = limit, divided by limit."""
     ends = np.zeros((len(x), 1)), np.ones((len(x), 1))
     x = np.concatenate([ends[0], x, ends[1]], axis=1)
     y = np.concatenate([ends[0], y, ends[1]], axis=1)
@@ -207,7 +208,7 @@ def _area(x: Floats, y: Floats, limit: float) -> Floats:
 
 
 def _ratio(values: Floats, totals: Floats) -> Floats:
-    """NaN where a resample has none of what is counted."""
+    """Values divided by their totals; NaN for a resample whose total is 0."""
     return values / np.where(totals > 0, totals, np.nan)[:, None]
 
 

@@ -1,9 +1,9 @@
-"""Per-region overlap (PRO): every connected component of a mask counts the same, however small.
+"""Per-region overlap (PRO): each connected component of a mask has the same weight.
 
-Bergmann et al., IJCV 2021: components (the paper's regions) are 8-connected; PRO at a threshold is
-the mean over all components of the set of the share of the component at or above it; AUPRO is the
-area under PRO against the false-positive rate of all pixels outside the components, up to a limit,
-divided by the limit.
+Bergmann et al., IJCV 2021. Components (regions in the paper) are 8-connected. The overlap of a
+component at a threshold is the share of its pixels at or above it. PRO is the mean overlap of all
+components of the set. AUPRO is the area under PRO against the false-positive rate of all pixels
+outside the components, up to a limit, divided by the limit.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Mask = NDArray[np.bool_]
 
 
 def label_components(mask: Mask) -> tuple[NDArray[np.int32], int]:
-    """Number the 8-connected components of an (H, W) mask 1, 2, ...; how many there are."""
+    """Label the 8-connected components of an (H, W) mask 1, 2, ...; return labels and count."""
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     return labels.astype(np.int32, copy=False), count - 1
 
 
 def component_shares(mask: Mask) -> tuple[Floats, int]:
-    """For every pixel in a mask, in row order: 1 / pixels of its component; and how many there are.
+    """1 / size of its component for each pixel in a mask, in row order; and the component count.
 
-    Divided by the number of components of a set, the shares of its masks are the weights with which
-    PRO is a weighted share of the positives.
+    These shares, divided by the number of components of a set, are weights of the positive pixels:
+    PRO is the weighted share of positives at or above a threshold.
     """
     labels, count = label_components(mask)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -38,9 +38,9 @@ def component_shares(mask: Mask) -> tuple[Floats, int]:
 
 
 def aupro_from(ranks: Ranks, shares: Floats, components: int, limit: float = FPR_LIMIT) -> float:
-    """Exact AUPRO; `shares` of all masks as `component_shares` gives them, before sorting.
+    """Exact AUPRO; `shares` are those of all masks from `component_shares`, not sorted.
 
-    With the shares of some components set to 0, and the number of the others, it is theirs alone.
+    For a part of the components, set the other shares to 0 and pass the number of that part.
     """
     if ranks.undefined or not components:
         return float("nan")
@@ -58,13 +58,13 @@ def aupro(maps: Sequence[Scores], masks: Sequence[Mask], limit: float = FPR_LIMI
 
 
 def aupro_200_thresholds(anomaly_map: Scores, mask: Mask, outside: Mask | None = None) -> float:
-    """What the papers of the RD family print as AUPRO, of one defective image, for comparison only.
+    """AUPRO of one defective image as papers of the RD family print it; only for comparison.
 
-    200 thresholds evenly spaced over the map's own range; the part of the curve with a
-    false-positive rate under 0.3, whose rates are divided by the largest of them.
+    It uses 200 thresholds evenly spaced over the map's own range, and the part of the curve with a
+    false-positive rate under 0.3; these rates are divided by the largest of them.
 
     Args:
-        outside: (H, W) bool, the pixels that are good; `None`: all that are not in the mask.
+        outside: (H, W) bool, the good pixels; `None`: all pixels outside the mask.
     """
     outside = ~mask if outside is None else outside
     if not outside.any() or not mask.any():

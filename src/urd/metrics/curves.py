@@ -1,4 +1,4 @@
-"""Curves to be drawn: exact points, thinned out for the eye. Metrics are never taken from them."""
+"""Curves for drawing: exact points, but only some of them. Metrics do not use them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from urd.metrics.ranking import Floats, Ranks
 
 _POINTS = 400
-Curve = tuple[Floats, Floats]  # false-positive rates, and the rates at them
+Curve = tuple[Floats, Floats]  # x: false-positive rates; y: true-positive rates or PRO
 
 
 def roc_from(ranks: Ranks) -> Curve:
@@ -16,18 +16,18 @@ def roc_from(ranks: Ranks) -> Curve:
 
 
 def pro_from(ranks: Ranks, shares: Floats, components: int) -> Curve:
-    """False-positive rates of the pixels and mean overlap of the components (PRO) at them.
+    """False-positive rates of the pixels, and the mean overlap of components (PRO) at these rates.
 
     Args:
-        shares: of all masks as `component_shares` gives them, before sorting.
+        shares: those of all masks from `component_shares`, not sorted.
     """
     return _curve(ranks, shares[ranks.order] / max(1, components))
 
 
 def _curve(ranks: Ranks, weights: Floats) -> Curve:
-    """`weights` belong to the sorted positives and sum to 1.
+    """A curve through all distinct positives; `weights` of the sorted positives sum to 1.
 
-    At a positive the curve rises; between two of them false positives are added.
+    The curve rises at a positive and runs flat between two of them.
     """
     if ranks.undefined:
         return np.empty(0), np.empty(0)
@@ -41,7 +41,7 @@ def _curve(ranks: Ranks, weights: Floats) -> Curve:
 
 
 def _thinned(x: Floats, y: Floats) -> Curve:
-    """At most `_POINTS` of the points, evenly spaced along both axes together."""
+    """At most `_POINTS` of the points, evenly spaced in x + y."""
     if len(x) <= _POINTS:
         return x, y
     along = (x + y) / 2

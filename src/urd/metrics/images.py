@@ -1,4 +1,4 @@
-"""Test images as the metrics read them: one at a time, from memory or from files."""
+"""Test images for the metrics: loaded one at a time, from memory or from files."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ CHUNK_PIXELS = 1 << 24
 
 @dataclass(frozen=True)
 class TestImage:
-    """A test image as the metrics see it.
+    """A test image for the metrics.
 
     Attributes:
         name: for messages.
-        defect: its type, or `good`, from the folder and not from the mask: a defective image stays
-            one also where its mask vanished on resizing.
-        load: the anomaly map (H, W), of any floating type, and the mask (H, W) bool. Called twice,
-            from several threads; maps need not fit into memory together.
+        defect: its type, or `good`. It comes from the folder, not from the mask: an image stays
+            defective if its mask vanishes on resizing.
+        load: returns the anomaly map (H, W) of any floating type, and the mask (H, W) bool. It is
+            called twice, from several threads, so that not all maps must fit into memory.
         score: the image's score; `None`: the maximum of the map.
-        roi: gives (H, W) bool, the pixels that count, good or not; called wherever `load` is.
-            `None`: all count.
+        roi: returns (H, W) bool, the pixels that count; called with every `load`. `None`: all.
     """
 
-    __test__ = False  # no test class, though pytest would think so from its name
+    __test__ = False  # tells pytest that this is not a test class, in spite of its name
 
     name: str
     defect: str
@@ -45,14 +44,14 @@ class TestImage:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first look at an image leaves behind.
+    """The facts of an image that stay in memory after the first load.
 
     Attributes:
-        score: of the image.
+        score: the score of the image.
         positives: scores of the pixels in its mask, in row order.
-        shares: of these pixels in their components; see `component_shares`.
-        components: how many there are.
-        negative_count: how many pixels are outside.
+        shares: the shares of these pixels; see `component_shares`.
+        components: number of components in its mask.
+        negative_count: number of pixels outside.
         per_image: its AUPRO by 200 thresholds, NaN without a mask.
     """
 
@@ -80,11 +79,15 @@ def survey(image: TestImage, has_masks: bool) -> Survey:
 
 
 def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
-    """The map, and the inspected pixels inside and outside of the mask."""
+    """Load the map, and the inspected pixels inside and outside the mask.
+
+    Raises:
+        UsageError: map and mask do not fit together, or the map holds NaN or Inf.
+    """
     anomaly_map, mask = image.load()
     mask = np.asarray(mask, bool)
     if image.defect == GOOD and mask.any():
-        raise UsageError(f"{image.name} is a good image, but its mask marks something")
+        raise UsageError(f"{image.name} is a good image, but its mask is not empty")
     if anomaly_map.ndim != 2 or not anomaly_map.size:
         raise UsageError(f"the map of {image.name} has the shape {anomaly_map.shape}, not (H, W)")
     if anomaly_map.shape != mask.shape:
@@ -92,8 +95,8 @@ def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
         raise UsageError(
             f"the map of {image.name} is {width}x{height}, its mask {mask_width}x{mask_height}"
         )
-    # The sum is finite where every value is, and much faster than a look at each; a float32
-    # sum may overflow, so a second look decides.
+    # NaN or Inf in the map makes its sum NaN or Inf, and the sum is much faster than a test of each
+    # value. A float32 sum may overflow for good values, so the slow test decides.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = not np.isfinite(anomaly_map.sum())
     if suspicious and not np.isfinite(anomaly_map).all():
@@ -107,7 +110,7 @@ def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
 def negative_chunks(
     images: Sequence[TestImage], surveys: Sequence[Survey]
 ) -> Iterator[Callable[[], Scores]]:
-    """Calls that load the negative pixels of some images each, up to `CHUNK_PIXELS` of them."""
+    """Functions that each load the negative pixels of a few images, up to `CHUNK_PIXELS`."""
 
     def loader(chunk: list[TestImage]) -> Callable[[], Scores]:
         def load() -> Scores:

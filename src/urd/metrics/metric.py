@@ -1,4 +1,4 @@
-"""Every metric: one entry each, from which all that lists metrics derives."""
+"""The registry of metrics: one entry each; every list of metrics comes from it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from urd.metrics.ranking import (
 
 @dataclass(frozen=True)
 class Ranked:
-    """A test set as a metric sees it, by its images or by its pixels.
+    """The input of a metric: a test set, ranked by images or by pixels.
 
     Attributes:
-        ranks: of the scores of defective images among those of good ones; or of the pixels in the
-            masks, in the order of the surveys, among those outside.
-        surveys: of each image.
+        ranks: scores of defective images among those of good images; or scores of pixels in the
+            masks, in the order of the surveys, among those of pixels outside.
+        surveys: one for each image.
     """
 
     ranks: Ranks
@@ -34,12 +34,12 @@ class Ranked:
 
     @property
     def shares(self) -> Floats:
-        """Of all pixels in masks in their components."""
+        """The component shares of all pixels in masks."""
         return np.concatenate([survey.shares for survey in self.surveys])
 
     @property
     def components(self) -> int:
-        """How many there are in all masks."""
+        """The number of components in all masks."""
         return sum(survey.components for survey in self.surveys)
 
 
@@ -48,11 +48,12 @@ class Metric:
     """One figure of a test set.
 
     Attributes:
-        name: in results. title: for people.
-        needs_masks: it is computed from pixels, else from images.
-        compute: its value, NaN where it is undefined; called where both classes are there.
-        resampled: its values on the resamples, (R,), NaN where it is undefined.
-        by_type: it is given for each type of defect, too.
+        name: its key in results.
+        title: its name for people.
+        needs_masks: it uses pixels; otherwise it uses image scores.
+        compute: its value, NaN if undefined; called only if both classes have members.
+        resampled: its values on the resamples, (R,), NaN where undefined.
+        by_type: it is also reported for each type of defect.
         tabled: it is a column in the tables of `urd benchmark`.
     """
 

@@ -1,4 +1,4 @@
-"""All metrics of a test set at once, in bounded memory, with the protocol they were measured by."""
+"""Compute all metrics of a test set at once, in bounded memory, by a named protocol."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PIXEL_PROTOCOL = (
 
 @dataclass(frozen=True)
 class Measured:
-    """A test set, measured.
+    """The result of measuring a test set.
 
     Attributes:
-        figures: what `evaluate` gives.
-        images, pixels: the ranks that the figures were computed from.
+        figures: the result of `evaluate`.
+        images, pixels: the ranks from which the figures are computed.
     """
 
     figures: dict[str, Any]
@@ -35,7 +35,7 @@ class Measured:
     pixels: Ranked
 
     def curves(self) -> dict[str, Curve]:
-        """`roc` of the images and `pro` of the pixels; those that are undefined are absent."""
+        """`roc` of the images and `pro` of the pixels; undefined curves are absent."""
         pixels = self.pixels
         curves = {
             "roc": roc_from(self.images.ranks),
@@ -47,7 +47,7 @@ class Measured:
 def measure(
     images: Sequence[TestImage], *, has_masks: bool = True, resamples: int = 0, seed: int = 0
 ) -> Measured:
-    """`evaluate`, with the curves that belong to the figures."""
+    """As `evaluate`, but the result can also give the curves."""
     surveys = list(map_in_threads(lambda image: survey(image, has_masks), images))
     defective = np.array([image.defective for image in images], bool)
     of_images = Ranked(_rank_images(surveys, defective, ~defective), surveys)
@@ -72,21 +72,22 @@ def measure(
 def evaluate(
     images: Sequence[TestImage], *, has_masks: bool = True, resamples: int = 0, seed: int = 0
 ) -> dict[str, Any]:
-    """Every metric of `METRICS`; `None` where it is undefined (one class absent, no masks).
+    """Compute every metric of `METRICS`; `None` if undefined (a class or the masks are missing).
 
-    Beside them `n_good`, `n_defective`, `n_vanished_masks`, per type of defect
-    `image_auroc:TYPE` and `aupro:TYPE`, and with `resamples` the limits of 95 % bootstrap
-    intervals over images, `NAME_low` and `NAME_high`; none where a class has a single image.
+    The result also has `n_good`, `n_defective`, `n_vanished_masks`, and for each type of defect
+    `image_auroc:TYPE` and `aupro:TYPE`. With `resamples` it has the limits of 95 % bootstrap
+    intervals over images, `NAME_low` and `NAME_high`, unless a class has only one image.
 
-    The memory needed grows with the defective pixels (about 130 bytes each), not with the maps;
+    The memory grows with the number of defective pixels (about 130 bytes each), not with the maps;
     intervals take up to 100 KiB per image.
 
     Args:
-        has_masks: false: image metrics only.
-        seed: of the resamples.
+        has_masks: false: only image metrics.
+        seed: the seed of the resamples.
 
     Raises:
-        UsageError: a map that holds NaN or Inf, is not of its mask's size, or is no (H, W) array.
+        UsageError: a map or score holds NaN or Inf, or a map is not (H, W) or differs in size from
+            its mask; or the mask of a good image is not empty.
     """
     return measure(images, has_masks=has_masks, resamples=resamples, seed=seed).figures
 
@@ -101,15 +102,15 @@ def evaluate_maps(
     rois: Sequence[Mask | None] | None = None,
     resamples: int = 0,
 ) -> dict[str, Any]:
-    """`evaluate` of maps that are in memory.
+    """As `evaluate`, for maps in memory.
 
     Args:
         maps: anomaly maps, (H, W) each.
         scores: one per image.
-        defects: `good` or the type of each image.
-        masks: (H, W) bool, empty for good images; `None`: image metrics only.
+        defects: `good` or the type of defect of each image.
+        masks: (H, W) bool, empty for good images; `None`: only image metrics.
         names: for messages; by default `image 0`, `image 1`, ...
-        rois: per image the pixels that count; `None`: all.
+        rois: the pixels of each image that count, (H, W) bool; `None`: all.
     """
     images = in_memory(maps, scores, defects, masks, names=names, rois=rois)
     return evaluate(images, has_masks=masks is not None, resamples=resamples)
@@ -124,7 +125,7 @@ def in_memory(
     names: Sequence[str] | None = None,
     rois: Sequence[Mask | None] | None = None,
 ) -> list[TestImage]:
-    """Test images of maps that are in memory; the arguments are those of `evaluate_maps`."""
+    """Test images from maps in memory; the arguments are those of `evaluate_maps`."""
     rois = rois or [None] * len(maps)
     names = names or [f"image {index}" for index in range(len(maps))]
 
@@ -147,7 +148,7 @@ def in_memory(
 
 
 def describe(result: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of a table for people: name of the metric, value, interval; four decimals."""
+    """Rows of a table for people: title, value and interval, with four decimals."""
     return [(metric.title, *_cells(result, name)) for name, metric in METRICS.items()]
 
 
@@ -164,7 +165,7 @@ def _rank_images(surveys: Sequence[Survey], positive: Mask, negative: Mask) -> R
 
 
 def _rank_pixels(images: Sequence[TestImage], surveys: Sequence[Survey]) -> Ranks:
-    """Where no mask marks anything, the pixels are not read again."""
+    """Rank the pixels; if all masks are empty, the maps are not loaded again."""
     positives = _positives(surveys)
     return rank(positives, negative_chunks(images, surveys) if len(positives) else [])
 
@@ -179,7 +180,7 @@ def _value(metric: Metric, ranked: Ranked) -> float | None:
 
 
 def _by_type(images: Sequence[TestImage], of_pixels: Ranked) -> dict[str, float | None]:
-    """Per type: its images against all good ones, its components against pixels outside any."""
+    """Figures per type: its images against all good ones, its components against all negatives."""
     surveys = of_pixels.surveys
     good = np.array([not image.defective for image in images], bool)
     figures = {}
@@ -195,7 +196,7 @@ def _by_type(images: Sequence[TestImage], of_pixels: Ranked) -> dict[str, float 
 
 
 def _without_other_components(surveys: Sequence[Survey], kept: Mask) -> list[Survey]:
-    """Pixels of the others stay positive, but weigh nothing."""
+    """Give the pixels of other images zero weight; they stay positive."""
     return [
         survey if inside else replace(survey, shares=survey.shares * 0.0, components=0)
         for survey, inside in zip(surveys, kept, strict=True)
@@ -203,7 +204,7 @@ def _without_other_components(surveys: Sequence[Survey], kept: Mask) -> list[Sur
 
 
 def _enough(defective: np.ndarray) -> bool:
-    """Two images of each class that is there: one alone would be drawn every time."""
+    """Whether each class has at least two images; a single one would be in every resample."""
     sizes = np.bincount(defective.astype(int))
     return bool((sizes[sizes > 0] > 1).all()) and len(defective) > 0
 
@@ -214,7 +215,7 @@ def _intervals(
     surveys: Sequence[Survey],
     weights: Floats,
 ) -> dict[str, float]:
-    """`NAME_low` and `NAME_high` of the figures that are known.
+    """`NAME_low` and `NAME_high` of all defined figures.
 
     The curves of the images are gone before those of the pixels are made: both are large.
     """

@@ -1,8 +1,8 @@
-"""Ranking metrics in rank form: sort the negatives once, search the positives in them.
+"""Ranking metrics from ranks: sort the negatives once, and search the positives in them.
 
-Exact for every set of scores, with ties, and without a grid of thresholds. The negatives may come
-in chunks: the places of a positive among the chunks add up, so only the positives and one chunk per
-thread have to be in memory. With one class empty a metric is undefined: NaN.
+The results are exact for all scores, also with ties; there is no grid of thresholds. The negatives
+may come in chunks: the ranks of a positive in the chunks add up, so only the positives and one
+chunk per thread must be in memory. If a class is empty, a metric is undefined: NaN.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where the positives stand among the negatives, highest positive score first.
+    """The ranks of the positives among the negatives, highest positive score first.
 
     Attributes:
-        order: sorts the positives, highest first.
-        count_above: how many negatives are strictly above each sorted positive.
-        count_at_least: how many are at or above it.
-        last_of_tie: true at the last of equal positives, where a threshold may be put.
-        negative_count: how many negatives there are.
+        order: indices that sort the positives, highest first.
+        count_above: number of negatives strictly above each sorted positive.
+        count_at_least: number of negatives at or above it.
+        last_of_tie: true at the last of equal positives; a threshold cannot separate the others.
+        negative_count: number of all negatives.
     """
 
     order: NDArray[np.intp]
@@ -45,14 +45,14 @@ class Ranks:
 
     @property
     def undefined(self) -> bool:
-        """One of the two classes is empty."""
+        """Whether one of the two classes is empty."""
         return not len(self.order) or not self.negative_count
 
 
 def rank(positives: Scores, negatives: Iterable[Callable[[], Scores]]) -> Ranks:
-    """Search `positives` in the negatives, which come as calls that load one chunk each.
+    """Rank `positives` among the negatives; each function in `negatives` loads one chunk.
 
-    A chunk is sorted in place; chunks are loaded, sorted and searched in threads.
+    Threads load, sort and search the chunks; a chunk is sorted in place.
     """
     order = np.argsort(positives)[::-1]
     scores = positives[order]
@@ -71,29 +71,32 @@ def rank(positives: Scores, negatives: Iterable[Callable[[], Scores]]) -> Ranks:
         return len(chunk)
 
     def add(total: Counts, places: Counts) -> None:
-        with lock:  # whole numbers: the order of the threads does not matter
+        with lock:  # integers: the order of threads cannot change the sum
             total += places
 
     total = sum(map_in_threads(search, negatives))
     above, at_least = total - not_above, total - below
-    # From distinct scores, ascending, back to all scores, descending.
+    # Expand from distinct ascending scores to all scores in descending order.
     group = np.cumsum(np.append(False, last[:-1]))[: len(scores)]
     return Ranks(order, above[::-1][group], at_least[::-1][group], last, total)
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` with one item per core in work at a time, in order; nothing is computed far ahead."""
+    """`map` in order, in up to 8 threads, that computes only a few items ahead."""
     most = 8
     depth = min(most, os.cpu_count() or 1) + 1
     yield from map_ahead(function, items, depth=depth, most_threads=most)
 
 
 def area_below(ranks: Ranks, weights: Floats, limit: float = 1.0) -> float:
-    """Area up to `limit`, divided by it, under the curve of weighted true-positive share against
-    false-positive share; `weights` belong to the sorted positives and sum to 1.
+    """Area under the curve of weighted true-positive rate over false-positive rate.
 
-    A positive lifts the curve while the false-positive share goes from `above` to `at_least`: at
-    once where no negative ties with it, else linearly, which is the trapezoidal rule.
+    It is taken up to a false-positive rate of `limit` and divided by `limit`; `weights` of the
+    sorted positives sum to 1.
+
+    A positive raises the curve while the false-positive rate goes from `above` to `at_least`: in
+    one step if no negative ties with it, else linearly (the trapezoidal rule). So each positive
+    adds its weight times the width from there to `limit`.
     """
     above = ranks.count_above / ranks.negative_count
     at_least = ranks.count_at_least / ranks.negative_count
@@ -107,10 +110,10 @@ def area_below(ranks: Ranks, weights: Floats, limit: float = 1.0) -> float:
 
 
 def auroc_from(ranks: Ranks) -> float:
-    """Chance that a positive scores above a negative, ties counted half."""
+    """The probability that a positive scores above a negative; a tie counts half."""
     if ranks.undefined:
         return float("nan")
-    # Sums of whole numbers: exact, whatever the number of pixels.
+    # Sums of integers are exact for any number of pixels.
     pairs_lost = int(ranks.count_above.sum()) + int(ranks.count_at_least.sum())
     return 1 - pairs_lost / (2 * len(ranks.order) * ranks.negative_count)
 
@@ -118,7 +121,7 @@ def auroc_from(ranks: Ranks) -> float:
 def precision_recall(ranks: Ranks) -> tuple[Floats, Floats]:
     """Precision and recall at every distinct positive score, highest first.
 
-    Between these thresholds only false positives are added: no metric here needs them.
+    Thresholds between these scores only add false positives, so no metric here needs them.
     """
     true_positives = np.arange(1, len(ranks.order) + 1, dtype=np.float64)[ranks.last_of_tie]
     precision = true_positives / (true_positives + ranks.count_at_least[ranks.last_of_tie])
@@ -126,7 +129,7 @@ def precision_recall(ranks: Ranks) -> tuple[Floats, Floats]:
 
 
 def average_precision_from(ranks: Ranks) -> float:
-    """Sum of precision times step in recall, as scikit-learn defines it."""
+    """Sum of precision times step in recall, as in scikit-learn."""
     if not len(ranks.order):
         return float("nan")
     precision, recall = precision_recall(ranks)
@@ -134,7 +137,7 @@ def average_precision_from(ranks: Ranks) -> float:
 
 
 def f1_max_from(ranks: Ranks) -> float:
-    """The largest F1 over all thresholds: an optimistic figure, its threshold knows the labels."""
+    """The largest F1 over all thresholds; optimistic, because the labels choose the threshold."""
     if not len(ranks.order):
         return float("nan")
     precision, recall = precision_recall(ranks)
@@ -142,7 +145,7 @@ def f1_max_from(ranks: Ranks) -> float:
 
 
 def rank_arrays(negatives: Scores, positives: Scores) -> Ranks:
-    """`rank` of two flat arrays, which stay as they are."""
+    """`rank` for two flat arrays; it does not change them."""
     return rank(positives, [negatives.copy])
 
 

@@ -1,1 +1,1 @@
-"""What a training leaves: the model file, its header, and the names of a run folder."""
+"""The output of a training: the model file, its header, and the files of a run folder."""

@@ -1,4 +1,4 @@
-"""The model file: one safetensors file whose JSON header carries all that is not a tensor."""
+"""The model file: one safetensors file; its JSON header holds everything except tensors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ _REGION = "region_of_interest"
 
 
 def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
-    """Write the model file atomically; a failed write leaves an older file as it was."""
+    """Write the model file atomically; if this fails, an older file stays.
+
+    Raises:
+        UrdError: the file cannot be written, or the header holds a value that cannot be read back.
+    """
     tensors: dict[str, Tensor] = dict(model.state_dict())
     if header.roi is not None:
         tensors[_REGION] = torch.from_numpy(header.roi)
@@ -36,21 +40,22 @@ def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
 
 
 def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherStudent, ModelHeader]:
-    """Read a model file, or the one in a run folder, onto the CPU, in evaluation mode.
+    """Read a model file, or that of a run folder, onto the CPU, in evaluation mode.
 
-    Nothing of the size that the file claims is allocated before its names and shapes were compared.
+    Names and shapes are checked before memory for tensors is allocated.
 
     Args:
         device: where it will compute; one image must fit into its memory. `None`: the CPU.
 
     Raises:
-        UsageError: no such file, or the folder holds no finished model.
-        UrdError: not a model file of urd, damaged, of another version, or too large to be used.
+        UsageError: the file is missing, or the folder has no finished model.
+        UrdError: the file is not a model file of urd, is damaged, comes from another version, or
+            is too large.
     """
     path = model_file_of(run)
     refuse_special(path)
     if not path.is_file():
-        unfinished = " (its training has not finished; see --resume)" if run.is_dir() else ""
+        unfinished = " (its training is not finished; see --resume)" if run.is_dir() else ""
         raise UsageError(f"no model file at {path}{unfinished}")
     try:
         file = open_tensors(path, _HEADER)
@@ -69,12 +74,12 @@ def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherSt
         header = replace(header, roi=np.asarray(tensors.pop(_REGION).numpy()))
     model.load_state_dict(tensors)
     if not file.signed:
-        note(f"{path} was written without a checksum: damage to it cannot be seen.")
+        note(f"{path} was written without a checksum: urd cannot detect damage to it.")
     return model.eval(), header
 
 
 def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> dict[str, Tensor]:
-    """Those of the networks and the region, if the file has them all and no others."""
+    """The tensors of networks and region; refuses a file that lacks some or has others."""
     wanted: dict[str, Tensor] = dict(networks.state_dict())
     if _REGION in file.layout:
         wanted[_REGION] = torch.empty(config.image_size, dtype=torch.bool, device="meta")
@@ -83,7 +88,7 @@ def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> d
 
 
 def _networks(header: ModelHeader, device: torch.device) -> TeacherStudent:
-    """The networks of a header, whose values come from a file."""
+    """The networks of a header; the caller loads their weights."""
     config = header.config
     with torch.random.fork_rng(devices=[]), device:
         encoder = backbone_of(config.tag).build()

@@ -1,4 +1,4 @@
-"""What a model file or an exported one carries beside the weights; needs neither torch nor timm."""
+"""The header of model files and exported files: all but the weights. Needs no torch, no timm."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ MOST_CHARACTERS = 16 * MIB
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """What a detector knows beside its weights.
+    """The facts of a detector besides its weights.
 
     Attributes:
         config: settings of the training.
         mean, std: the backbone's normalisation of RGB in [0, 1].
-        heat_range: the anomaly values at which a heat map's colours begin and end: the median
-            score of good images and that of synthetic anomalies on them.
-        calibration: scores of good images that training did not see, `None` where there were none.
+        heat_range: the anomaly values at which the colours of a heat map begin and end: the median
+            scores of good images and of synthetic anomalies on them.
+        calibration: scores of good images that training did not see; `None`: there were none.
         synthetic: image scores of held-out images with synthetic anomalies.
-        validation: scores on held-out images with synthetic anomalies at the last iteration.
-        data: fingerprint and counts of the training images.
-        encoder: which pretrained encoder it is, and whether a trained expert was used.
-        versions: of urd, torch, timm and Python.
-        roi: where all images alike are inspected, (H, W) bool, kept as a tensor; `None`: all.
+        validation: metrics on held-out images with synthetic anomalies at the last iteration.
+        data: fingerprints and counts of the training images.
+        encoder: which pretrained encoder it is, and whether an expert was used.
+        versions: versions of urd, torch, timm and Python.
+        roi: the region inspected in all images, (H, W) bool, saved as a tensor; `None`: all.
     """
 
     config: FitConfig
@@ -50,10 +50,10 @@ class ModelHeader:
     roi: Roi | None = None
 
     def content(self) -> dict[str, Any]:
-        """All but the region, as JSON holds it.
+        """The header as plain JSON values, without the region.
 
         Raises:
-            UrdError: a value that could not be read back, such as a score that is NaN.
+            UrdError: a value cannot be read back, for example a score that is NaN.
         """
         fields = {
             **asdict(self),
@@ -70,7 +70,7 @@ class ModelHeader:
         return content
 
     def without_paths(self) -> ModelHeader:
-        """With the names of files and folders, but not where they lie on this machine."""
+        """A copy with the names of files and folders, but not their places on this machine."""
         config = self.config.to_dict()
         config |= {name: _name(config[name]) for name in options(path=True)}
         calibration = self.calibration
@@ -85,16 +85,16 @@ class ModelHeader:
         """`content` as text.
 
         Raises:
-            UrdError: as `content`.
+            UrdError: as in `content`.
         """
         return json.dumps(self.content(), allow_nan=False)
 
     @classmethod
     def from_content(cls, content: dict[str, Any]) -> ModelHeader:
-        """What `content` gave, checked before it is used.
+        """Check the result of `content` and make a header of it.
 
         Raises:
-            ValueError: with the first thing that is wrong, in one line.
+            ValueError: the content is wrong; one line names the first problem.
         """
         if content.get("format") != FORMAT:
             raise ValueError("it was written by another version of urd")
@@ -112,10 +112,10 @@ class ModelHeader:
 
     @classmethod
     def from_json(cls, text: str) -> ModelHeader:
-        """The header in a text of `to_json`, or in that of a model file with its checksum.
+        """Parse a text from `to_json`, or the header text of a model file with its checksum.
 
         Raises:
-            ValueError: with the first thing that is wrong, in one line.
+            ValueError: the text is wrong; one line names the first problem.
         """
         if not text:
             raise ValueError("it has no header of urd")
@@ -123,18 +123,18 @@ class ModelHeader:
             raise ValueError(f"its header has over {MOST_CHARACTERS} characters")
         content = parse_json(text)
         if not isinstance(content, dict):
-            raise ValueError("its header is no dictionary")
+            raise ValueError("its header is not a dictionary")
         content.pop(CHECKSUM, None)
         return cls.from_content(content)
 
 
 def _name(text: str) -> str:
-    """What a path ends in; words without a slash stay as they are."""
+    """The last part of a path; a text without a slash does not change."""
     return Path(text).name or Path(text).absolute().name if text else text
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as the lists that JSON has instead."""
+    """The value with tuples as lists: JSON has no tuples."""
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""A run folder: the name of every file in it, and what their presence means."""
+"""A run folder: the name of every file in it, and what it means if a file exists."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder that `urd fit` makes, and other verbs add to.
-
-    Attributes:
-        path: of the folder.
-    """
+    """The folder that `urd fit` makes; other verbs add files to it."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The settings that the run was started with; the first file that is written."""
+        """The settings of the run; the first file that is written."""
         return self.path / "config.yaml"
 
     @property
@@ -28,17 +24,17 @@ class RunFolder:
 
     @property
     def curve(self) -> Path:
-        """The training curve: losses and validation scores, a JSON line each."""
+        """The training curve: JSON lines of losses and validation scores."""
         return self.path / "metrics.jsonl"
 
     @property
     def calibration(self) -> Path:
-        """Where the good images of the last `urd calibrate` lie, and the thresholds by them."""
+        """The folder of good images of the last `urd calibrate`, and the thresholds from them."""
         return self.path / "calibration.json"
 
     @property
     def skipped(self) -> Path:
-        """Which images the training could not read, and why; absent if it could read all."""
+        """The images that the training could not read, and why. Absent if it read all."""
         return self.path / "skipped.json"
 
     @property
@@ -48,7 +44,7 @@ class RunFolder:
 
     @property
     def evaluation_details(self) -> Path:
-        """What was said of each test image, and the curves."""
+        """The result of each test image, and the curves."""
         return self.path / "evaluation_details.json"
 
     @property
@@ -57,36 +53,36 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The folder of `state` and `expert`; it is gone when the run has finished."""
+        """The folder of `state` and `expert`; it is removed when the run is finished."""
         return self.path / "checkpoint"
 
     @property
     def state(self) -> Path:
-        """Networks and optimisers after some iteration."""
+        """Networks and optimisers at the last checkpoint."""
         return self.checkpoint / "state.safetensors"
 
     @property
     def expert(self) -> Path:
-        """The pretrained encoder that the run was started with."""
+        """The pretrained encoder with which the run started."""
         return self.checkpoint / "expert.safetensors"
 
     @property
     def has_begun(self) -> bool:
-        """It holds a run, also one that was killed right after its first write."""
+        """Whether it holds a run; true from the first write on."""
         return self.config.exists()
 
     @property
     def is_finished(self) -> bool:
-        """It has its model, and nothing to continue from."""
+        """Whether it has a model and no checkpoint."""
         return self.model.exists() and not any(p.exists() for p in (self.state, self.expert))
 
     def forget_older_model(self) -> None:
-        """Delete what other verbs have written about a model whose place another one takes."""
+        """Delete what other verbs wrote about the old model, before a new one replaces it."""
         for path in (self.evaluation, self.evaluation_details, self.report, self.calibration):
             path.unlink(missing_ok=True)
 
     def remove_checkpoint(self) -> None:
-        """Delete the checkpoint, and its folder unless somebody put something else in."""
+        """Delete the checkpoint, and its folder if it is then empty."""
         for path in (self.state, self.expert):
             path.unlink(missing_ok=True)
         with suppress(OSError):
@@ -94,5 +90,5 @@ class RunFolder:
 
 
 def model_file_of(run: Path) -> Path:
-    """The model file that RUN means: itself, or the one in a run folder."""
+    """The model file that RUN names: RUN itself, or the file in that run folder."""
     return RunFolder(run).model if run.is_dir() else run

@@ -1,4 +1,4 @@
-"""What the header of a model file or of an exported file must hold."""
+"""The required content of the header of a model file or an exported file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from urd.system.schema import (
     Text,
 )
 
-MOST_SCORES = 100_000  # of a calibration, and synthetic ones
+MOST_SCORES = 100_000  # in a calibration, and of synthetic anomalies
 
 
 class CalibrationFields(Checked):
@@ -32,12 +32,12 @@ class CalibrationFields(Checked):
     @model_validator(mode="after")
     def _fit_together(self) -> CalibrationFields:
         if len(self.scores) != len(self.pixels):
-            raise ValueError("as many scores as pixels are needed")
+            raise ValueError("scores and pixels must have the same length")
         return self
 
 
 class DataFacts(Open):
-    """What a model file says of its training images; empty where the networks came otherwise."""
+    """Facts of the training images; empty if the networks were not trained from a folder."""
 
     fingerprint: Name | None = None
     synthesis_fingerprint: Name | None = None
@@ -53,10 +53,12 @@ class DataFacts(Open):
 
 
 class EncoderFacts(Open):
-    """Which pretrained encoder a training began with.
+    """The pretrained encoder with which a training started.
 
-    `pretrained`: its weights were trained; `signed`: its levels hold negative values;
-    `expert_used`: a frozen copy of it taught the teacher.
+    Attributes:
+        pretrained: its weights were trained.
+        signed: its levels hold negative values.
+        expert_used: a frozen copy of it taught the teacher.
     """
 
     tag: Name | None = None

@@ -1,1 +1,1 @@
-"""Teacher and student: the networks of URD, one part of the paper per file."""
+"""The networks of URD, teacher and student: one file for each part of the paper."""

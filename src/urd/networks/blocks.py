@@ -10,7 +10,7 @@ Resize = Literal["same", "down", "up"]
 
 
 def conv_bn_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution without bias, batch norm, ReLU; the size changes by `stride` only."""
+    """Convolution without bias, batch norm, ReLU; only `stride` changes the size."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
@@ -65,6 +65,6 @@ class ResidualBlock(nn.Module):
 def residual_stage(
     c_in: int, c_out: int, width: int | None, depth: int, resize: Resize
 ) -> nn.Sequential:
-    """`depth` residual blocks, of which the first one changes channels and size."""
+    """`depth` residual blocks; the first one changes channels and size."""
     first = ResidualBlock(c_in, c_out, width, resize)
     return nn.Sequential(first, *(ResidualBlock(c_out, c_out, width) for _ in range(depth - 1)))

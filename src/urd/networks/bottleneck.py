@@ -12,9 +12,9 @@ from urd.networks.blocks import conv_bn_relu, residual_stage
 class Bottleneck(nn.Module):
     """Three feature maps to one compact embedding (B, 2 C_3, H/32, W/32).
 
-    Fusion brings levels 1 and 2 to the size of level 3 and concatenates them (3 C_3 channels, when
-    channels double from level to level); the embedding is one residual stage built like the
-    backbone's fourth, of `depth` blocks: by default as many as that has.
+    Fusion brings levels 1 and 2 to the size of level 3 and concatenates all three (3 C_3 channels
+    if channels double from level to level). The embedding is one residual stage like the fourth
+    stage of the backbone; it has `depth` blocks, by default as many as that stage.
     """
 
     def __init__(self, stages: tuple[Stage, Stage, Stage], depth: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The cosine distance of feature maps: plain, and with a gradient that is cheap to compute."""
+"""The cosine distance of feature maps: a plain version, and one with a fast gradient."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _EPS = 1e-8
 
 
 def cosine_distance(a: Tensor, b: Tensor, dims: Dims = 1) -> Tensor:
-    """1 - cosine over `dims`; 1 where either is zero.
+    """1 - cosine over `dims`; 1 where `a` or `b` is zero.
 
-    Of maps (B, C, H, W), `1` gives the distance per location (B, H, W), `(1, 2, 3)` that of the
-    whole maps, (B,).
+    For maps (B, C, H, W), `1` gives the distance per location, (B, H, W), and `(1, 2, 3)` the
+    distance of whole maps, (B,).
     """
     dot, a_square, b_square = _sums(a, b, dims)
     return 1 - dot * _inverse_norm(a_square * b_square)
@@ -33,19 +33,19 @@ def _inverse_norm(squares: Tensor) -> Tensor:
 
 
 def differentiable_distance(a: Tensor, b: Tensor, dims: Dims) -> Tensor:
-    """`cosine_distance`, in float32 or better, whatever the precision of the features.
+    """`cosine_distance`, in float32 or better for features of any precision.
 
-    The gradient goes to `a` only: `b` is what the losses compare with.
+    Only `a` gets a gradient: `b` is the target in all losses.
     """
     distance: Tensor = _CosineDistance.apply(a, b, dims)
     return distance
 
 
 class _CosineDistance(torch.autograd.Function):
-    """With a = |a|, b = |b|: gradient of -cos by a is -(b / (|a| |b|) - cos a / |a|^2).
+    """The gradient of -cos with respect to a is -(b / (|a| |b|) - cos a / |a|^2).
 
-    Autograd would keep a float32 copy of every intermediate map and pass over memory a dozen times;
-    this goes sample by sample, so that intermediate values stay in the processor's cache.
+    Autograd would keep a float32 copy of every intermediate map and read the memory a dozen times.
+    This class works sample by sample, so that intermediate values stay in the processor's cache.
     """
 
     @staticmethod
@@ -55,7 +55,7 @@ class _CosineDistance(torch.autograd.Function):
         norms = a_square * b_square
         scale = _inverse_norm(norms)
         ctx.save_for_backward(a, b)
-        # Where the clamp holds, the norms are constants.
+        # Where tiny norms are clamped, they are constants, so the gradient has no term from |a|.
         ctx.scale = scale
         ctx.slope = torch.where(norms > _EPS**2, dot * scale / a_square, 0.0)
         ctx.dims = (dims,) if isinstance(dims, int) else dims
@@ -78,12 +78,12 @@ class _CosineDistance(torch.autograd.Function):
 
 
 def _samples(a: Tensor) -> int:
-    """How many samples are worked on at once: a GPU wants all."""
+    """Number of samples to process at once; a GPU is fastest with all."""
     return 1 if a.device.type == "cpu" else len(a)
 
 
 def _wide(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both, a few samples at a time, in float32 or better."""
+    """Pieces of both tensors, `_samples` at a time, in float32 or better."""
     dtype = torch.promote_types(a.dtype, torch.float32)
     for x, y in zip(a.split(_samples(a)), b.split(_samples(a)), strict=True):
         yield x.to(dtype), y.to(dtype)

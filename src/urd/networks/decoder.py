@@ -1,4 +1,4 @@
-"""The decoder: the encoder's three stages mirrored, with injection between them."""
+"""The decoder: it mirrors the encoder's three stages, with injection between them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from urd.networks.injection import Injection
 
 
 class Decoder(nn.Module):
-    """Embedding (B, 2 C_3, H/32, W/32) to S_1, S_2, S_3, each of the size of the teacher's T_k.
+    """Embedding (B, 2 C_3, H/32, W/32) to S_1, S_2, S_3; S_k has the size of the teacher's T_k.
 
-    A stage ends in a ReLU, as those of residual networks do. Where the teacher's levels are signed,
-    a linear 1x1 convolution follows each stage, so that S_k can be negative too.
+    Each stage ends in a ReLU, as in residual networks. If the teacher's levels are signed, a linear
+    1x1 convolution follows each stage, so that S_k can be negative, too.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Decoder(nn.Module):
         super().__init__()
         stages = pyramid.stages
         c1, c2, c3 = (stage.channels for stage in stages)
-        # Mirrored depths: the deepest stage of the decoder is as long as the encoder's first.
+        # Mirrored depths: the decoder's first stage, stage_3, is as deep as the encoder's first.
         depth_3, depth_2, depth_1 = (stage.depth for stage in stages)
         width_1, width_2, width_3 = (stage.width for stage in stages)
         self.stage_3 = residual_stage(2 * c3, c3, width_3, depth_3, "up")

@@ -1,4 +1,4 @@
-"""The same networks for inference only: batch norms folded into convolutions, any precision."""
+"""Copies of the networks for fast inference: batch norms folded into convolutions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _TOLERANCE = 1e-3
 
 
 class EvenMaxPool(nn.Module):
-    """3x3 maximum at stride 2 with padding 1, of maps with even sides.
+    """3x3 max pooling at stride 2 with padding 1, for maps with even sides.
 
-    Six maxima of whole slices: several times faster than PyTorch's own kernel in bfloat16.
+    It takes maxima of whole slices, which is several times faster than PyTorch in bfloat16.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,10 +31,13 @@ class EvenMaxPool(nn.Module):
 
 
 class InferenceNetworks(nn.Module):
-    """What `model` computes in evaluation mode, faster; not for training.
+    """A copy that computes what `model` does in evaluation mode, but faster; not for training.
 
-    A copy of `model`, a `TeacherStudent` or an `Encoder`, in `precision`, `float32` or `bfloat16`,
-    with its norms folded where that gives the same maps. Takes images as `model` does.
+    The norms are folded if that gives the same maps. The input is that of `model`.
+
+    Args:
+        model: a `TeacherStudent` or an `Encoder`.
+        precision: `float32` or `bfloat16`.
     """
 
     def __init__(self, model: nn.Module, precision: str) -> None:
@@ -44,7 +47,7 @@ class InferenceNetworks(nn.Module):
         self.follow(model)
 
     def follow(self, model: nn.Module) -> None:
-        """Take over the weights of `model` as they are now."""
+        """Copy the present weights of `model`."""
         copied = _fold(_still(model)) if self.foldable else _still(model)
         if self.dtype == torch.bfloat16:
             _replace_max_pools(copied)
@@ -63,7 +66,7 @@ def _fold(model: nn.Module) -> nn.Module:
     for parent in list(model.modules()):
         children = list(parent.named_children())
         for (name, conv), (norm_name, norm) in itertools.pairwise(children):
-            # Subclasses of the norm, such as timm's, do more than to normalise.
+            # Subclasses of the norm, such as timm's, do more than normalise.
             if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and type(norm) is nn.BatchNorm2d:
                 transposed = isinstance(conv, nn.ConvTranspose2d)
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm, transposed))
@@ -73,7 +76,10 @@ def _fold(model: nn.Module) -> nn.Module:
 
 @torch.inference_mode()
 def _alike(plain: nn.Module, folded: nn.Module) -> bool:
-    """Whether both give the same maps of some image: the order of registration is a custom only."""
+    """Whether both give the same maps for a random image.
+
+    The test is needed because the order of registration need not be the order of computation.
+    """
     weight = next(plain.parameters())
     random = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, _PROBE, _PROBE, generator=random).to(weight)
@@ -84,12 +90,12 @@ def _alike(plain: nn.Module, folded: nn.Module) -> bool:
 
 
 def _maps(features: Any) -> list[Tensor]:
-    """Those of an encoder, or of teacher and student together."""
+    """The maps of an encoder, or of teacher and student together."""
     return features if isinstance(features, list) else list(itertools.chain(*features))
 
 
 def _replace_max_pools(model: nn.Module) -> None:
-    """Where the sides are even, as those of an encoder's stem are."""
+    """Replace only those in an encoder's stem, where the sides of maps are even."""
     for encoder in (module for module in model.modules() if isinstance(module, Encoder)):
         for name, module in list(encoder.body.named_children()):
             if isinstance(module, nn.MaxPool2d) and _shape_of(module) == (3, 2, 1):

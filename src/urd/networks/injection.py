@@ -12,14 +12,14 @@ from urd.networks.blocks import conv_bn_relu
 def guide(student: Tensor, teacher: Tensor) -> Tensor:
     """g_k = cos(S_k, T_k) per location, (B, 1, H, W) in float32, without gradient.
 
-    Near 1 the student can restore the teacher's feature, so it looks normal and may be trusted.
+    Near 1, the student restores the teacher's feature, so the place looks normal.
     """
     with torch.no_grad():
         return functional.cosine_similarity(student.float(), teacher.float(), dim=1).unsqueeze(1)
 
 
 class Injection(nn.Module):
-    """From S_k, T_k and the finer T_{k-1} to what the next decoder stage receives.
+    """Compute the input of the next decoder stage from S_k, T_k and the finer T_{k-1}.
 
         F_k = CBR3x3(T_k + CBR1x1(half-size T_{k-1}))
         I_k = CBR3x3(g_k F_k + (1 - g_k) S_k)              guided; plain injection has I_k = F_k
@@ -37,7 +37,7 @@ class Injection(nn.Module):
         self.merge = conv_bn_relu(2 * channels, channels, kernel)
 
     def forward(self, student: Tensor, teacher: Tensor, finer_teacher: Tensor) -> Tensor:
-        # Bilinear resizing by exactly one half is the mean of each 2x2 square.
+        # Bilinear resizing to exactly half the size is the mean of each 2x2 square.
         finer = functional.avg_pool2d(finer_teacher, 2)
         injected = self.fuse(teacher + self.align(finer))
         if self.inject is not None:

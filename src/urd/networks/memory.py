@@ -1,4 +1,4 @@
-"""How much memory an image takes on its way through a network, found without taking any."""
+"""Find how much memory a network needs for one image, without allocating it."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _GB = 1e9
 
 
 def refuse_too_large(network: nn.Module, size: tuple[int, int], device: torch.device) -> None:
-    """Refuse a size (H, W) of which one image would not fit into the free memory of a device.
+    """Refuse an image size (H, W) if one image needs more than the free memory of a device.
 
     Args:
         network: on the meta device.
 
     Raises:
-        UsageError: it would not.
+        UsageError: the memory is too small.
     """
     needed, free = peak_bytes(network, size), free_memory(device)
     if needed > free:
         raise UsageError(
-            f"one image of {size[0]}x{size[1]} needs about {needed / _GB:.1f} GB of memory, and "
-            f"{free / _GB:.1f} GB are free"
+            f"one image of {size[0]}x{size[1]} needs about {needed / _GB:.1f} GB of memory, but "
+            f"only {free / _GB:.1f} GB are free"
         )
 
 
 def peak_bytes(network: nn.Module, size: tuple[int, int]) -> int:
-    """The most bytes of activations that are alive at once, for one image in single precision."""
+    """The largest number of bytes of activations alive at once, for one float32 image."""
     with torch.no_grad(), _LiveBytes() as live:
         network.eval()(torch.zeros(1, 3, *size, device="meta"))
     return live.peak
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of tensors from when an operation makes them until nobody holds them."""
+    """Count the bytes of each tensor from its creation until nothing refers to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _LiveBytes(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         found = func(*args, **(kwargs or {}))
-        given = {id(value) for value in tree_leaves((args, kwargs))}  # changed in place
+        given = {id(value) for value in tree_leaves((args, kwargs))}  # in-place results are not new
         for tensor in tree_leaves(found):
             if isinstance(tensor, Tensor) and id(tensor) not in given:
                 self._count(tensor)

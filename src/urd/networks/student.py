@@ -1,4 +1,4 @@
-"""The student: bottleneck and decoder, which restore the teacher's features as if normal."""
+"""The student: a bottleneck and a decoder that restore the features of a normal image."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Student(nn.Module):
     """Teacher features T_1, T_2, T_3 to restored features S_1, S_2, S_3 of the same shapes.
 
     Args:
-        size: `full` mirrors the encoder, as in the paper. `slim` is for machines without a GPU: one
-            block per stage, of half the inner width, and injection by 1x1 convolutions.
+        size: `full` mirrors the encoder, as in the paper. `slim` is for machines without a GPU: it
+            has one block per stage, half the inner width, and 1x1 convolutions in the injection.
     """
 
     def __init__(
@@ -46,7 +46,10 @@ class Student(nn.Module):
 
 
 def initialise(student: Student, generator: torch.Generator) -> None:
-    """Xavier normal; the framework's default for transposed convolutions; batch norm 1 / 0."""
+    """Draw the weights: Xavier normal for convolutions, PyTorch's default for transposed ones.
+
+    Batch norms start with weight 1 and bias 0.
+    """
     for module in student.modules():
         if isinstance(module, nn.ConvTranspose2d):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)

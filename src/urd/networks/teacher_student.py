@@ -1,4 +1,4 @@
-"""Teacher and student together: all that is needed at inference."""
+"""Teacher and student together: everything that inference needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urd.networks.variants import Variant
 class TeacherStudent(nn.Module):
     """Images (B, 3, H, W) in [0, 1] to the teacher's and the student's three feature maps.
 
-    The expert is not part of it: it is needed in training only, by the variants that have one.
+    The expert is not part of it: only training needs it, in the variants that have one.
     """
 
     def __init__(self, teacher: Encoder, student: Student) -> None:
@@ -30,7 +30,7 @@ class TeacherStudent(nn.Module):
         size: Size = "full",
     ) -> TeacherStudent:
         """An untrained student behind a teacher."""
-        with torch.random.fork_rng(devices=[]):  # layers draw weights, which are drawn anew below
+        with torch.random.fork_rng(devices=[]):  # layers draw weights that are drawn again below
             student = Student(teacher.pyramid, variant.injection, size)
         initialise(student, generator)
         return cls(teacher, student)

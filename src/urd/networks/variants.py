@@ -1,4 +1,4 @@
-"""The five variants of the method that are trained and measured side by side."""
+"""The five variants of the method, for training and comparison."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Synthetic anomalies: Perlin masks, textures, foreground and their blending into good images."""
+"""Synthetic anomalies: Perlin masks, textures and foreground, blended into good images."""

@@ -16,12 +16,12 @@ _REDRAWS = 20
 
 @dataclass(frozen=True)
 class Corruption:
-    """What was drawn for B images.
+    """The random choices for B images.
 
     Attributes:
         mask: (B, 1, H, W), 1 where the image is corrupted, never empty.
-        texture_index: (B,), which texture.
-        blend: (B, 1, 1, 1), b in [0, 0.8), how much of the image stays visible.
+        texture_index: (B,), the number of the texture.
+        blend: (B, 1, 1, 1), b in [0, 0.8), the share of the image that stays visible.
     """
 
     mask: Tensor
@@ -37,14 +37,14 @@ def draw_corruption(
     generator: torch.Generator,
     device: torch.device,
 ) -> Corruption:
-    """Masks, textures and opacities for `count` images of `size` (H, W).
+    """Draw masks, textures and blends for `count` images of `size` (H, W).
 
-    All random numbers come from `generator`, on the CPU; the same seed gives the same draw on
+    All random numbers come from `generator`, on the CPU: the same seed gives the same draw on
     every device.
 
     Args:
-        foreground: (count, H, W) bool on `device`, where anomalies may be; `None`, or an image's
-            is empty: everywhere.
+        foreground: (count, H, W) bool on `device`, where anomalies may be. They may be everywhere
+            if it is `None`, and in an image whose foreground is empty.
     """
     mask = _draw_masks(foreground, size, count, generator, device)
     texture_index = torch.randint(texture_count, (count,), generator=generator)
@@ -65,7 +65,7 @@ def _draw_masks(
     generator: torch.Generator,
     device: torch.device,
 ) -> Tensor:
-    """(count, 1, H, W) float masks; an empty one teaches nothing and is drawn again."""
+    """(count, 1, H, W) float masks; an empty mask teaches nothing, so it is drawn again."""
     masks = torch.zeros(count, *size, dtype=torch.bool, device=device)
     allowed = torch.ones_like(masks)
     if foreground is not None:
@@ -78,5 +78,5 @@ def _draw_masks(
         todo = todo[~drawn.flatten(1).any(dim=1)]
         if len(todo) == 0:
             break
-    masks[todo] = allowed[todo]  # so small that no draw has hit it
+    masks[todo] = allowed[todo]  # the foreground is so small that no draw has hit it: use all of it
     return masks[:, None].float()

@@ -1,4 +1,4 @@
-"""Where the object is: anomalies are painted on it and not on the background."""
+"""Find the object in an image, so that anomalies are painted on it, not on the background."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Rule of `auto`: an object on a plain background if, in most images, Otsu's threshold puts at
-# least this share of the image's frame on one side, and this share of the whole image on the other.
+# The rule of `auto` for "an object on a plain background". In most images, Otsu's threshold must
+# put at least `_FRAME_SHARE` of the image's frame on one side (the background), and a share of the
+# whole image within `_OBJECT_SHARE` on the other side (the object).
 _FRAME_SHARE = 0.9
 _OBJECT_SHARE = (0.02, 0.7)
 _AUTO_IMAGES = 32
@@ -22,11 +23,11 @@ def foreground_masks(images: Sequence[Image], method: str) -> tuple[Tensor | Non
     """Foreground of each (H, W, 3) uint8 image: (N, H, W) bool, or `None` for everywhere.
 
     Args:
-        method: `none`, `otsu`, `grabcut`, or `auto`, which takes `otsu` for objects on a plain
-            background and `none` for textures and full-frame objects.
+        method: `none`, `otsu`, `grabcut` or `auto`. `auto` uses `otsu` for objects on a plain
+            background, and `none` for textures and objects that fill the image.
 
     Returns:
-        The masks and the method that was used.
+        The masks and the method used.
     """
     if method == "auto":
         method = "otsu" if looks_like_object(images) else "none"
@@ -37,7 +38,7 @@ def foreground_masks(images: Sequence[Image], method: str) -> tuple[Tensor | Non
 
 
 def looks_like_object(images: Sequence[Image]) -> bool:
-    """True when most images show one object before a background that fills the image's frame."""
+    """Whether most images show an object on a background that fills the image's frame."""
     step = max(1, len(images) // _AUTO_IMAGES)
     votes = []
     for image in images[::step]:
@@ -51,7 +52,7 @@ def looks_like_object(images: Sequence[Image]) -> bool:
 
 
 def otsu(image: Image) -> np.ndarray:
-    """The side of Otsu's threshold (Otsu, 1979) that the image's frame is not on, holes filled."""
+    """The object by Otsu's threshold (Otsu, 1979): the side without the frame, holes filled."""
     side = _otsu_side(image)
     frame = np.concatenate([side[0], side[-1], side[:, 0], side[:, -1]])
     mask = (side if frame.mean() < 0.5 else ~side).astype(np.uint8)
@@ -63,14 +64,14 @@ def otsu(image: Image) -> np.ndarray:
 
 
 def grabcut(image: Image) -> np.ndarray:
-    """GrabCut (Rother et al., 2004) started from Otsu's side: slower, follows colour edges."""
+    """GrabCut (Rother et al., 2004) started from `otsu`: slower, but follows colour edges."""
     start = otsu(image)
     if not start.any() or start.all():
         return start
     state = np.where(start, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     state[[0, -1], :] = state[:, [0, -1]] = cv2.GC_BGD
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.setRNGSeed(0)  # GrabCut clusters colours with OpenCV's own generator
+    cv2.setRNGSeed(0)  # GrabCut draws from OpenCV's own generator
     bgr = np.ascontiguousarray(image[..., ::-1])
     no_box = (0, 0, 0, 0)
     cv2.grabCut(bgr, state, no_box, background, foreground, 3, cv2.GC_INIT_WITH_MASK)

@@ -1,7 +1,7 @@
-"""Batched Perlin noise (Perlin, SIGGRAPH 1985), rotated, as DRAEM draws its anomaly masks.
+"""Batches of rotated Perlin noise (Perlin, SIGGRAPH 1985), as DRAEM uses it for anomaly masks.
 
-The random numbers of a whole batch are drawn first, on the CPU, by the generator that is passed
-in; the noise is then evaluated on any device. The same seed gives the same masks everywhere.
+The generator that is passed first draws the random numbers of a whole batch on the CPU; then any
+device evaluates the noise. The same seed gives the same masks on every device.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 MAX_OCTAVE = 5  # axis frequencies 2^0 ... 2^5
-_LATTICE = 64  # gradients per axis; a rotated image spans at most 2 * 32 cells, then it repeats
+_LATTICE = 64  # gradients per axis; the noise repeats after 64 cells, more than an image shows
 
 
 @dataclass(frozen=True)
 class PerlinDraw:
-    """What is random in B noise images.
+    """The random numbers of B noise images.
 
     Attributes:
         gradients: angles of the lattice gradients, (B, 64, 64), radians.
@@ -37,7 +37,7 @@ class PerlinDraw:
 
 
 def draw_perlin(count: int, generator: torch.Generator) -> PerlinDraw:
-    """Frequencies per axis from 2^0 ... 2^5, independently; rotation uniform in ±90 degrees."""
+    """Draw each axis' frequency from 2^0 ... 2^5, and the rotation from ±90 degrees, uniformly."""
     octaves = torch.randint(0, MAX_OCTAVE + 1, (count, 2), generator=generator)
     rotation = (torch.rand(count, generator=generator) - 0.5) * math.pi
     gradients = torch.rand(count, _LATTICE, _LATTICE, generator=generator) * (2 * math.pi)
@@ -47,8 +47,8 @@ def draw_perlin(count: int, generator: torch.Generator) -> PerlinDraw:
 def perlin_noise(draw: PerlinDraw, height: int, width: int) -> Tensor:
     """Noise in about [-1, 1], (B, height, width) float32.
 
-    The sampling grid is rotated about the image's centre instead of the finished image, so that
-    the corners are filled as densely as the middle.
+    It rotates the sampling grid about the image's centre. Rotating the finished image would leave
+    the corners empty.
     """
     y, x = _rotated_grid(draw, height, width)
     y0, x0 = y.floor(), x.floor()
@@ -82,4 +82,5 @@ def _rotated_grid(draw: PerlinDraw, height: int, width: int) -> tuple[Tensor, Te
 
 
 def _fade(t: Tensor) -> Tensor:
+    """Perlin's quintic: first and second derivatives are 0 at 0 and 1, so cells join smoothly."""
     return t**3 * (t * (t * 6 - 15) + 10)

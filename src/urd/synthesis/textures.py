@@ -1,7 +1,7 @@
-"""Textures to blend into good images: generated procedurally, so that nothing is downloaded.
+"""Textures to blend into good images, generated here, so that nothing is downloaded.
 
-Families are kept far apart (noise, stripes, cells, tiles, weave, grain, blotches, bubbles), each in
-random colours. All tensors are (N, 3, H, W) uint8.
+The families look very different (noise, stripes, cells, tiles, weave, grain, blotches, bubbles);
+each has random colours. All tensors are (N, 3, H, W) uint8.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Size = tuple[int, int]
 
 
 def procedural_textures(count: int, size: Size, generator: torch.Generator) -> Tensor:
-    """`count` textures of `size` (H, W), the families in turn."""
+    """`count` textures of `size` (H, W); the families take turns."""
     images = []
     for index in range(count):
         pattern = _FAMILIES[index % len(_FAMILIES)](size, generator)
@@ -28,7 +28,10 @@ def procedural_textures(count: int, size: Size, generator: torch.Generator) -> T
 
 
 def split_textures(textures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random fifth is kept from training, for validation; a single texture serves both."""
+    """Split textures into training and validation: a random fifth is for validation.
+
+    A single texture is used for both.
+    """
     if len(textures) < 2:
         return textures, textures
     order = torch.randperm(len(textures), generator=generator)
@@ -41,7 +44,7 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def _colour(pattern: Tensor, generator: torch.Generator) -> Tensor:
-    """A pattern in [0, 1] through a gradient between four random colours, (3, H, W) uint8."""
+    """Colour a pattern in [0, 1] by a gradient of four random colours, (3, H, W) uint8."""
     palette = torch.rand(4, 3, generator=generator)
     grey = palette.mean(dim=1, keepdim=True)  # photographs are less saturated than random colours
     palette = torch.lerp(grey, palette, _uniform(0, 1, generator))
@@ -54,7 +57,7 @@ def _colour(pattern: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _coordinates(size: Size, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rotated pixel coordinates, slightly warped by low noise."""
+    """Rotated pixel coordinates, slightly warped by Perlin noise."""
     y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
     angle = _uniform(0, math.pi, generator)
     warp = _uniform(0, 12, generator) * perlin_noise(draw_perlin(2, generator), *size)
@@ -79,6 +82,7 @@ def _tiles(size: Size, generator: torch.Generator) -> Tensor:
     u, v = _coordinates(size, generator)
     period = _uniform(8, 48, generator)
     column, row = (u / period).floor(), (v / period).floor()
+    # The usual hash of shader code: a fixed "random" shade for each tile.
     shade = torch.sin(column * 12.9898 + row * 78.233) * 43758.5453
     joint = ((u % period) < 0.1 * period) | ((v % period) < 0.1 * period)
     return torch.where(joint, torch.zeros(()), 0.2 + 0.8 * (shade - shade.floor()))

@@ -1,1 +1,1 @@
-"""What every room may use: files, documents, threads, progress, the machine, seeds, extras."""
+"""Tools for every room: files, documents, threads, progress, the machine, seeds, extras."""

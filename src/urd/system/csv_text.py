@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet shows as it is: no cell is a formula."""
+"""CSV that is safe to open in a spreadsheet: no cell is a formula."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _PATH = "path"
-# Spreadsheets calculate what begins so, also behind white space and in full width.
+# A spreadsheet treats a cell as a formula if it begins with one of these, even after spaces.
+# The last four are the full-width forms of = + - @.
 _OF_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A table with a heading; keys of the rows that are no column are left out.
+    """Write a table with a heading line; leave out keys of the rows that are not columns.
 
-    In the column `path` a relative path that a spreadsheet would calculate gets ./ in front and
-    stays a path; another text gets an apostrophe, by which spreadsheets know text.
+    A text that looks like a formula gets a prefix: `./` in the column `path`, so that it is still a
+    valid path; elsewhere an apostrophe, which spreadsheets use to mark text.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore")

@@ -1,7 +1,7 @@
-"""JSON and YAML that somebody else may have written: read up to a limit, and strictly.
+"""Read JSON and YAML from untrusted files, strictly and up to a size limit.
 
-What these functions let pass is plain: dictionaries with each key once, lists, texts, finite
-numbers. Everything else is a `ValueError` of one line, never a long wait and never full memory.
+The result is plain: dictionaries with unique keys, lists, texts, finite numbers. Anything else
+raises a `ValueError` with one line. No input can cause a long wait or fill the memory.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _DEPTH = 50
 
 
 def read_json(path: Path, most_bytes: int) -> Any:
-    """The content of a JSON file.
+    """Read and parse a JSON file.
 
     Raises:
-        ValueError: it cannot be read, is too large, or is not JSON as `parse_json` takes it.
+        ValueError: the file cannot be read, is too large, or `parse_json` refuses its content.
     """
     return parse_json(read_text(path, most_bytes))
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """A whole UTF-8 text file, of a limited size.
+    """Read a whole UTF-8 text file of limited size.
 
     Raises:
-        ValueError: it cannot be read, is a pipe or a device, too large, or not UTF-8.
+        ValueError: the file cannot be read, is a pipe or a device, is too large, or is not UTF-8.
     """
     try:
         refuse_special(path)
@@ -52,10 +52,10 @@ def read_text(path: Path, most_bytes: int) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON without NaN, infinite numbers, doubled keys and deep nesting.
+    """Parse JSON; refuse NaN, infinite numbers, repeated keys and deep nesting.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is not such JSON.
     """
     try:
         return json.loads(
@@ -80,7 +80,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}, which is no number")
+    raise ValueError(f"it holds {name}, which is not a number")
 
 
 def _finite(digits: str) -> float:
@@ -97,13 +97,13 @@ def _whole(digits: str) -> int:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; like JSON, with dates and other types of YAML beside.
+    """Read a YAML file; besides the types of JSON it may hold dates and other YAML types.
 
-    Aliases are refused: nested ones make a few lines stand for more than any memory holds.
+    Aliases are refused: with nested aliases a few lines expand to more than any memory holds.
 
     Raises:
-        ValueError: it cannot be read, is larger than 256 KiB, is not YAML, or has what is refused
-            here.
+        ValueError: the file cannot be read, is larger than 256 KiB, is not YAML, is nested too
+            deeply, or holds an alias, a repeated key or a value of over 10,000 characters.
     """
     import yaml
 
@@ -117,14 +117,14 @@ def read_yaml(path: Path) -> Any:
 
 
 def _said(error: yaml.YAMLError) -> str:
-    """What is wrong and where, in one line; PyYAML takes four."""
+    """Say what is wrong and in which line, in one line; PyYAML's own text has four."""
     mark = getattr(error, "problem_mark", None)
     said = getattr(error, "problem", None) or first_line(error)
     return f"line {mark.line + 1}: {one_line(said)}" if mark else one_line(said)
 
 
 def _loader() -> type[yaml.SafeLoader]:
-    """PyYAML's safe loader, with limits; made here, since PyYAML takes its time to import."""
+    """PyYAML's safe loader with limits; defined here because importing PyYAML is slow."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -134,12 +134,12 @@ def _loader() -> type[yaml.SafeLoader]:
             event = self.peek_event()
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 raise yaml.MarkedYAMLError(
-                    problem="aliases (& and *) are not taken; write it out",
+                    problem="aliases (& and *) are not allowed; write the value out",
                     problem_mark=event.start_mark,
                 )
             if len(getattr(event, "value", "")) > _YAML_TEXT:
                 raise yaml.MarkedYAMLError(
-                    problem=f"a value of over {_YAML_TEXT} characters",
+                    problem=f"a value is longer than {_YAML_TEXT} characters",
                     problem_mark=event.start_mark,
                 )
             if self.depth > _DEPTH:
@@ -153,7 +153,7 @@ def _loader() -> type[yaml.SafeLoader]:
             content = super().construct_mapping(node, deep)
             if len(content) < len(node.value):
                 raise yaml.MarkedYAMLError(
-                    problem="a key that is there twice", problem_mark=node.start_mark
+                    problem="a key is there twice", problem_mark=node.start_mark
                 )
             return content
 

@@ -1,4 +1,4 @@
-"""Optional libraries: how they are imported, and which extra of ours brings them."""
+"""Optional libraries: how to import them, and which extra of this package installs them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 from urd.errors import UsageError
 
-DISTRIBUTION = "urd-inspect"  # on the package index, where `urd` is another project
+DISTRIBUTION = "urd-inspect"  # our name on the package index; `urd` is another project there
 
 
 def how_to_install(extra: str) -> str:
-    """The command that installs us with an extra."""
+    """The command that installs this package with an extra."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def optional(module: str, extra: str) -> Any:
-    """A module that an extra installs.
+    """Import a module that an extra installs.
 
     Raises:
-        UsageError: it is not there; the message names the extra.
+        UsageError: the module is not installed; the message names the extra.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UsageError(f"{module} is not installed: {how_to_install(extra)} brings it") from error
+        raise UsageError(f"{module} is not installed; run: {how_to_install(extra)}") from error

@@ -1,7 +1,8 @@
-"""Writing files so that a reader sees the old one or the new one, never half of it.
+"""Write files so that a reader sees the old file or the new one, never half of it.
 
-What is being written lies in a folder `.<name>.urd-part` beside the file. It is locked while its
-process lives: one that nobody holds was left by a killed process, and the next writer removes it.
+An unfinished file is in a folder `.<name>.urd-part` beside its target. The process that writes it
+holds a lock on this folder. If nobody holds the lock, the process was killed, and the next writer
+removes the folder.
 """
 
 from __future__ import annotations
@@ -33,18 +34,17 @@ _SPECIAL = {
 
 @contextmanager
 def writing(folder: Path, *, below: bool = True, wait: float = 0.0) -> Iterator[None]:
-    """Be the only writer of `folder` while the body runs; a call inside of another one passes.
+    """Be the only writer of `folder` while the body runs; nested calls are allowed.
 
-    The folder is made, and removed again if it stays empty. What killed calls have left in it is
-    removed.
+    Makes the folder, and removes it again if it stays empty. Removes leftovers of killed calls.
 
     Args:
-        below: look for what they have left in the folders below, too; these should be ours.
+        below: remove leftovers in the folders below, too; use it only for folders that urd owns.
         wait: seconds to wait for another writer to end.
 
     Raises:
-        NotWritten: another call writes into it, or nobody can.
-        UsageError: it is a file, or a link that leads nowhere.
+        NotWritten: another call writes to the folder, or it cannot be made or locked.
+        UsageError: `folder` is a file, or a link that leads nowhere.
     """
     from filelock import Timeout
 
@@ -61,7 +61,8 @@ def writing(folder: Path, *, below: bool = True, wait: float = 0.0) -> Iterator[
                 stack.enter_context(_holding(folder / _WRITER, wait))
             except Timeout as error:
                 raise NotWritten(
-                    f"another call of urd is writing to {folder}; wait for it, or use another one"
+                    f"another call of urd is writing to {folder}; wait for it, or use another "
+                    "folder"
                 ) from error
             except OSError as error:
                 raise NotWritten(f"cannot write to {folder}: {_reason(error)}") from error
@@ -77,10 +78,12 @@ def writing(folder: Path, *, below: bool = True, wait: float = 0.0) -> Iterator[
 
 @contextmanager
 def temporary_folder(beside: Path) -> Iterator[Path]:
-    """A folder in `beside` for what is not finished; it ends with the body or, killed, later.
+    """A locked folder in `beside` for unfinished files; removed when the body ends.
+
+    If the process is killed, the next writer removes it.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     from filelock import Timeout
 
@@ -88,7 +91,7 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
         place = beside / f".{secrets.token_hex(8)}{_PART}"
         try:
             stack.enter_context(_holding(place))
-        except Timeout:  # somebody who cleans up took it for a leftover, before it was locked
+        except Timeout:  # another process took it for a leftover before we could lock it
             place = beside / f".{secrets.token_hex(8)}{_PART}"
             stack.enter_context(_holding(place, wait=1.0))
         yield place
@@ -96,11 +99,13 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
 
 @contextmanager
 def _holding(place: Path, wait: float = 0.0) -> Iterator[None]:
-    """Own the folder `place`, by a lock that ends with this process, and remove it at the end.
+    """Own the folder `place` while the body runs, then remove it.
+
+    The operating system frees the lock if this process dies.
 
     Raises:
-        Timeout: another thread or process owns it; of the type OSError too.
-        OSError: it cannot be made or locked.
+        Timeout: another thread or process owns the folder; `Timeout` is also an OSError.
+        OSError: the folder cannot be made or locked.
     """
     from filelock import FileLock, Timeout
 
@@ -114,7 +119,7 @@ def _holding(place: Path, wait: float = 0.0) -> Iterator[None]:
             raise
         except (OSError, NotImplementedError) as error:
             if isinstance(error, FileNotFoundError) and more:
-                continue  # whom we waited for has removed it
+                continue  # the previous owner removed the folder between our two steps: try again
             with suppress(OSError):
                 place.rmdir()
             raise OSError(getattr(error, "errno", None), _reason(error)) from error
@@ -123,15 +128,18 @@ def _holding(place: Path, wait: float = 0.0) -> Iterator[None]:
     finally:
         shutil.rmtree(place, ignore_errors=True)
         lock.release()
-        with suppress(OSError):  # Windows keeps the file of a lock until it is released
+        with suppress(OSError):  # Windows cannot delete the lock file until the lock is released
             place.rmdir()
 
 
 def remove_leftovers(folder: Path, *, below: bool = False) -> None:
-    """Delete what killed processes were writing in `folder`, or also in all folders below it."""
+    """Delete the unfinished files of killed processes in `folder`, with `below` in its subfolders.
+
+    A folder that a living process holds stays.
+    """
     for parent, folders, files in os.walk(folder):
         for name in filter(is_unfinished, [*folders, *files]):
-            with suppress(OSError):  # somebody holds it
+            with suppress(OSError):  # a living process holds it
                 _remove_unless_held(Path(parent, name))
         folders[:] = [name for name in folders if below and not is_unfinished(name)]
 
@@ -141,22 +149,23 @@ def _remove_unless_held(place: Path) -> None:
         with _holding(place):
             pass
     else:
-        place.unlink()  # an earlier version wrote to files of such names
+        place.unlink()  # an earlier version used files, not folders, with such names
 
 
 def is_unfinished(name: str) -> bool:
-    """A file or folder of this name holds what is being written, or was when a call was killed."""
+    """Whether a file or folder of this name is unfinished: being written, or left by a kill."""
     return name.startswith(".") and name.endswith(_PART)
 
 
 def write_atomically(path: Path, write: Write, *, one_of_many: bool = False) -> None:
-    """Let `write` fill a new file, then put it in the place of `path`.
+    """Let `write` fill a new file, then replace `path` by it.
 
     Args:
-        one_of_many: do not look for leftovers beside it; who writes many has done so before.
+        one_of_many: do not look for leftovers beside it; the caller has removed them before.
 
     Raises:
-        NotWritten: full disk, no permission; the old file is intact.
+        NotWritten: the disk is full, or there is no permission; the old file is unchanged.
+        UsageError: `path` is a pipe, a socket or a device.
     """
     if not one_of_many:
         remove_leftovers(path.parent)
@@ -164,18 +173,18 @@ def write_atomically(path: Path, write: Write, *, one_of_many: bool = False) -> 
 
 
 def write_together(writes: Mapping[Path, Write]) -> None:
-    """Write files of one folder that belong together; none is replaced before all are written.
+    """Write files of one folder that belong together; replace none before all are written.
 
-    The last one is what readers look for: it is absent while the others are replaced.
+    Readers look for the last file: it is absent while the others are replaced.
 
     Raises:
-        NotWritten: as `write_atomically`.
-        UsageError: one of them is a pipe, a socket or a device.
+        NotWritten: as in `write_atomically`.
+        UsageError: one of the paths is a pipe, a socket or a device.
     """
     *others, last = writes
     path = last
     for path in writes:
-        refuse_special(path)  # putting a file in the place of a device would end the device
+        refuse_special(path)  # replacing a device by a file would remove the device
     try:
         last.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(last.parent) as place:
@@ -195,23 +204,27 @@ def _fill(new: Path, write: Write) -> None:
     new.touch()
     mode = new.stat().st_mode
     write(new)
-    new.chmod(mode)  # a library that writes the file may make it private
+    new.chmod(mode)  # a library may have made the file readable for its owner only
+    # On the disk before it is renamed: else a power cut could leave an empty file under the name.
     with new.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
 def growing(path: Path, *, mode: Literal["a", "w"] = "w") -> Iterator[Callable[[str], None]]:
-    """A file that lines are added to, each at once; readers drop one that a kill has cut.
+    """Open a file and yield a function that adds one line, written at once.
+
+    A kill can cut the last line; readers skip such a line.
 
     Raises:
-        NotWritten: full disk, no permission.
+        NotWritten: the disk is full, or there is no permission.
+        UsageError: `path` is a pipe, a socket or a device.
     """
 
     def add_line(line: str) -> None:
         rest = f"{line}\n".encode()
         try:
-            while rest:  # a disk that is nearly full takes a part
+            while rest:  # an almost full disk may accept only a part
                 rest = rest[file.write(rest) :]
         except OSError as error:
             raise NotWritten(f"cannot write {path}: {_reason(error)}") from error
@@ -226,26 +239,26 @@ def growing(path: Path, *, mode: Literal["a", "w"] = "w") -> Iterator[Callable[[
 
 
 def printable(path: Path) -> str:
-    """A path as valid text: bytes of its name that are not UTF-8 become escapes."""
+    """A path as valid text: bytes of its name that are not UTF-8 are written as escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def special(path: Path) -> str | None:
-    """What `path` names if it is no file and no folder: a pipe, a socket or a device.
+    """Say "a pipe", "a socket" or "a device" if `path` is one; else `None`.
 
-    Whoever opens one may wait for ever, or read without end.
+    Opening one may wait for ever, and reading it may never end.
     """
     try:
         return _SPECIAL.get(stat.S_IFMT(path.stat().st_mode))
-    except (OSError, ValueError):  # not there, or no possible name: the reader says so
+    except (OSError, ValueError):  # missing, or not a valid name: the code that opens it says so
         return None
 
 
 def refuse_special(path: Path) -> None:
-    """To be called before a file is opened that a user has named.
+    """Call this before you open a file that a user has named.
 
     Raises:
-        UsageError: it is a pipe, a socket or a device.
+        UsageError: `path` is a pipe, a socket or a device.
     """
     kind = special(path)
     if kind is not None:
@@ -274,17 +287,17 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def is_empty(folder: Path) -> bool:
-    """Nothing lies in it but what is being written, or was by a call that was killed."""
+    """Whether the folder holds nothing, or only unfinished files."""
     return all(is_unfinished(path.name) for path in folder.iterdir())
 
 
 def refuse_existing(out: Path, *, allowed: bool, hint: str) -> None:
-    """Refuse an output folder that holds something, unless `allowed`; creates nothing.
+    """Refuse an output folder that is not empty, unless `allowed`; creates nothing.
 
-    `hint` names the options that would allow it.
+    `hint` names the options that allow it.
 
     Raises:
-        UsageError: `out` is a file, or a folder that is not empty.
+        UsageError: `out` is a file, a link that leads nowhere, or a folder that is not empty.
     """
     _refuse_file(out)
     if out.is_dir() and not is_empty(out) and not allowed:
@@ -292,10 +305,10 @@ def refuse_existing(out: Path, *, allowed: bool, hint: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
+    """Make a folder and its parents.
 
     Raises:
-        UsageError: it is a file, or a link that leads nowhere.
+        UsageError: `folder` is a file, or a link that leads nowhere.
         NotWritten: it cannot be made.
     """
     _refuse_file(folder)
@@ -307,9 +320,9 @@ def make_folder(folder: Path) -> None:
 
 def _refuse_file(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file; --out takes a folder")
+        raise UsageError(f"{out} is a file; --out needs a folder")
     if out.is_symlink() and not out.exists():
-        raise UsageError(f"{out} is a link that leads nowhere; --out takes a folder")
+        raise UsageError(f"{out} is a link that leads nowhere; --out needs a folder")
 
 
 def _reason(error: BaseException) -> str:

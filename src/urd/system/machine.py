@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, and the precision in which it is fast."""
+"""This machine: its description for results, its free memory, and which precision is fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTAINER = Path("/sys/fs/cgroup")
 
 
 def machine(device: torch.device | str | None = None) -> dict[str, Any]:
-    """Processor, threads, GPU (of a CUDA device) and PyTorch's version, as results record them."""
+    """Processor, threads, GPU (for a CUDA device) and PyTorch version, as results record them."""
     model = platform.processor()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.exists():
@@ -32,17 +32,17 @@ def machine(device: torch.device | str | None = None) -> dict[str, Any]:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is a GPU where there is one.
+    """The device of this name; `auto` is a GPU if there is one, else the CPU.
 
     Raises:
-        UsageError: no such device on this machine.
+        UsageError: the name is unknown, or this machine cannot use such a device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda"):
-            raise UsageError(f"device '{name}' is not known: choose auto, cpu, cuda or cuda:N")
+            raise UsageError(f"device '{name}' is unknown; choose auto, cpu, cuda or cuda:N")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{name}' cannot be used here: {first_line(error)}") from error
@@ -50,32 +50,32 @@ def pick_device(name: str) -> torch.device:
 
 
 def free_memory(device: torch.device, container: Path = _CONTAINER) -> int:
-    """Bytes that a process can still take on a device."""
+    """Bytes that a process can still allocate on a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return min(int(psutil.virtual_memory().available), _left_to_container(container))
 
 
 def _left_to_container(container: Path) -> int:
-    """Bytes below the limit of a Linux container (control group, version 2); psutil sees none."""
+    """Bytes left below the limit of a Linux container (cgroup version 2); psutil ignores it."""
     try:
         limit = int((container / "memory.max").read_text())
         used = int((container / "memory.current").read_text())
         parts = dict(line.split() for line in (container / "memory.stat").open())
-    except (OSError, ValueError):  # no container, or "max": no limit
+    except (OSError, ValueError):  # not in a container, or the limit is "max": none
         return sys.maxsize
-    return max(0, limit - used + int(parts.get("inactive_file", 0)))  # cached files give way
+    return max(0, limit - used + int(parts.get("inactive_file", 0)))  # the file cache is freed
 
 
 def precision_on(device: torch.device | str, precision: str) -> str:
-    """What the setting `precision` means on a device: `auto` is bfloat16 where that is fast."""
+    """The precision that a setting means on a device: `auto` is bfloat16 where that is fast."""
     if precision != "auto":
         return precision
     return "bfloat16" if computes_in_bfloat16(torch.device(device)) else "float32"
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for it, so that it is faster than float32."""
+    """Whether the device has instructions for bfloat16, so that it is faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

@@ -1,6 +1,6 @@
-"""Progress on standard error: a bar on a terminal, a line now and then elsewhere.
+"""Progress on standard error: a bar on a terminal, elsewhere a line every 15 seconds.
 
-Silent until the command line, or a caller who wants it, calls `show`.
+Silent until someone calls `show`; the command line does.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def show(enabled: bool = True) -> None:
 
 
 def note(text: str) -> None:
-    """A line that the user should see before the work begins."""
+    """Print a line that the user should see before the work begins."""
     if _shown:
         print(text, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
-    """Pass items through, with a bar where one can be seen and the work is not over at once."""
+    """Pass items through and show the progress, if it is switched on."""
     if not _shown:
         yield from items
         return
@@ -42,7 +42,7 @@ def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
 
 
 class Progress:
-    """One line of progress: label, bar, count, rate, time left and a free text."""
+    """One line of progress: label, bar, count, free text and time left."""
 
     def __init__(self, label: str, total: int, start: int = 0) -> None:
         self.label, self.total, self.first = label, total, start
@@ -50,7 +50,7 @@ class Progress:
         self._bar = _bar(label, total, start) if _shown and sys.stderr.isatty() else None
 
     def update(self, count: int, text: str = "") -> None:
-        """`count` of `total` are done."""
+        """Report that `count` of `total` are done."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=count, text=text)
             return

@@ -1,8 +1,8 @@
-"""How a file that is read back is checked before any use: types of fields, and `check`.
+"""Check a file that is read back before any use: types of fields, and `check`.
 
-What each kind of file must hold stands in the room that writes it, in `schema.py`. A value that
-passes has its type, a length, a range and is finite, so that nothing which uses it later can fail
-on it. Values are never converted: a text that looks like a number is refused.
+Each room describes its files in its own `schema.py`. A value that passes has the right type,
+length and range, and is finite, so later code can rely on it. Values are never converted: a text
+that looks like a number is refused.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from pydantic import (
 
 from urd.errors import one_line, quoted
 
-CHECKSUM = "file_sha256"  # of a file of tensors, the first field of its header
+CHECKSUM = "file_sha256"  # the first field in the header of a file of tensors
 LONGEST = 4096
 _MOST = 1e12
 _MOST_WHOLE = 2**63 - 1
 
 
 def _text(shortest: int, longest: int) -> Callable[[Any], Any]:
-    """pydantic's own check of texts refuses the surrogates that stand for odd bytes of file names.
+    """A check of texts that allows any file name.
 
-    Those that stand for nothing, and the character 0, are refused here too.
+    pydantic's own check refuses surrogates, with which Python stands for odd bytes of file names.
+    This one refuses only surrogates that stand for no byte, and the character 0.
     """
 
     def check_text(value: Any) -> Any:
@@ -50,7 +51,7 @@ Name = Annotated[Any, AfterValidator(_text(1, 300))]
 Count = Annotated[int, Field(ge=0, le=_MOST_WHOLE)]
 Number = Annotated[float, Field(ge=-_MOST, le=_MOST, allow_inf_nan=False)]
 Score = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
-ROUNDING = 1e-9  # of sums of shares
+ROUNDING = 1e-9  # a sum of shares may miss [0, 1] by this much
 Share = Annotated[float, Field(ge=-ROUNDING, le=1 + ROUNDING, allow_inf_nan=False)]
 OpenShare = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
@@ -78,17 +79,17 @@ Ascending = AfterValidator(_ascending)
 
 
 class Checked(BaseModel):
-    """A record whose every field is known, and has its very type."""
+    """A record: every field is known and has exactly its type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields that were given, as JSON holds them."""
+        """The fields that the file gave, as JSON holds them."""
         return self.model_dump(exclude_unset=True)
 
 
 class Open(Checked):
-    """Fields that are known have their types; others are plain values of a limited size."""
+    """A record that may have unknown fields: up to 1000 plain values of limited size."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     __pydantic_extra__: dict[Name, Scalar] = Field(init=False)
@@ -101,7 +102,7 @@ class Open(Checked):
 
 
 class TensorEntry(Checked):
-    """What the safetensors format says of one tensor."""
+    """The header entry of one tensor in the safetensors format."""
 
     dtype: Name
     shape: Annotated[list[Count], Field(max_length=8)]
@@ -114,10 +115,10 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 
 
 def check(schema: Any, content: Any) -> Any:
-    """The content as an object of `schema`, a record or a model; refused if it is not as that says.
+    """Check the content against `schema`, a type or a record, and return it as that type.
 
     Raises:
-        ValueError: with the first field that is wrong, in one line.
+        ValueError: the content does not fit; one line names the first wrong field.
     """
     try:
         return _adapter(schema).validate_python(content)

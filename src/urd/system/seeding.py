@@ -1,7 +1,6 @@
-"""Generators derived from one seed: what is random depends on its purpose and index only.
+"""Generators derived from one seed: a random draw depends only on its purpose and index.
 
-Nothing random has state that a checkpoint would have to carry, and any number of workers draws
-the same.
+So a checkpoint saves no random state, and any number of workers draws the same numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def derived_seed(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed of its own for each purpose, such as `derived_seed(0, "synthesis", 17)`."""
+    """A separate 63-bit seed for each purpose, for example `derived_seed(0, "synthesis", 17)`."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -30,7 +29,10 @@ def generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 @contextmanager
 def on_seeded_generator(generator: torch.Generator) -> Iterator[None]:
-    """Let libraries that know the global generator only draw as `generator` says; put it back."""
+    """Seed PyTorch's global generator from `generator`; restore it after the body.
+
+    For libraries that can only draw from the global generator.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):

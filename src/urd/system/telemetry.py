@@ -1,7 +1,7 @@
-"""The telemetry of libraries that we import is off, unless the user has switched it on himself.
+"""Switch off the telemetry of libraries that we import, unless the user has switched it on.
 
-ONNX Runtime, OpenVINO and NNCF report their use to their makers, and keep an identifier in the home
-folder. An inspection machine calls nobody. `import urd` comes before the first import of any.
+ONNX Runtime, OpenVINO and NNCF report their use to their makers and keep an identifier in the home
+folder. An inspection machine must not do so. `import urd` runs before any of them is imported.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-# Read by ONNX Runtime as its library is loaded, and by huggingface_hub, which timm downloads with.
+# ONNX Runtime reads its variable when it loads; huggingface_hub, which timm downloads with, too.
 _SWITCHES = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
-# What OpenVINO and NNCF report with. They have no switch, but do without where it is not installed.
+# OpenVINO and NNCF report through this package. They have no switch, but work without it.
 _INTEL = "openvino_telemetry"
 
 
 def switch_off() -> None:
-    """For this process and those that it starts; leaves what the user has set as it is."""
+    """Switch it off for this process and its children; settings of the user stay."""
     for name in _SWITCHES:
         os.environ.setdefault(name, "1")
     if _INTEL not in sys.modules and not _allowed_to_intel():
-        sys.modules[_INTEL] = None  # type: ignore[assignment]  # to import it is an ImportError
+        sys.modules[_INTEL] = None  # type: ignore[assignment]  # importing it now raises ImportError
 
 
 def _allowed_to_intel() -> bool:
-    """The user's answer, where `opt_in_out` of Intel's package keeps it."""
+    """Read the user's answer from the file where `opt_in_out` of Intel's package keeps it."""
     windows = os.name == "nt"
-    with suppress(OSError, KeyError, RuntimeError, ValueError):  # no home, or none that can be read
+    with suppress(OSError, KeyError, RuntimeError, ValueError):  # no home, or not readable
         home = Path(os.environ["LOCALAPPDATA"]) if windows else Path.home()
         answer = home / ("Intel Corporation" if windows else "intel") / _INTEL
         return answer.is_file() and answer.stat().st_size < 8 and answer.read_text().strip() == "1"

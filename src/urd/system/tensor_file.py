@@ -1,8 +1,9 @@
-"""Files of tensors: safetensors with one JSON header, and a SHA-256 over every byte.
+"""Files of tensors: safetensors with one JSON header and a SHA-256 over every byte.
 
-The header is a text of the file's `__metadata__`. It begins with `file_sha256`, the digest of the
-whole file in which the 64 digits of that digest are zeros. So a change of any byte shows: of a
-value, a name, a shape, the header or the blanks between. Older files have no digest.
+The header is a text in the file's `__metadata__`. Its first field, `file_sha256`, is the checksum
+of the whole file. A file cannot contain its own digest, so the digest is taken as if its 64 digits
+were zeros. A change of any byte is found: in a value, a name, a shape, the header or the spaces
+between them. Older files have no checksum.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from urd.system.files import refuse_special, write_atomically
 from urd.system.schema import CHECKSUM, TensorEntry, check
 
 _UNSIGNED = "0" * 64
+# The header is a JSON text inside other JSON (`__metadata__`), so its quotes are escaped.
 _PLACE = re.compile(rb'"\{\\"' + CHECKSUM.encode() + rb'\\": \\"([0-9a-f]{64})\\"')
 _MOST_HEADER_BYTES = 16 * MIB
 _BLOCK = MIB
@@ -41,14 +43,22 @@ _DTYPES = {
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], texts: dict[str, str]) -> None:
-    """Write tensors and texts as one safetensors file, or leave the old one as it was."""
+    """Write tensors and texts as one safetensors file; on an error the old file stays.
+
+    Raises:
+        NotWritten: the disk is full, or there is no permission.
+    """
     write_atomically(path, lambda temporary: _write(temporary, tensors, texts))
 
 
 def save_signed(
     path: Path, tensors: Mapping[str, Tensor], name: str, content: Mapping[str, Any]
 ) -> None:
-    """Likewise, with `content` as the header and a checksum over the whole file."""
+    """As `save_tensors`, with `content` as the header and a checksum over the whole file.
+
+    Args:
+        name: of the header, a key of the file's `__metadata__`.
+    """
     header = json.dumps({CHECKSUM: _UNSIGNED, **content}, allow_nan=False)
 
     def write(temporary: Path) -> None:
@@ -61,15 +71,15 @@ def save_signed(
 def _write(path: Path, tensors: Mapping[str, Tensor], texts: dict[str, str]) -> None:
     try:
         save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, path, texts)
-    except SafetensorError as error:  # the library reports a full disk by its own type
+    except SafetensorError as error:  # the library has its own type for a full disk
         raise OSError(str(error)) from error
 
 
 def sign(path: Path) -> None:
-    """Put the checksum of a file's bytes, as they are now, where its old one stands.
+    """Compute the checksum of a file's present bytes and write it over the old one.
 
     Raises:
-        ValueError: there is no place for it.
+        ValueError: the file has no checksum to replace.
     """
     with path.open("r+b") as file:
         place = _place(_raw_header(file))
@@ -82,12 +92,12 @@ def sign(path: Path) -> None:
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file whose header was read and whose checksum, where it has one, is right.
+    """A file whose header is read and whose checksum, if it has one, is correct.
 
     Attributes:
-        content: of its JSON header, without the checksum; empty where it has none.
+        content: its JSON header without the checksum; empty if the file has no header.
         layout: type, as safetensors names it, and shape of each tensor.
-        signed: it has a checksum.
+        signed: the file has a checksum.
     """
 
     path: Path
@@ -96,10 +106,10 @@ class TensorFile:
     signed: bool
 
     def refuse_others_than(self, wanted: Mapping[str, Tensor]) -> None:
-        """Compare names, types and shapes with tensors that may lie on the meta device.
+        """Compare names, types and shapes with `wanted`, which may be on the meta device.
 
         Raises:
-            ValueError: a tensor is missing, of another type or shape, or one too many.
+            ValueError: a tensor is missing or unknown, or has another type or shape.
         """
         for name in self.layout:
             if name not in wanted:
@@ -114,10 +124,10 @@ class TensorFile:
                 )
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them, on the CPU.
+        """All tensors, on the CPU.
 
         Raises:
-            ValueError: one holds NaN or Inf, or the file cannot be read.
+            ValueError: a tensor holds NaN or Inf, or the file cannot be read.
         """
         found = _by_library(
             self.path, lambda file: {name: file.get_tensor(name) for name in self.layout}
@@ -129,10 +139,12 @@ class TensorFile:
 
 
 def open_tensors(path: Path, name: str) -> TensorFile:
-    """Read the header of a file that `save_signed` wrote, and compare its checksum.
+    """Read the header of a file that `save_signed` wrote, and check its checksum.
+
+    Allocates no memory for tensors.
 
     Raises:
-        ValueError: with the reason in one line; nothing is allocated for its tensors.
+        ValueError: the file cannot be used; the reason is one line.
     """
     refuse_special(path)
     try:
@@ -140,10 +152,10 @@ def open_tensors(path: Path, name: str) -> TensorFile:
             raw = _raw_header(file)
             place = _place(raw)
             if place is not None and _digest(file, place) != raw[place - 8 : place + 56]:
-                raise ValueError("its checksum does not fit: it was damaged or changed")
+                raise ValueError("its checksum is wrong: the file is damaged or was changed")
     except OSError as error:
         raise ValueError(error.strerror or first_line(error)) from error
-    _by_library(path, lambda file: None)  # that all offsets lie in the file
+    _by_library(path, lambda file: None)  # it checks that all offsets are inside the file
     entries = parse_json(raw.decode("utf-8"))
     texts = entries.pop("__metadata__", {})
     check(dict[str, TensorEntry], entries)
@@ -153,25 +165,25 @@ def open_tensors(path: Path, name: str) -> TensorFile:
     content = parse_json(texts[name]) if name in texts else {}
     check(dict[str, Any], content)
     if (CHECKSUM in content) != (place is not None):
-        raise ValueError("its checksum is not where it belongs")
+        raise ValueError("its checksum is not in its place")
     content.pop(CHECKSUM, None)
     layout = {key: (entry["dtype"], entry["shape"]) for key, entry in entries.items()}
     return TensorFile(path, content, layout, signed=place is not None)
 
 
 def _raw_header(file: BinaryIO) -> bytes:
-    """The JSON text between the length at the beginning of the file, 8 bytes, and the tensors."""
+    """The JSON text after the first 8 bytes, which hold its length; the tensors follow it."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > size - 8:
-        raise ValueError("it is cut off, or no safetensors file")
+        raise ValueError("it is cut off, or it is not a safetensors file")
     if length > _MOST_HEADER_BYTES:
         raise ValueError(f"its header is larger than {_MOST_HEADER_BYTES // MIB} MiB")
     return file.read(length)
 
 
 def _place(raw_header: bytes) -> int | None:
-    """Where in the file the 64 digits of its checksum begin."""
+    """The offset in the file at which the 64 digits of its checksum begin."""
     found = list(_PLACE.finditer(raw_header))
     if len(found) > 1:
         raise ValueError("it has more than one checksum")
@@ -179,6 +191,7 @@ def _place(raw_header: bytes) -> int | None:
 
 
 def _digest(file: BinaryIO, place: int) -> bytes:
+    """SHA-256 of the file with 64 zeros at `place`, as hexadecimal digits."""
     digest = hashlib.sha256()
     file.seek(0)
     digest.update(file.read(place))

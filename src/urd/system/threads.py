@@ -1,4 +1,4 @@
-"""Threads: work in order, a few items ahead of who takes the results, and no warnings from it."""
+"""Threads: ordered work a few items ahead of its consumer, and warnings switched off safely."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Result = TypeVar("Result")
 
 @contextmanager
 def workers(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads whose work ends with the body; where that fails, what has not begun is left out.
+    """A pool of threads that ends with the body; jobs that have not begun are then cancelled.
 
-    By default Ctrl-C would be answered when all that was handed in is done.
+    A plain pool reacts to Ctrl-C only after all submitted jobs are done.
     """
     pool = ThreadPoolExecutor(count)
     try:
         yield pool
     finally:
-        # After a good end nothing is left to cancel, and who reads no further needs no more.
+        # After a normal end nothing is left to cancel; a consumer that stops early needs no more.
         pool.shutdown(cancel_futures=True)
 
 
@@ -37,7 +37,7 @@ def map_ahead(
     depth: int,
     most_threads: int = 4,
 ) -> Generator[Result, None, None]:
-    """`map` in threads, in order, that keeps at most `depth` results waiting to be taken."""
+    """`map` in threads, in order, with at most `depth` results in work or waiting."""
     with workers(min(most_threads, os.cpu_count() or 1)) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
@@ -50,9 +50,10 @@ def map_ahead(
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """No warnings inside, from one thread at a time: the filters belong to the whole process.
+    """Switch warnings off in the body, for one thread at a time.
 
-    Two threads that set and restore them in turns would leave all warnings off.
+    The filters belong to the whole process: two threads that change and restore them at the same
+    time could leave all warnings off.
     """
     with _SILENCE, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What an iteration sees: which images, and how they are corrupted."""
+"""The batch of an iteration: its images, and how they are corrupted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from urd.training.training_data import TrainingImages
 def batch_indices(
     count: int, batch_size: int, seed: int, iteration: int, purpose: str = "order"
 ) -> Tensor:
-    """Which images an iteration sees: one random order after another, cut into batches."""
+    """Indices of an iteration's images, (batch_size,): a new random order for each epoch.
+
+    A batch may cross the end of an epoch.
+    """
     first = iteration * batch_size
     positions = range(first, first + batch_size)
     orders = {
@@ -27,7 +30,7 @@ def batch_indices(
 def draw_for_iteration(
     data: TrainingImages, index: Tensor, config: FitConfig, iteration: int
 ) -> Corruption:
-    """The corruption of an iteration's batch: a function of seed and iteration alone."""
+    """The corruption of an iteration's batch; it depends only on seed and iteration."""
     return draw_corruption(
         None if data.foreground is None else data.foreground[index],
         (data.images.shape[2], data.images.shape[3]),

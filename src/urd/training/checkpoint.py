@@ -1,6 +1,6 @@
 """Checkpoints: networks, optimisers and the iteration in one safetensors file, written atomically.
 
-Everything random is derived from the seed and the iteration, so no generator has to be kept.
+All random draws depend on the seed and the iteration, so a checkpoint saves no generator.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ class NotFinite(UrdError):
 def save_checkpoint(
     run: RunFolder, networks: Networks, iteration: int, facts: dict[str, Any]
 ) -> None:
-    """Keep the state after `iteration` iterations; refuses to replace a good state by NaN or Inf.
+    """Save the state after `iteration` iterations.
 
     Args:
-        facts: what a resumed run must agree with, such as the fingerprint of the data.
+        facts: facts that a resumed run must agree with, such as the fingerprint of the data.
+
+    Raises:
+        NotFinite: the state holds NaN or Inf; the old checkpoint stays.
+        NotWritten: the disk is full, or there is no permission.
     """
     tensors = _state(networks)
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
@@ -47,10 +51,10 @@ def save_checkpoint(
 
 
 def read_facts(run: RunFolder) -> Checkpoint | None:
-    """The header of the checkpoint of a run, `None` where there is none.
+    """The header of a run's checkpoint; `None` if there is no checkpoint.
 
     Raises:
-        UrdError: it is damaged, or is no checkpoint.
+        UrdError: the file is damaged, or is not a checkpoint.
     """
     path = run.state
     if not path.exists():
@@ -59,15 +63,15 @@ def read_facts(run: RunFolder) -> Checkpoint | None:
         file = open_tensors(path, _HEADER)
         found: Checkpoint = check(Checkpoint, file.content)
     if not file.signed:
-        note(f"{path} was written without a checksum: damage to it cannot be seen.")
+        note(f"{path} was written without a checksum: urd cannot detect damage to it.")
     return found
 
 
 def load_checkpoint(run: RunFolder, networks: Networks) -> None:
-    """Put the checkpoint of a run into networks of the same settings.
+    """Load the checkpoint of a run into networks with the same settings.
 
     Raises:
-        UrdError: it is damaged, or of other networks.
+        UrdError: the file is damaged, or comes from other networks.
     """
     path = run.state
     with _readable(path):
@@ -81,15 +85,15 @@ def load_checkpoint(run: RunFolder, networks: Networks) -> None:
 
 
 def save_expert(run: RunFolder, expert: Encoder) -> None:
-    """Keep the pretrained encoder of a run beside its checkpoint."""
+    """Save the pretrained encoder of a run beside its checkpoint."""
     save_signed(run.expert, expert.state_dict(), _EXPERT_HEADER, {})
 
 
 def load_expert(run: RunFolder, expert: Encoder) -> Encoder:
-    """The encoder that `save_expert` kept, put into one of the same backbone.
+    """Load the encoder that `save_expert` saved into `expert`, an encoder of the same backbone.
 
     Raises:
-        UrdError: the file is missing, damaged, or of another encoder.
+        UrdError: the file is missing, damaged, or from another encoder.
     """
     path = run.expert
     with _readable(path):
@@ -109,14 +113,15 @@ def _readable(path: Path) -> Iterator[None]:
     except ValueError as error:
         raise UrdError(
             f"{path} is not a readable checkpoint ({first_line(error)}); pass --overwrite to "
-            "train anew"
+            "train again"
         ) from error
 
 
 def _expected(networks: Networks, found: set[str]) -> dict[str, Tensor]:
-    """The tensors that a checkpoint of these networks has.
+    """The tensors that a checkpoint of these networks must have.
 
-    An optimiser knows nothing of a parameter that has had no gradient, or all of it.
+    An optimiser has no state for a parameter that never got a gradient, and a full state for all
+    others.
     """
     expected = {f"model.{name}": value for name, value in networks.model.state_dict().items()}
     for name, optimizer in _optimizers(networks).items():
@@ -128,14 +133,14 @@ def _expected(networks: Networks, found: set[str]) -> dict[str, Tensor]:
 
 
 def _refuse_odd_steps(tensors: dict[str, Tensor], iteration: int) -> None:
-    """The optimiser divides by what it makes of its number of steps."""
+    """Refuse impossible step counts: Adam divides by 1 - beta^step, which is 0 at step 0."""
     for name, value in tensors.items():
         if name.endswith(".step") and "_optimizer." in name and not 1 <= float(value) <= iteration:
             raise ValueError(f"{quoted(name)} is {float(value)} after {iteration} iterations")
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with the prefix, by the rest of their names."""
+    """The tensors whose names begin with the prefix; the prefix is removed."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
@@ -155,7 +160,7 @@ def _state(networks: Networks) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by names `<parameter's number>.<what>`; it must hold tensors only."""
+    """The optimiser's state by names `<parameter number>.<key>`; it must hold only tensors."""
     return {
         f"{index}.{key}": value
         for index, of_parameter in optimizer.state_dict()["state"].items()
@@ -164,7 +169,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put what `optimizer_tensors` gave into an optimiser of the same parameters."""
+    """Load the result of `optimizer_tensors` into an optimiser of the same parameters."""
     parameters = _parameters(optimizer)
     for name, value in tensors.items():
         index, key = name.split(".")

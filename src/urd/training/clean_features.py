@@ -1,4 +1,4 @@
-"""The expert's features of the good images, which are the same in every epoch."""
+"""Keep the expert's features of the good images, which are the same in every epoch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _LIMIT = 4 << 30  # bytes
 
 
 class CleanFeatures:
-    """Computes them when a batch holds an image for the first time, and keeps them if they fit.
+    """Compute the features of an image when a batch first has it; keep them if all fit in memory.
 
-    They are computed in batches of the training's size either way, so that nothing depends on what
-    is kept: not on the memory of the machine, and not on where a run was stopped and resumed.
+    New features are always computed for a whole training batch. So the results depend neither on
+    the memory of the machine nor on where a run was stopped and resumed.
     """
 
     def __init__(self, expert: nn.Module, images: int) -> None:
@@ -25,7 +25,7 @@ class CleanFeatures:
         self.fits = True
 
     def __call__(self, index: Tensor, clean: Tensor) -> list[Tensor]:
-        """Features (B, C, H, W) of the images `clean` (B, 3, H, W), whose numbers are `index`."""
+        """Features (B, C, H, W) of the images `clean` (B, 3, H, W) with the numbers `index`."""
         places = index.cpu()
         if self.levels is not None and self.known[places].all():
             return [level[index].permute(0, 3, 1, 2) for level in self.levels]

@@ -1,4 +1,4 @@
-"""The training curve: losses, speed and validation scores, a JSON line each in metrics.jsonl."""
+"""The training curve: JSON lines of losses, speed and validation scores in metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from urd.training.schema import CurveLine
 
 
 class Curve:
-    """Gathers losses and appends their means; without a path it only watches for NaN.
+    """Sum up losses and append their means; without a path, only check for NaN and Inf.
 
-    A resumed run goes on after the line of iteration `first`; later lines are dropped.
+    A resumed run continues after the line of iteration `first`; later lines are removed.
     """
 
     def __init__(self, path: Path | None, first: int) -> None:
@@ -37,14 +37,14 @@ class Curve:
         self.count, self.images, self.began = 0, 0, time.monotonic()
 
     def add(self, losses: dict[str, Tensor], images: int) -> None:
-        """One iteration's losses; they stay on their device until a line is written."""
+        """Add one iteration's losses; they stay on their device until a line is written."""
         for name, loss in losses.items():
             self.sums[name] = self.sums[name] + loss if name in self.sums else loss
         self.count += 1
         self.images += images
 
     def write(self, iteration: int) -> str:
-        """Append the means since the last line; the same as text for the progress line.
+        """Append the means since the last line; return them as text for the progress line.
 
         Raises:
             NotFinite: a mean is NaN or Inf.
@@ -74,7 +74,7 @@ class Curve:
 
 
 def _iteration_of(line: str) -> float:
-    """The iteration of a line of the curve; a line cut by a kill is dropped."""
+    """The iteration of a line of the curve; infinity for a damaged line, so that it is removed."""
     try:
         content = parse_json(line)
         check(CurveLine, content)

@@ -40,12 +40,12 @@ from urd.training.validation import SyntheticScores, SyntheticValidation, calibr
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a training gives.
+    """The result of a training.
 
     Attributes:
         model: the networks, in evaluation mode.
-        header: of the model file.
-        skipped: images that could not be read; a run folder keeps them in skipped.json.
+        header: the header of the model file.
+        skipped: images that cannot be read; a run folder lists them in skipped.json.
     """
 
     model: TeacherStudent
@@ -61,12 +61,12 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Fitted:
-    """Train on the good images of DATA; with `out`, keep a run folder there.
+    """Train on the good images of DATA; with `out`, write a run folder there.
 
     Raises:
-        UsageError: the request cannot be carried out; nothing was written.
-        UrdError: the work failed, or another call writes into `out`; checkpoints and older files
-            are intact.
+        UsageError: the request is wrong; nothing was written.
+        UrdError: the work failed, or another call writes to `out`; checkpoints and older files are
+            unchanged.
     """
     samples = read_layout(data).train
     backbone = _chosen(config)
@@ -105,7 +105,7 @@ def _fit(
         load_checkpoint(run, networks)
         first = saved.iteration
 
-    precision = precision_on(device, config.precision)  # the one of `Detector.predict`
+    precision = precision_on(device, config.precision)  # the same as in `Detector.predict`
     holdout = SyntheticValidation(data.holdout, config.seed) if data.holdout else None
 
     def validate(model: TeacherStudent) -> dict[str, float]:
@@ -123,26 +123,26 @@ def _fit(
     )
     fitted = _judged(networks.model, data, holdout, config, backbone, expert, precision)
     if run is not None:
-        run.forget_older_model()  # before: none of it may be seen beside the new one
+        run.forget_older_model()  # first, so that no old result is ever beside the new model
         save_model(run.model, fitted.model, fitted.header)
         run.remove_checkpoint()
     return fitted
 
 
 def _chosen(config: FitConfig) -> Backbone:
-    """Of several backbones the one that is used, which is then what the run records."""
+    """The first of the configured backbones that is available; the run records it."""
     backbone = choose_backbone(config.backbone, config.weights)
     wanted = config.backbone[0]
     if backbone.tag != wanted:
         note(
-            f"The weights of {wanted} are not available here: the backbone {backbone.tag} is used. "
+            f"The weights of {wanted} are not available here: urd uses {backbone.tag}. "
             "ImageNet weights (--weights FILE) are more accurate."
         )
     return backbone
 
 
 def _expert(config: FitConfig, backbone: Backbone, saved: RunFolder | None) -> Encoder:
-    """The pretrained encoder; a resumed run takes the copy that it was started with."""
+    """The pretrained encoder; a resumed run uses the copy saved at its start."""
     if saved is None:
         return backbone.load(generator(config.seed, "encoder"))
     encoder = load_expert(saved, backbone.build())
@@ -159,10 +159,10 @@ def _start(
     fresh: bool,
 ) -> None:
     settings = yaml.safe_dump(config.to_dict(), sort_keys=False)
-    if not run.has_begun:  # the first write makes the folder one of a run
+    if not run.has_begun:  # the config comes first: from then on the folder counts as a run
         write_text(run.config, settings)
     if fresh:
-        # The expert stands for an unfinished run, also while an older model still lies beside it.
+        # The saved expert marks the run as unfinished, also beside a model of an earlier run.
         make_folder(run.checkpoint)
         run.state.unlink(missing_ok=True)
         save_expert(run, expert)
@@ -176,7 +176,7 @@ def _start(
 def _finished(
     run: RunFolder, samples: list[Sample], config: FitConfig, backbone: Backbone
 ) -> Fitted:
-    """The model of a run that needs no more training; it must be of these images."""
+    """The model of a finished run; it must have been trained on these images."""
     model, header = load_model(run.model)
     data = load_training_data(samples, config, backbone.mean, torch.device("cpu"))
     resuming.check_finished(run, header, data.facts, config, backbone)
@@ -192,9 +192,9 @@ def _judged(
     expert: Encoder,
     precision: str,
 ) -> Fitted:
-    """The trained networks with what held-out images say of them."""
+    """The trained networks, with a header from their scores on held-out images."""
     final = InferenceNetworks(model, precision)
-    # Without held-out images the reference is the training images, whose scores are optimistic.
+    # Without held-out images, use the training images, though their scores are optimistic.
     reference = holdout or SyntheticValidation(data.train, config.seed)
     scores = reference.score(final)
     calibration = calibrate_on(final, data.holdout, HELD_OUT) if data.holdout else None

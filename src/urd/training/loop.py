@@ -1,4 +1,4 @@
-"""The training loop, from the first iteration to the last."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _LOG_EVERY = 10
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop; its state is kept."""
+    """The user stopped the training; its state is saved."""
 
 
 @dataclass(frozen=True)
 class Keep:
-    """Where the loop keeps what must survive, and what identifies the run."""
+    """Where the loop saves checkpoints, and the facts that a resumed run must agree with."""
 
     run: RunFolder
     facts: dict[str, Any]
@@ -59,7 +59,7 @@ def train(
 
     Raises:
         NotFinite: a loss or a weight became NaN or Inf; the last good checkpoint is kept.
-        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
+        Interrupted: Ctrl-C or SIGTERM; with `keep`, a checkpoint was written.
     """
     autocast = autocast_for(data.images.device, config.precision)
     curve = Curve(keep.run.curve if keep else None, first)
@@ -86,7 +86,7 @@ def train(
             if stop_requested():
                 save(done)
                 raise Interrupted(
-                    f"stopped after iteration {done} of {config.iterations}; --resume goes on"
+                    f"stopped after iteration {done} of {config.iterations}; --resume continues"
                 )
             if (
                 done < config.iterations
@@ -106,7 +106,7 @@ def train_iteration(
     autocast: Autocast,
     features: CleanFeatures | None = None,
 ) -> dict[str, Tensor]:
-    """Draw the batch of this iteration and take the variant's step."""
+    """Draw the batch of this iteration and do the variant's training step."""
     index = batch_indices(len(data.images), config.batch_size, config.seed, iteration)
     index = index.to(data.images.device)
     clean = data.images[index].float() / 255
@@ -130,7 +130,7 @@ def train_iteration(
 
 
 def autocast_for(device: torch.device, precision: str) -> Autocast:
-    """A context for forward passes in the precision that `precision_on` names."""
+    """A context for forward passes in the precision from `precision_on`."""
     if precision_on(device, precision) == "float32":
         return nullcontext
     return lambda: torch.autocast(device.type, torch.bfloat16)
@@ -142,15 +142,18 @@ def _validation_is_due(done: int, config: FitConfig) -> bool:
 
 
 def _deterministic() -> AbstractContextManager[None]:
-    """cuDNN's kernels chosen by rule and not by timing: the same seed gives the same weights."""
+    """Make cuDNN choose kernels by rule, not by timing, so that a seed gives the same weights."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request that the loop asks for between iterations."""
+    """Turn the first Ctrl-C or SIGTERM into a request that the loop checks between iterations.
+
+    So the loop can save a checkpoint. The second signal stops at once, in case an iteration hangs.
+    """
     requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():  # no handlers allowed here
         yield requested.is_set
         return
 
@@ -158,8 +161,8 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         if requested.is_set():
             raise KeyboardInterrupt
         requested.set()
-        with suppress(OSError, RuntimeError):  # the signal may have come while a line was printed
-            print("Stopping after this iteration; once more to stop at once.", file=sys.stderr)
+        with suppress(OSError, RuntimeError):  # the signal may interrupt another print
+            print("Stopping after this iteration; repeat to stop at once.", file=sys.stderr)
 
     heeded = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
     previous = {s: signal.signal(s, request) for s in heeded}

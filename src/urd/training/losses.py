@@ -32,9 +32,9 @@ def mask_pyramid(
 ) -> list[Tensor]:
     """M_k: the mask (B, 1, H, W) at each level's size, (B, H_k, W_k), 0 or 1.
 
-    `chained` resizes from level to level with a threshold of one half after each step, as the
-    published experiments did, which erases small defects at the coarse levels; `direct` resizes
-    the full mask each time.
+    `chained` resizes from level to level with a threshold of one half after each step, as in the
+    published experiments; small defects vanish at the coarse levels. `direct` resizes the full
+    mask each time.
     """
     levels, source = [], mask
     for size in sizes:
@@ -70,7 +70,7 @@ def student_loss(
 ) -> Tensor:
     """D(S(x), T(x)) + D(S(x~), T(x)) + D(S(x), E(x)) + D(S(x~), E(x)), summed over levels.
 
-    The terms of x~ make the student answer abnormal input with normal features.
+    The terms of x~ teach the student to give normal features for abnormal input.
     """
     targets = (t_clean, e_clean)
     return sum(

@@ -1,4 +1,4 @@
-"""Networks and optimisers before the first iteration."""
+"""Build networks and optimisers before the first iteration."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def prepare_networks(
     device: torch.device,
     good_images: Tensor | None,
 ) -> Networks:
-    """Teacher, student, expert where the variant has one, and their optimisers, on `device`.
+    """Teacher, student, expert if the variant has one, and their optimisers, on `device`.
 
     Args:
         expert: the pretrained encoder, on the CPU; the backbone may fit it to the images.
-        good_images: (N, 3, H, W) uint8; `None`: a checkpoint will bring what they would change.
+        good_images: (N, 3, H, W) uint8; `None` if a checkpoint will load the fitted weights.
     """
     teacher_learns = VARIANTS[config.variant].teacher_learns
     teacher = _placed(copy.deepcopy(expert), device)
@@ -47,7 +47,10 @@ def prepare_networks(
 def build_networks(
     expert: Encoder, teacher: Encoder, config: FitConfig, device: torch.device
 ) -> Networks:
-    """A student is drawn by the seed; a variant without expert gets a frozen teacher."""
+    """As `prepare_networks`, with a given teacher; the seed draws the student.
+
+    A variant without expert gets a frozen teacher.
+    """
     variant = VARIANTS[config.variant]
     of_student = generator(config.seed, "student")
     model = _placed(TeacherStudent.build(teacher, variant, of_student, config.student), device)
@@ -57,7 +60,7 @@ def build_networks(
         return Networks(model, student_optimizer)
     frozen: nn.Module = _placed(copy.deepcopy(expert), device).requires_grad_(False).eval()
     eval_teacher = None
-    if device.type == "cpu":  # a GPU would wait for so many small copies of weights
+    if device.type == "cpu":  # on a GPU, the many small copies of weights cost more
         precision = precision_on(device, config.precision)
         frozen = InferenceNetworks(frozen, precision)
         eval_teacher = InferenceNetworks(model.teacher, precision)
@@ -66,7 +69,7 @@ def build_networks(
 
 
 def adam(module: nn.Module, lr: float) -> torch.optim.Adam:
-    """The paper's optimiser of a network's parameters."""
+    """The paper's optimiser for the parameters of a network."""
     return torch.optim.Adam(module.parameters(), lr, ADAM_BETAS, fused=True)
 
 

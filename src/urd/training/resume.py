@@ -1,4 +1,4 @@
-"""Which run may be continued: with what settings, on what images, by what encoder."""
+"""Check that a run may be continued with these settings, images and weights."""
 
 from __future__ import annotations
 
@@ -20,34 +20,37 @@ from urd.training.schema import Checkpoint
 
 
 def check_folder(run: RunFolder, config: FitConfig, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds something else than what is asked for.
+    """Refuse an output folder that does not fit the request.
 
     Raises:
-        UsageError: it is in use, or its run was started with other settings.
+        UsageError: the folder has other content, or its run was started with other settings.
     """
     if resume and overwrite:
         raise UsageError("pass --resume or --overwrite, not both")
     refuse_existing(
         run.path,
         allowed=resume or overwrite,
-        hint="--resume to continue or --overwrite to train anew",
+        hint="--resume to continue or --overwrite to train again",
     )
     known = run.has_begun or run.model.exists()
     if overwrite and not known and not is_empty(run.path):
-        raise UsageError(f"{run.path} holds files but no run of urd: --overwrite leaves it alone")
+        raise UsageError(
+            f"{run.path} holds files but no run of urd; --overwrite only replaces runs, so choose "
+            "another folder"
+        )
     if resume and run.has_begun:
         before = FitConfig.from_mapping(settings_of_run(run))
         _same_settings(fixed_settings(before), fixed_settings(config))
         _same_weights(before.weights, config.weights)
     elif resume:
-        note(f"No training has begun in {run.path}: it begins now.")
+        note(f"{run.path} has no training to resume: a new one begins.")
 
 
 def fixed_settings(config: FitConfig) -> dict[str, Any]:
-    """The settings that shape the course of a training by their values.
+    """The settings that must not change when a run is resumed.
 
-    Those of the machine do not. What is read may lie elsewhere now; its fingerprint tells whether
-    it is the same. Under a falling learning rate the number of iterations shapes the course too.
+    Settings of the machine may change. Paths may change, too: fingerprints show whether the data
+    is the same. The number of iterations may change only under a constant learning rate.
     """
     free = {*options(scope="machine"), *options(path=True)}
     if config.schedule == "constant":
@@ -59,7 +62,7 @@ def _same_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
     for name, value in now.items():
         if before.get(name) != value:
             raise UsageError(
-                f"--resume with {name} {value}, but the run was started with {before.get(name)}"
+                f"cannot resume with {name} {value}: the run was started with {before.get(name)}"
             )
 
 
@@ -72,17 +75,18 @@ def _same_weights(before: str, now: str) -> None:
 
 
 def check_checkpoint(saved: Checkpoint, now: DataFacts, config: FitConfig) -> None:
-    """A checkpoint is continued with its settings, on its images, and not beyond its end.
+    """Check that settings and images are those of the checkpoint, and that it is not too far.
 
     Raises:
         UsageError: something differs.
     """
-    before = FitConfig.from_mapping(saved.settings)  # an option that is new has its default
+    before = FitConfig.from_mapping(saved.settings)  # a new option has its default
     _same_settings(fixed_settings(before), fixed_settings(config))
     _same_images(saved, now)
     if saved.iteration > config.iterations:
         raise UsageError(
-            f"the run has already done {saved.iteration} iterations, more than {config.iterations}"
+            f"the run has already done {saved.iteration} iterations, so iterations cannot be "
+            f"{config.iterations}; give a larger number"
         )
 
 
@@ -93,22 +97,22 @@ def check_finished(
     config: FitConfig,
     backbone: Backbone,
 ) -> None:
-    """A finished run is left as it is, and must be the one that is asked for.
+    """Check that a finished run has the requested iterations, images and weights.
 
     Raises:
-        UsageError: it is of other iterations, images or weights.
+        UsageError: something differs.
     """
     if header.config.iterations != config.iterations:
         raise UsageError(
-            f"{run.path} has finished its {header.config.iterations} iterations and kept no "
-            "checkpoint to continue from; pass --overwrite to train anew"
+            f"{run.path} has finished its {header.config.iterations} iterations and has no "
+            "checkpoint to continue from; pass --overwrite to train again"
         )
     _same_images(header.data, now)
     check_encoder(header.encoder.sha256, config, backbone)
 
 
 def check_encoder(before: str | None, config: FitConfig, backbone: Backbone) -> None:
-    """A weight file that is named now must hold what the run was started with.
+    """Check that a weight file named now holds the weights with which the run started.
 
     Raises:
         UsageError: it holds other weights.
@@ -120,35 +124,35 @@ def check_encoder(before: str | None, config: FitConfig, backbone: Backbone) -> 
 
 
 def _same_images(before: Checkpoint | DataFacts, now: DataFacts) -> None:
-    """What is read must be what the run was started with; only its place may have changed."""
+    """The data must be the same as at the start of the run; only its path may change."""
     for name, what in (("fingerprint", "images"), ("synthesis_fingerprint", "textures or masks")):
         if getattr(before, name) != getattr(now, name):
             raise UsageError(f"--resume on other {what} than the run was started with")
 
 
 def settings_to_resume(out: Path, given: Mapping[str, Any]) -> FitConfig:
-    """The settings of the run in `out`, overridden by those that are given now: `fit` compares.
+    """The settings of the run in `out`, overridden by `given`; `fit` checks them later.
 
-    A run that was killed before its first write begins, with what is given and the defaults.
+    If the run was killed before its first write, it begins with `given` and the defaults.
 
     Raises:
-        UsageError: the folder holds no run.
+        UsageError: the folder has no run.
     """
     run = RunFolder(out)
     if not run.has_begun and out.is_dir() and is_empty(out):
         return resolve_config(options=given)
     before = FitConfig.from_mapping(settings_of_run(run))
     now = FitConfig.from_mapping({**before.to_dict(), **given})
-    if before.tag in now.backbone:  # of several, the run took this one
+    if before.tag in now.backbone:  # the run has chosen this one of several
         return FitConfig.from_mapping({**now.to_dict(), "backbone": before.tag})
     return now
 
 
 def settings_of_run(run: RunFolder) -> dict[str, Any]:
-    """The settings that a run folder was started with.
+    """The settings with which the run in a folder was started.
 
     Raises:
-        UsageError: the folder holds no run.
+        UsageError: the folder has no run.
     """
     if not run.has_begun:
         raise UsageError(f"nothing to resume in {run.path}: it has no {run.config.name}")

@@ -1,4 +1,4 @@
-"""Learning rates: functions of the settings and of the iteration alone."""
+"""Learning rates: they depend only on the settings and the iteration."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from urd.backbones.base import Backbone
 from urd.config import FitConfig
 from urd.training.step import Networks
 
-OF_BACKBONE = -1  # the value of `warm_up` that stands for what the backbone recommends
+OF_BACKBONE = -1  # `warm_up` has this value to use the backbone's own warm-up
 
 
 def set_learning_rates(
     networks: Networks, config: FitConfig, backbone: Backbone, iteration: int
 ) -> None:
-    """The rates of an iteration. The student's rises over the first `warm_up` iterations."""
+    """Set the rates for an iteration; the student's rises over the first `warm_up` iterations."""
     share = 1.0
     if config.schedule == "cosine":
         share = 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))

@@ -1,4 +1,4 @@
-"""What a checkpoint and a line of the training curve must hold."""
+"""The required content of a checkpoint and of a line of the training curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training iteration: what the paper's equations say, in their order."""
+"""One training iteration, in the order of the paper's equations."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Autocast = Callable[[], AbstractContextManager[object]]
 
 @dataclass
 class Networks:
-    """What is trained, and by which optimisers; no expert means a frozen teacher.
+    """The networks in training and their optimisers; without expert the teacher is frozen.
 
     Attributes:
-        eval_teacher: computes what the teacher does in evaluation mode, by weights that it is
-            told to `follow`; `None`: the teacher itself is asked.
+        eval_teacher: a faster copy of the teacher in evaluation mode, which must `follow` its
+            weights; `None`: use the teacher itself.
     """
 
     model: TeacherStudent
@@ -50,11 +50,12 @@ def train_with_expert(
 ) -> dict[str, Tensor]:
     """Teacher step, then student step, on x and x~ (B, 3, H, W) in [0, 1] with M (B, 1, H, W).
 
-    The evaluating teacher normalises by fixed statistics, so x and x~ pass through it in one batch;
-    the training teacher and the student see them in batches of their own.
+    In evaluation mode the teacher normalises by fixed statistics, so x and x~ share one batch.
+    The teacher in training and the student normalise by their batch, so they see x and x~ in
+    separate batches.
 
     Args:
-        e_clean: the expert's features of x, where they are known from an earlier epoch.
+        e_clean: the expert's features of x if they are known from an earlier epoch.
     """
     teacher, student = networks.model.teacher, networks.model.student
     assert networks.expert is not None and networks.teacher_optimizer is not None
@@ -96,7 +97,7 @@ def train_without_expert(
 
 
 def evaluating_teacher(networks: Networks) -> nn.Module:
-    """What gives the teacher's features in evaluation mode, by its weights as they are now."""
+    """The network for the teacher's features in evaluation mode, with its present weights."""
     if networks.eval_teacher is None:
         return networks.model.teacher
     networks.eval_teacher.follow(networks.model.teacher)
@@ -110,6 +111,6 @@ def _descend(loss: Tensor, optimizer: Optimizer) -> None:
 
 
 def _halves(features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Features of a doubled batch to those of x and those of x~."""
+    """Split the features of a joint batch into those of x and those of x~."""
     pairs = [f.chunk(2) for f in features]
     return [p[0] for p in pairs], [p[1] for p in pairs]

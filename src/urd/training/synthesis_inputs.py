@@ -1,4 +1,4 @@
-"""What synthetic anomalies are made of: where they are painted, and their textures."""
+"""The inputs of synthetic anomalies: where they are painted, and their textures."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TEXTURE_BYTES = 256 * 2**20  # large images get fewer procedural textures
 def find_foreground(
     images: np.ndarray, paths: list[Path], config: FitConfig
 ) -> tuple[Tensor | None, str]:
-    """Where anomalies are painted, (N, H, W) bool or `None` for everywhere, and by what method.
+    """Where anomalies are painted, (N, H, W) bool or `None` for everywhere, and the method.
 
     Args:
-        images: (N, H, W, 3) uint8, of the files `paths`.
+        images: (N, H, W, 3) uint8, from the files `paths`.
 
     Raises:
-        UsageError: no such method, or a folder of masks that does not fit the images.
+        UsageError: the method is unknown, or the folder of masks does not fit the images.
     """
     if config.foreground in ("auto", "none", "otsu", "grabcut"):
         return foreground_masks(list(images), config.foreground)
@@ -38,8 +38,8 @@ def find_foreground(
     masks = _masks_by_name(folder) if folder.is_dir() else {}
     if not masks:
         raise UsageError(
-            f"foreground is '{config.foreground}': choose auto, none, otsu or grabcut, or give a "
-            "folder of mask images"
+            f"foreground cannot be '{config.foreground}': choose auto, none, otsu or grabcut, or "
+            "give a folder of mask images"
         )
     found, taken = [], dict[Path, Path]()
     for path in paths:
@@ -47,13 +47,13 @@ def find_foreground(
         if mask is None:
             raise UsageError(f"no foreground mask for {path.name} in {folder}")
         if (other := taken.setdefault(mask, path)) != path:
-            raise UsageError(f"{mask} would be the foreground of {other} and of {path}")
+            raise UsageError(f"{mask} is the foreground mask of two images: {other} and {path}")
         height, width = config.image_size
         full = torch.from_numpy(read_mask(mask, Reading.of(config)))[None, None].float()
         resized = functional.interpolate(full, (height, width), mode="area")
         found.append(resized[0, 0] >= 0.5)
     if not any(mask.any() for mask in found):
-        raise UsageError(f"the foreground masks in {folder} mark nothing")
+        raise UsageError(f"all foreground masks in {folder} are empty")
     return torch.stack(found), str(folder)
 
 
@@ -67,14 +67,20 @@ def _masks_by_name(folder: Path) -> dict[str, Path]:
 
 
 def _mask_of(image: Path, masks: dict[str, Path]) -> Path | None:
-    """By its name and the folders that it lies in, as many of them as the masks have."""
+    """The mask with the image's name below as many of its parent folders as possible."""
     parts = (*image.absolute().parts[1:-1], name_of(image))
     names = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((masks[name] for name in names if name in masks), None)
 
 
 def read_textures(config: FitConfig) -> Tensor:
-    """(K, 3, H, W) uint8; variants without synthetic anomalies need them for validation only."""
+    """Read or make the textures, (K, 3, H, W) uint8.
+
+    Variants without expert need them only for validation.
+
+    Raises:
+        UsageError: the folder is missing, or fewer than two textures can be read.
+    """
     if config.textures == "procedural":
         height, width = config.image_size
         fitting = _TEXTURE_BYTES // (3 * height * width)
@@ -87,7 +93,7 @@ def read_textures(config: FitConfig) -> Tensor:
     found = search(folder)
     for line in found.passed_over():
         note(f"textures: {line}")
-    # A folder after the other: which texture is drawn depends on the order.
+    # Sort by folder, then by name: the order decides which texture an iteration draws.
     paths = sorted(found.images, key=lambda path: (path.parent, path))
     images, _, _ = decode_or_refuse(
         paths,

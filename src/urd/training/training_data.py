@@ -1,4 +1,4 @@
-"""What a training consumes: images, foreground and textures, read once and split."""
+"""The data of a training: images, foreground and textures, read once and split."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from urd.synthesis.textures import split_textures
 from urd.system.seeding import generator
 from urd.training.synthesis_inputs import find_foreground, read_textures
 
-HELD_OUT = "held-out training images"  # the source of a calibration by `TrainingData.holdout`
+HELD_OUT = "held-out training images"  # the source of a calibration from `TrainingData.holdout`
 _HOLDOUT_AT_LEAST = 8
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """What is trained on, on the training device.
+    """Images and textures on the training device.
 
     Attributes:
         images: good images, (N, 3, H, W) uint8.
         textures: (K, 3, H, W) uint8.
         foreground: (N, H, W) bool, or `None` for everywhere.
-        roi: (N, H, W) bool, what is inspected, or `None` for all of it; the images are painted
-            over elsewhere, and the foreground lies inside.
+        roi: the inspected part, (N, H, W) bool, or `None` for all. The images are painted over
+            outside it, and the foreground is inside.
     """
 
     images: Tensor
@@ -57,12 +57,12 @@ class TrainingImages:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training consumes: images and textures, and the parts of both kept for validation.
+    """The images and textures of a training, and those held out for validation.
 
     Attributes:
-        facts: counts and fingerprints, as the model file keeps them.
-        skipped: images that could not be read.
-        roi: where all images alike are inspected, (H, W) bool; `None`: everywhere.
+        facts: counts and fingerprints for the model file.
+        skipped: images that cannot be read.
+        roi: the region inspected in all images, (H, W) bool; `None`: everywhere.
     """
 
     train: TrainingImages
@@ -78,10 +78,11 @@ def load_training_data(
     """Read good images, foreground and textures; split them into training and validation.
 
     Args:
-        colour: RGB in [0, 1], with which images are painted where they are not inspected.
+        colour: RGB in [0, 1] for the part of images that is not inspected.
 
     Raises:
-        UsageError: fewer than two images, foreground masks or textures can be read.
+        UsageError: fewer than two images or textures can be read, or foreground masks or regions
+            do not fit the images.
     """
     paths = [sample.path for sample in samples]
     images, kept, failures = decode_or_refuse(
@@ -139,16 +140,16 @@ def _of_rois(rois: Rois | None) -> dict[str, Any]:
 
 
 def _split(count: int, config: FitConfig) -> tuple[Tensor, Tensor]:
-    """Of so many images those to train on, in their order, and those that are held out."""
+    """Indices of the images to train on, ascending, and of the held-out ones."""
     order = torch.randperm(count, generator=generator(config.seed, "holdout"))
     held = holdout_count(count, config.holdout)
     return order[held:].sort().values, order[:held]
 
 
 def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
-    """Of the images of a training those that it held out; none if `paths` are other images.
+    """The held-out images of a training; an empty list if `paths` are other images.
 
-    The pixels must be the same; then the seed says which they were.
+    If the pixels are the same, the seed gives the same split.
     """
     config = header.config
     images, kept, _ = decode_all(paths, config.image_size, Reading.of(config))
@@ -161,7 +162,7 @@ def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
 def _inspected(
     images: np.ndarray, paths: list[Path], rois: Rois, colour: Colour
 ) -> tuple[np.ndarray, Tensor]:
-    """Images painted over where they are not inspected, and where they are, (N, H, W) bool."""
+    """Images painted over outside their regions, and the regions, (N, H, W) bool."""
     try:
         found = np.stack([rois.of(path) for path in paths])
     except UnreadableImage as error:
@@ -171,7 +172,7 @@ def _inspected(
 
 
 def _both(foreground: Tensor, roi: Tensor) -> Tensor:
-    """Where both hold, (N, H, W) bool; of an image where they do not meet, the region."""
+    """Foreground inside the region, (N, H, W) bool; where an image has none, the whole region."""
     both = foreground & roi
     return torch.where(both.flatten(1).any(dim=1)[:, None, None], both, roi)
 
@@ -182,13 +183,13 @@ def _fingerprint(*tensors: Tensor | None) -> str:
     for tensor in tensors:
         if tensor is None:
             continue
-        for item in tensor:  # one after the other: all at once would be a second copy
+        for item in tensor:  # one at a time: `contiguous` copies, and a full copy is large
             digest.update(item.contiguous().numpy())
     return digest.hexdigest()
 
 
 def holdout_count(images: int, share: float) -> int:
-    """How many good images are held out: the share, at least 8, never more than half."""
+    """Number of held-out good images: the share, but at least 8, and at most half; 0 for 0."""
     if share == 0:
         return 0
     return min(max(_HOLDOUT_AT_LEAST, round(share * images)), images // 2)

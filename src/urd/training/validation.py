@@ -1,6 +1,6 @@
 """Validation without labels: held-out good images, clean and with synthetic anomalies.
 
-The anomalies take textures that training does not use, and are the same at every validation.
+The anomalies use textures that training does not use, and are the same at every validation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class SyntheticScores:
-    """Image scores of clean (N,) and corrupted (N,) images, and the maps of the corrupted ones."""
+    """Image scores (N,) of clean and of corrupted images; maps and masks of the corrupted ones.
+
+    `maps` is (N, H, W) float, `masks` (N, H, W) bool.
+    """
 
     clean: np.ndarray
     corrupted: np.ndarray
@@ -34,7 +37,7 @@ class SyntheticScores:
     masks: np.ndarray
 
     def summary(self) -> dict[str, float]:
-        """Image AUROC of corrupted against clean, pixel AP in the corrupted ones, where defined."""
+        """Image AUROC of corrupted against clean images, and pixel AP; only if defined."""
         found = {
             "synthetic_image_auroc": auroc(self.clean, self.corrupted),
             "synthetic_pixel_ap": average_precision(self.maps[~self.masks], self.maps[self.masks]),
@@ -43,7 +46,7 @@ class SyntheticScores:
 
 
 class SyntheticValidation:
-    """A fixed set of good images and their corrupted copies, to score a model on."""
+    """A fixed set of good images and their corrupted copies, for scoring a model."""
 
     def __init__(self, data: TrainingImages, seed: int) -> None:
         self.data = data
@@ -59,7 +62,7 @@ class SyntheticValidation:
 
     @torch.no_grad()
     def score(self, model: InferenceNetworks) -> SyntheticScores:
-        """Score all images."""
+        """Score all images of the set."""
         draw = self.corruption
         clean_scores, corrupted_scores, maps = [], [], []
         for start in range(0, len(draw.mask), _BATCH):
@@ -82,7 +85,7 @@ class SyntheticValidation:
 
 @torch.no_grad()
 def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) -> Calibration:
-    """The calibration by good images that training did not see."""
+    """The calibration from good images that training did not see."""
     scores: list[float] = []
     pixels: list[float] = []
     for start in range(0, len(data.images), _BATCH):
