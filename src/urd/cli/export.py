@@ -70,7 +70,8 @@ def export(
     The network takes uint8 RGB images (batch, height, width, 3) and returns `map`, `score` and
     `calibrated`. It includes resizing, normalisation and blur. It is first compared with torch on
     the images of DATA (a data set or a folder; default: those of the last urd evaluate) and refused
-    if a verdict differs. FILE.parity.json lists the differences. `urd predict FILE.onnx` works.
+    if a verdict differs. FILE.onnx.parity.json (or
+    FILE.xml.parity.json) lists the differences. `urd predict FILE.onnx` works.
 
     The file gets thresholds from its own scores if the calibration images are found. These are the
     folder of --calibrate, the held-out images of training in DATA, or the folder of the last urd

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,25 +59,36 @@ def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherSt
     if not path.is_file():
         unfinished = " (its training is not finished; see --resume)" if run.is_dir() else ""
         raise UsageError(f"no model file at {path}{unfinished}")
-    try:
+    with _parsing(path):
         file = open_tensors(path, _HEADER)
         if not file.content:
             raise ValueError("it has no header of urd")
         header = ModelHeader.from_content(file.content)
+    try:
         wanted = _networks(header, torch.device("meta"))
-        tensors = _tensors(file, wanted, header.config)
         refuse_too_large(wanted, header.config.image_size, device or torch.device("cpu"))
-        model = _networks(header, torch.device("cpu"))
     except UsageError as error:
         raise UrdError(f"{path} cannot be used: {error}") from error
-    except ValueError as error:
-        raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
+    with _parsing(path):
+        tensors = _tensors(file, wanted, header.config)
+    model = _networks(header, torch.device("cpu"))
     if _REGION in tensors:
         header = replace(header, roi=np.asarray(tensors.pop(_REGION).numpy()))
     model.load_state_dict(tensors)
     if not file.signed:
         note(f"{path} was written without a checksum: urd cannot detect damage to it.")
     return model.eval(), header
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    """What the file says is wrong; what is computed from it afterwards is our own affair."""
+    try:
+        yield
+    except UsageError as error:
+        raise UrdError(f"{path} cannot be used: {error}") from error
+    except ValueError as error:
+        raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
 
 
 def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> dict[str, Tensor]:

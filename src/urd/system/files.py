@@ -1,6 +1,6 @@
 """Write files so that a reader sees the old file or the new one, never half of it.
 
-An unfinished file is in a folder `.<name>.urd-part` beside its target. The process that writes it
+An unfinished file is in a folder `.<random>.urd-part` beside its target. The process that writes it
 holds a lock on this folder. If nobody holds the lock, the process was killed, and the next writer
 removes the folder.
 """
