@@ -189,7 +189,7 @@ def test_check(urd, data, tmp_path):
     (data / "train" / "good" / "000.png").write_bytes(b"")
     code, out, _ = urd("check", data)
     assert code == 1
-    assert "1 cannot be used" in out
+    assert "1 files that cannot be used" in out
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def test_options_are_those_of_a_machine():
     assert {*MACHINE_OPTIONS, "weights"} == set(options(scope="machine"))
     for name, message in (
         ("iterations", "'iterations' is not a machine option"),
-        ("weights", "'weights' does not belong"),
-        ("nonsense", "'nonsense' does not belong"),
+        ("weights", "'weights' is not a machine option"),
+        ("nonsense", "'nonsense' is not a machine option"),
     ):
         with pytest.raises(UsageError, match=message):
             Places({}, options={name: 3})

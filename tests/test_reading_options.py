@@ -50,7 +50,7 @@ def test_a_page_is_chosen_for_every_verb(urd, stacks, weights_file, tmp_path):
     assert "choose one with --page N" in said
     code, said = urd("check", stacks)
     assert code == 1
-    assert "12 cannot be used" in said
+    assert "12 files that cannot be used" in said
     assert urd("check", stacks, "--page", 2)[0] == 0
 
     code, said = urd("fit", stacks, "--out", run, "--page", 1, *options)
