@@ -153,7 +153,7 @@ def test_the_region_lies_in_the_model_file_and_is_no_other_at_prediction(fixed, 
     (tmp_path / "roi.png").unlink()
     detector = Detector.load(run)
     assert detector.header.roi.sum() == 64 * 32
-    assert load_model(run)[1].data["region_of_interest"] == "one for all images"
+    assert load_model(run)[1].data.region_of_interest == "one for all images"
     with pytest.raises(UsageError, match="--roi belongs to urd fit"):
         detector.inspect_in(str(run))
     detector.save(tmp_path / "copy.safetensors")
@@ -206,12 +206,12 @@ def test_metrics_count_inspected_pixels_only():
     masks = [np.zeros((20, 20), bool) for _ in maps]
     for mask in masks[:3]:
         mask[4:9, 2:14] = True
-    inside_of_all = [np.zeros((20, 20), bool) for _ in maps]
-    for roi in inside_of_all:
+    rois = [np.zeros((20, 20), bool) for _ in maps]
+    for roi in rois:
         roi[:, :10] = True
     defects = ["hole"] * 3 + ["good"] * 3
     scores = np.array([m.max() for m in maps])
-    seen = evaluate_maps(maps, scores, defects, masks, inside_of_all=inside_of_all, resamples=50)
+    seen = evaluate_maps(maps, scores, defects, masks, rois=rois, resamples=50)
     cropped = evaluate_maps(
         [m[:, :10] for m in maps], scores, defects, [m[:, :10] for m in masks], resamples=50
     )

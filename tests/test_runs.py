@@ -153,7 +153,7 @@ def test_the_same_words_resume(urd, words, data, tmp_path, monkeypatch):
     assert urd(*words[:4], "--resume", "--config", tmp_path / "c.yaml")[0] == 0
     code, _, err = urd(*words[:4], "--resume", "--batch-size", 3)
     assert code == 2
-    assert "batch_size 3, but the run was started with 4" in err
+    assert "batch_size 3: the run was started with 4" in err
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     save(picture(np.random.default_rng(9)), data / "train" / "good" / "000.png")
     code, _, err = urd(*words, "--resume")

@@ -210,4 +210,6 @@ def _read_image(path: Path, reading: Reading) -> np.ndarray:
 
 def _refuse_huge(pixels: int, reading: Reading) -> None:
     if pixels > reading.max_pixels:
-        raise ValueError(f"over {reading.max_megapixels} megapixels; allow more with --max-megapixels")
+        raise ValueError(
+            f"over {reading.max_megapixels} megapixels; allow more with --max-megapixels"
+        )

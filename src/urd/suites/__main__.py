@@ -1,4 +1,4 @@
-"""`python -m urd.suites FOLDER [--with-parent]`: runs one job.
+"""`python -m urd.suites [--with-parent] FOLDER`: runs one job.
 
 With --with-parent the process ends when its standard input closes. The system closes it when the
 parent ends, even if the parent is killed. A job on a cluster has no parent, and no such input.
@@ -24,7 +24,7 @@ def _end_with_the_parent() -> None:
 
 
 def main() -> None:
-    folder, *flags = sys.argv[1:]
+    *flags, folder = sys.argv[1:]
     if WITH_PARENT in flags:
         threading.Thread(target=_end_with_the_parent, daemon=True).start()
     progress.show()

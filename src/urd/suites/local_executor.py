@@ -17,7 +17,7 @@ from urd.system.files import make_folder, write_json
 
 _CORES_PER_JOB = 8  # with fewer, one job at a time uses all cores best
 _POLL_SECONDS = 0.1
-_COMMAND = (sys.executable, "-m", "urd.suites")
+_COMMAND = (sys.executable, "-m", "urd.suites", WITH_PARENT)
 
 
 class LocalExecutor:
@@ -65,7 +65,7 @@ class LocalExecutor:
         threads = max(1, (os.cpu_count() or 1) // len(self.devices))
         with (task.folder / LOG_NAME).open("ab") as log:
             process = subprocess.Popen(
-                [*self.command, str(task.folder), WITH_PARENT],
+                [*self.command, str(task.folder)],
                 stdin=subprocess.PIPE,  # nothing is written: the child ends when the pipe closes
                 stdout=log,
                 stderr=log,
