@@ -179,7 +179,7 @@ def test_preparing_leaves_the_mode_and_no_hook(encoder, images, training):
     restate_norms(encoder, [pixels])
     assert all(module.training == training for module in encoder.modules())
     assert not any(module._forward_pre_hooks for module in encoder.modules())
-    with pytest.raises(ValueError, match="no batch"):
+    with pytest.raises(ValueError, match="at least one batch"):
         restate_norms(encoder, [])
 
 

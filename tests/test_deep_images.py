@@ -148,7 +148,7 @@ def test_check_proposes_the_white_level(tmp_path, bits, white_level):
         values = RNG.integers(0, 256, (32, 32)).astype(np.uint16) << (bits - 8)
         Image.fromarray(values).save(tmp_path / f"{index}.tif")
     (said,) = check(tmp_path).problems["white_level"]
-    assert f"--white-level {white_level}," in said
+    assert f"--white-level {white_level};" in said
     assert check(tmp_path, Reading(white_level)).problems == {}
     assert "are above --white-level" in check(tmp_path, Reading(100)).problems["white_level"][0]
 

@@ -18,6 +18,7 @@ from urd.config import FitConfig
 from urd.engines.checksum import BLANK, sealed
 from urd.engines.facts import KEYS, Facts
 from urd.errors import UrdError
+from urd.model.schema import DataFacts
 from urd.system import progress
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -110,7 +111,7 @@ def with_secret_paths(folder: Path):
     config = replace(header().config, **dict.fromkeys(texts, str(folder / "inner" / "thing.png")))
     calibration = replace(header().calibration, source=str(folder / "inner"))
     return header(
-        config=config, calibration=calibration, data={"foreground": str(folder / "masks")}
+        config=config, calibration=calibration, data=DataFacts(foreground=str(folder / "masks"))
     )
 
 

@@ -130,7 +130,7 @@ def test_a_picture_beside_the_folders_changes_nothing(stored):
 def test_a_good_image_with_a_mask_that_marks_is_refused(stored):
     root, _ = stored
     save(np.full((20, 30), 255, np.uint8), root / "gt/good/001_mask.png")
-    with pytest.raises(UsageError, match=r"001\.tiff is a good image, but its mask marks"):
+    with pytest.raises(UsageError, match=r"001\.tiff is a good image, but its mask is not empty"):
         measured(root)
 
 
