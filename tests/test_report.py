@@ -8,7 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -138,6 +138,7 @@ def test_bars_are_as_high_as_their_counts_and_labels_do_not_meet():
 
 
 @settings(max_examples=300, deadline=None)
+@example([-2.2250738585e-313], [0.0, -1.0])
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5), st.lists(st.floats(-1e9, 1e9)))
 def test_a_histogram_of_any_scores_can_be_drawn(scores, thresholds):
     lines = [("NG", value) for value in thresholds[:2]]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _BINS = 44
+_SMALLEST_SPAN = 1e-9
 _WIDTH, _ROW, _LEFT, _RIGHT = 720, 62, 132, 12
 _TOP, _BOTTOM = 26, 30
 _CROWDED = 56
@@ -26,7 +27,8 @@ def histogram(
     every = np.concatenate([np.asarray(values, float) for _, _, values in groups])
     low, high = float(every.min()), float(every.max())
     high = max([high, *(value for _, value in lines)])
-    margin = 0.02 * (high - low) or 0.5
+    # Scores that are all but equal get an axis too: a span near 0 would make places infinite.
+    margin = 0.02 * (high - low) if high - low > _SMALLEST_SPAN else 0.5
     low, high = low - margin, high + margin
     edges = np.linspace(low, high, _BINS + 1)
     width = _WIDTH - _LEFT - _RIGHT
