@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretraining.render.colour import coloured, palette
-from pretraining.render.families import FAMILIES, Surface
+from pretraining.render.families import FAMILIES
 from pretraining.render.fields import Field, Random, perlin, smooth, step
 from pretraining.render.objects import body
+from pretraining.render.surfaces import Surface
 
 SIZE = 256
 _SIDE = 320  # rendered with a margin, so that perspective leaves no empty corner
