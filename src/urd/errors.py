@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 _LINE = 200  # characters from a message of another library
 _VALUE = 80
+_SHOWN = 5
 _ELLIPSIS = "..."
 
 
@@ -43,6 +45,12 @@ def quoted(value: Any) -> str:
     except ValueError:  # Python refuses to print very long integers
         text = "a very long number"
     return _cut(_visible(" ".join(text.split())), _VALUE)
+
+
+def some(things: Sequence[object]) -> str:
+    """The first five items of a list, and the number of the others, as text."""
+    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
+    return ", ".join(map(str, things[:_SHOWN])) + more
 
 
 def _short() -> reprlib.Repr:

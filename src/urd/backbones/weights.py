@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from urd.backbones.encoder import Encoder
-from urd.errors import UsageError, first_line, quoted
+from urd.errors import UsageError, first_line, quoted, some
 from urd.system.files import refuse_special
 
 _NESTED_KEYS = ("state_dict", "model", "model_state_dict")
@@ -59,7 +59,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} holds no named tensors")
     odd = [quoted(name) for name, value in tensors.items() if not _is_plain(value)]
     if odd:
-        raise UsageError(f"{path} holds tensors that are sparse, quantised or empty: {_some(odd)}")
+        raise UsageError(f"{path} holds tensors that are sparse, quantised or empty: {some(odd)}")
     return tensors
 
 
@@ -119,7 +119,7 @@ def load_state(
         if name in state and value.is_floating_point() and not state[name].is_floating_point()
     ]
     problems = [
-        f"{what}: {_some(names)}"
+        f"{what}: {some(names)}"
         for what, names in (
             ("missing", missing),
             ("wrong shape", wrong),
@@ -132,10 +132,5 @@ def load_state(
         raise UsageError(f"{source} do not fit backbone '{encoder.tag}': {'; '.join(problems)}")
     not_finite = [n for n in wanted if n in state and not torch.isfinite(state[n].float()).all()]
     if not_finite:
-        raise UsageError(f"{source} hold NaN or Inf in {_some(not_finite)}")
+        raise UsageError(f"{source} hold NaN or Inf in {some(not_finite)}")
     encoder.load_weights({n: state.get(n, value) for n, value in wanted.items()})
-
-
-def _some(names: list[str], limit: int = 4) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

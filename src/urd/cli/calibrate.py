@@ -56,7 +56,7 @@ def calibrate(
     rate of rejected good images assumes no distribution. The exit code is 1 if an image cannot be
     read.
     """
-    from urd.data import read_layout
+    from urd.data import read_good_images
     from urd.errors import UsageError
     from urd.model.run_folder import RunFolder, model_file_of
     from urd.model.schema import MOST_SCORES
@@ -66,18 +66,13 @@ def calibrate(
     progress.show()
     if out is None:
         only_writer(run if run.is_dir() else run.parent, below=run.is_dir())
-    data = read_layout(good)
-    if data.layout != "folder":
-        raise UsageError(
-            f"{good} is a data set with its own training and test images; give a folder of good "
-            "images that training did not see"
-        )
-    if len(data.train) > MOST_SCORES:  # the limit of a model file
-        raise UsageError(f"{good} has {len(data.train)} images; use at most {MOST_SCORES}")
+    images = read_good_images(good)
+    if len(images) > MOST_SCORES:  # the limit of a model file
+        raise UsageError(f"{good} has {len(images)} images; use at most {MOST_SCORES}")
     detector = opening.open(run)
     before = detector.thresholds()
     failures = detector.calibrate(
-        [sample.path for sample in data.train],
+        images,
         str(good),
         false_reject=false_reject,
         review=review,

@@ -78,7 +78,7 @@ def _print(report: Report) -> None:
 
 
 def _of_folders(report: Report) -> Iterator[str]:
-    from urd.data.finding import some
+    from urd.errors import some
 
     if len(report.folders) > len(report.counts):
         yield f"in folders: {some([f'{name} {n}' for name, n in report.folders.items()])}"

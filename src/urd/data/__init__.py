@@ -6,7 +6,7 @@ from urd.data.image_files import (
     DEFAULT_READING,
     Reading,
 )
-from urd.data.layouts import FOLDERS, GOOD, DataSet, Sample, read_layout
+from urd.data.layouts import FOLDERS, GOOD, DataSet, Sample, read_good_images, read_layout
 from urd.data.pairing import name_below, pair
 from urd.data.picture import UnreadableImage
 from urd.data.rois import (
@@ -38,6 +38,7 @@ __all__ = [
     "name_of",
     "paint_outside",
     "pair",
+    "read_good_images",
     "read_layout",
     "read_mask",
     "read_masks",

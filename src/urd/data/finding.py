@@ -17,7 +17,7 @@ from pathlib import Path
 
 from urd.data.formats import HEAD_BYTES, format_of
 from urd.data.image_files import IMAGE_SUFFIXES
-from urd.errors import UrdError, UsageError
+from urd.errors import UrdError, UsageError, some
 from urd.system.files import special
 
 _OTHER_SUFFIXES = (
@@ -30,7 +30,6 @@ GROUND_TRUTH = "ground_truth"
 # Files of `urd predict`, finished or not, and of `urd fit`.
 _OF_RESULTS = ("predictions.jsonl", "predictions.partial.jsonl", "model.safetensors")
 _PICTURES_OF_RESULTS = ("overlays", "maps")
-_SHOWN = 5
 _MOST_FOLDERS = 100_000
 _Identity = tuple[int, int]  # device and inode number; a link has those of its folder
 
@@ -78,12 +77,6 @@ class Found:
             for paths, one, many in kinds
             if paths
         ]
-
-
-def some(things: Sequence[object]) -> str:
-    """The first few items of a list, and the number of the others, as text."""
-    more = f" and {len(things) - _SHOWN} more" if len(things) > _SHOWN else ""
-    return ", ".join(map(str, things[:_SHOWN])) + more
 
 
 def search(
@@ -179,7 +172,7 @@ def find_named(names: Iterable[str], out: Path) -> Found:
         path = Path(name)
         if os.path.isdir(name):  # noqa: PTH112 - pathlib raises errors for some names
             of_name = _named_folder(path, out)
-        elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110
+        elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 - likewise
             of_name = _matching(name, out)
         else:
             of_name = Found([path])  # a missing file gets its own row in the results

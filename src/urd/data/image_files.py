@@ -272,8 +272,8 @@ def _has_another_view(image: Any) -> bool:
 
 
 def _is_lossy(image: Image.Image, data: bytes) -> bool:
-    if image.format == "TIFF":
-        return image.tag_v2.get(_COMPRESSION) in _LOSSY_COMPRESSIONS  # type: ignore[attr-defined]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2.get(_COMPRESSION) in _LOSSY_COMPRESSIONS
     if image.format == "WEBP":
         return any(
             kind == b"VP8 " or body[16:20] in (b"VP8 ", b"ALPH") for kind, body in webp_chunks(data)

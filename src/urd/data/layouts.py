@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from urd.data.finding import Found, holds_results, refuse_results, search, some
+from urd.data.finding import Found, holds_results, refuse_results, search
 from urd.data.pairing import pair
 from urd.data.sources import SOURCES, Source
-from urd.errors import UsageError
+from urd.errors import UsageError, some
 from urd.system.progress import note
 
 GOOD = "good"
@@ -144,6 +144,21 @@ def read_layout(data: str | Path) -> DataSet:
     for line in data_set.passed_over():
         note(line)
     return data_set
+
+
+def read_good_images(folder: Path) -> list[Path]:
+    """The images of a plain folder of good images, for thresholds.
+
+    Raises:
+        UsageError: as `read_layout`; or it is a data set with training and test images.
+    """
+    data_set = read_layout(folder)
+    if data_set.layout != "folder":
+        raise UsageError(
+            f"{folder} is a data set with its own training and test images; give a folder of good "
+            "images that training did not see"
+        )
+    return [sample.path for sample in data_set.train]
 
 
 def survey(data: str | Path) -> DataSet:

@@ -13,9 +13,10 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 _NO_END = "its end is missing"
 _ZEROS = "its data end in zeros, as if a copy stopped half-way"
@@ -119,7 +120,7 @@ def _webp(image: ImageFile.ImageFile, data: bytes) -> None:
 
 
 def _tiff(image: ImageFile.ImageFile, data: bytes) -> None:
-    tags = image.tag_v2  # type: ignore[attr-defined]
+    tags = cast(TiffImageFile, image).tag_v2
     tables = tags.get(_JPEG_TABLES)
     if tables is not None and not tables.endswith(b"\xff\xd9"):
         raise ValueError(_ZEROS)

@@ -12,10 +12,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from urd.data import DEFAULT_READING, GOOD, Reading, name_below, pair, read_masks, search
-from urd.data.finding import some
 from urd.data.image_files import limited
 from urd.data.whole_files import refuse_partial
-from urd.errors import UrdError, UsageError, first_line
+from urd.errors import UrdError, UsageError, first_line, some
 from urd.inspection.prediction import Prediction
 from urd.metrics import TestImage
 from urd.system.files import refuse_special, write_atomically

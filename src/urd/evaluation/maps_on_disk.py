@@ -24,7 +24,7 @@ def maps_on_disk() -> Iterator[MapsOnDisk]:
         NotWritten: the temporary folder cannot be used.
     """
     try:
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise NotWritten(
             f"cannot make a temporary file: {_reason(error)}; set the variable TMPDIR to a folder"

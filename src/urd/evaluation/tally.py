@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from urd.evaluation.records import JudgedImage
 from urd.inspection.calibration import Verdict
 
-VERDICTS: tuple[Verdict, ...] = ("OK", "REVIEW", "NG", "ERROR")
+VERDICTS: tuple[Verdict, ...] = typing.get_args(Verdict)
 
 
 @dataclass(frozen=True)

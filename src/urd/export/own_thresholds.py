@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from urd.data import read_layout
+from urd.data import read_good_images
 from urd.detector import Detector
 from urd.errors import UsageError
 from urd.inspection.calibration import FALSE_REJECT, REVIEW, Calibration
@@ -37,13 +37,7 @@ class Unseen:
         Raises:
             UsageError: there is no such folder, or it is a data set with training and test images.
         """
-        data = read_layout(folder)
-        if data.layout != "folder":
-            raise UsageError(
-                f"{folder} is a data set with its own training and test images; give a folder of "
-                "good images that training did not see"
-            )
-        return cls([sample.path for sample in data.train], str(folder))
+        return cls(read_good_images(folder), str(folder))
 
 
 def unseen_by_training(

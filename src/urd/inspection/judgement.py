@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from urd.inspection.calibration import Verdict
 from urd.system.files import printable
 
 if TYPE_CHECKING:
-    from urd.inspection.calibration import Verdict
     from urd.inspection.defects import Defect as FoundDefect
 
 VERSION = 1  # rises when a field changes its meaning or is removed, not for a new field
@@ -60,20 +60,17 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a judgement."""
     from pydantic import BaseModel, ConfigDict, Field
 
-    Point = tuple[float, float]  # noqa: N806 - a type
-    Share = Annotated[float, Field(ge=0, le=1)]  # noqa: N806 - a type
-
     class Defect(BaseModel):
         """A connected part of the image that is not normal; points in image pixels."""
 
         model_config = ConfigDict(extra="forbid")
         box: tuple[float, float, float, float] = Field(description="left, top, right, bottom")
-        contour: list[Point] = Field(description="outline, as points (x, y)")
+        contour: list[tuple[float, float]] = Field(description="outline, as points (x, y)")
         area: float = Field(description="in pixels")
         area_mm2: float | None = Field(description="null: the scale is not known")
         peak: float = Field(description="highest value of the anomaly map inside")
         mean: float = Field(description="mean value of the anomaly map inside")
-        centroid: Point
+        centroid: tuple[float, float]
 
     class Judgement(BaseModel):
         """The judgement of one image."""
@@ -81,11 +78,13 @@ def json_schema() -> dict[str, Any]:
         model_config = ConfigDict(title="Judgement", extra="allow")
         version: Literal[1]
         path: str | None = Field(description="the image file; null: the image was an array")
-        verdict: Literal["OK", "REVIEW", "NG", "ERROR"] | None = Field(
+        verdict: Verdict | None = Field(
             description="ERROR: not judged, error says why; null: the detector has no thresholds"
         )
         score: float | None = Field(description="maximum of the anomaly map; null: ERROR")
-        calibrated: Share | None = Field(description="score in 0..1; 0.5 is the limit of OK")
+        calibrated: Annotated[float, Field(ge=0, le=1)] | None = Field(
+            description="score in 0..1; 0.5 is the limit of OK"
+        )
         n_defects: int | None
         width: int | None = Field(description="of the image, in pixels")
         height: int | None

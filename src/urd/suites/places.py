@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from urd.backbones.base import AUTO, NONE
 from urd.backbones.registry import backbone_of
 from urd.config import FitConfig, options
 from urd.data import SOURCES
@@ -65,9 +66,9 @@ class Places:
 
     def weights_of(self, job: Job) -> str:
         """The weight file of a job's backbone, or `auto` or `none`."""
-        for_all = self.weights.get(EVERY, "auto")
+        for_all = self.weights.get(EVERY, AUTO)
         if is_file(for_all) and backbone_of(job.backbone).ships_weights:
-            for_all = "auto"  # the file is for the other backbones
+            for_all = AUTO  # the file is for the other backbones
         return job.settings.get("weights") or self.weights.get(job.backbone, for_all)
 
     def data_of(self, job: Job) -> str:
@@ -111,7 +112,7 @@ class Places:
             if is_file(file) and not Path(file).is_file():
                 raise UsageError(f"no weight file at {file}; correct --weights")
         others = sorted(tag for tag in tags if not backbone_of(tag).ships_weights)
-        if len(others) > 1 and is_file(self.weights.get(EVERY, "auto")):
+        if len(others) > 1 and is_file(self.weights.get(EVERY, AUTO)):
             raise UsageError(
                 f"{', '.join(others)} cannot share a weight file: pass --weights TAG=FILE for each"
             )
@@ -119,4 +120,4 @@ class Places:
 
 def is_file(weights: str) -> bool:
     """Whether the value of the option `weights` is a file."""
-    return weights not in ("auto", "none")
+    return weights not in (AUTO, NONE)
