@@ -16,7 +16,7 @@ from torch import Tensor
 
 from urd import Detector
 from urd.data import decode_all, read_layout
-from urd.training.losses import local_distance
+from urd.networks.cosine import local_distance
 from urd.training.schedule import OF_BACKBONE
 
 _EVERY = 24  # one of this many good images is used

@@ -30,7 +30,7 @@ SCORES = tuple(i / 100 for i in range(1, 100))  # REVIEW above 0.95, NG above 0.
 
 def header(**changes) -> ModelHeader:
     config = FitConfig(backbone=TINY, weights="none", image_size=SIZE, precision="float32")
-    calibration = Calibration(SCORES, SCORES, "good")
+    calibration = Calibration(SCORES, SCORES, SCORES, "good")
     of_urd = {"urd": "0.1.0"}
     whole = ModelHeader(config, (0.5,) * 3, (0.5,) * 3, (0.0, 1.0), calibration, versions=of_urd)
     return replace(whole, **changes)
@@ -105,18 +105,22 @@ def small_network(
             helper.make_node(kind, inputs, [name], **more)
             for name, (kind, inputs, more) in ends.items()
         ),
-        helper.make_node("Clip", ["inner_score", "least"], ["positive"]),
-        helper.make_node("Div", ["positive", "urd_threshold"], ["ratio"]),
-        helper.make_node("Log", ["ratio"], ["log"]),
-        helper.make_node("Mul", ["urd_steepness", "log"], ["power"]),
-        helper.make_node("Sigmoid", ["power"], ["calibrated"]),
+        helper.make_node("Sub", ["inner_score", "urd_threshold"], ["above"]),
+        helper.make_node("Mul", ["urd_steepness", "above"], ["x"]),
+        helper.make_node("Mul", ["x", "x"], ["square"]),
+        helper.make_node("Add", ["square", "one"], ["sum"]),
+        helper.make_node("Sqrt", ["sum"], ["root"]),
+        helper.make_node("Div", ["x", "root"], ["signed"]),
+        helper.make_node("Add", ["signed", "one"], ["twice"]),
+        helper.make_node("Mul", ["twice", "half"], ["calibrated"]),
     ]
     constants = {
         "colours": np.array([3], np.int64),
         "sides": np.array([1, 2], np.int64),
         "nothing_fits": np.array([5, 7, 11], np.int64),
         "most": np.array(most, of_kind),
-        "least": np.array(1e-12, of_kind),
+        "one": np.array(1.0, of_kind),
+        "half": np.array(0.5, of_kind),
         "urd_threshold": np.array(0.618, of_kind),
         "urd_steepness": np.array(2.718, of_kind),
     }

@@ -21,9 +21,9 @@ from urd.backbones.registry import backbone_of
 from urd.backbones.weights import fingerprint
 from urd.backbones.whitening import OFFSET, looked_at, whiten
 from urd.demo.dataset import render_dataset
+from urd.networks.cosine import local_distance
 from urd.synthesis.textures import procedural_textures
 from urd.training import loop
-from urd.training.losses import local_distance
 
 SMALL = {"backbone": BUILTIN, "image_size": (64, 64), "batch_size": 2, "holdout": 0.0}
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"

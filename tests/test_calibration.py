@@ -14,7 +14,8 @@ from scipy.stats import beta
 from urd.errors import UsageError
 from urd.inspection.calibration import Calibration, enough_images, limit, upper_bound
 
-GOOD = Calibration(tuple(np.linspace(0.1, 0.4, 199)), tuple(np.linspace(0.05, 0.2, 199)), "test")
+SCORES = tuple(np.linspace(0.1, 0.4, 199))
+GOOD = Calibration(SCORES, SCORES, tuple(np.linspace(0.05, 0.2, 199)), "test")
 
 
 @given(st.integers(1, 3000), st.data())
@@ -105,9 +106,9 @@ def test_the_calibrated_score_keeps_the_order_and_is_a_half_at_the_threshold(sco
 
 
 def test_the_median_good_image_has_a_calibrated_score_of_a_tenth():
-    wide = Calibration((0.1, 0.2, 0.6), (0.1,), "test")
+    wide = Calibration((0.1, 0.2, 0.6), (0.1,), (0.1,), "test")
     assert wide.calibrated(0.2, 0.6) == pytest.approx(0.1)
-    same = Calibration((0.3, 0.3, 0.3), (0.1,), "test")
+    same = Calibration((0.3, 0.3, 0.3), (0.1,), (0.1,), "test")
     assert same.calibrated(0.3, 0.3) == 0.5 < same.calibrated(0.31, 0.3)
 
 

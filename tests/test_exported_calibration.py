@@ -160,7 +160,7 @@ def test_the_images_of_an_earlier_calibration_are_taken_if_they_are_the_same(tmp
 def test_training_images_are_never_taken_instead(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
     train = [save(grey(value), tmp_path / f"{value}.png") for value in (3, 4)]
-    calibration = Calibration((0.1, 0.2), (0.1, 0.2), source)
+    calibration = Calibration((0.1, 0.2), (0.1, 0.2), (0.1, 0.2), source)
     for folder in (None, tmp_path, tmp_path / "gone"):
         detector = tiny_detector(header(calibration=calibration))
         assert unseen_by_training(detector, train, folder) is None
@@ -179,7 +179,7 @@ def test_an_export_says_in_one_line_whose_thresholds_it_has():
     of_torch = Facts(header(), "int8")
     assert "are torch's" in (said := _thresholds_said(of_torch, before, out))
     assert "urd calibrate m.onnx GOOD" in said and "\n" not in said
-    own = of_torch.recalibrated(header(calibration=Calibration((0.5, 0.6), (0.5, 0.6), "a/good")))
+    own = of_torch.recalibrated(header(calibration=Calibration(*[(0.5, 0.6)] * 3, "a/good")))
     said = _thresholds_said(own, before, out)
     assert "2 good images (good)" in said and "NG above 0.6000 (torch's: 0.9900)" in said
     assert "No thresholds" in _thresholds_said(Facts(header(calibration=None), "int8"), None, out)

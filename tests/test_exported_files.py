@@ -238,7 +238,7 @@ THRESHOLDS = ("urd_review_threshold", "urd_reject_threshold", "urd_pixel_thresho
         *({key: text} for key in THRESHOLDS for text in ("nan", "9", "", None)),
         {"urd_precision": "float8"},
         {"urd_thresholds_of": None},
-        {"urd_format": "3"},
+        {"urd_format": "4"},
     ],
     ids=lambda changes: str(changes)[:50],
 )

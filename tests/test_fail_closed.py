@@ -52,7 +52,7 @@ def rows_in(folder: Path):
 
 
 def test_nan_is_on_the_bad_side_of_every_threshold():
-    thresholds = Calibration.of(GOOD, GOOD, "test").thresholds()
+    thresholds = Calibration(GOOD, GOOD, GOOD, "test").thresholds()
     assert thresholds.verdict(math.nan) == "NG"
     assert thresholds.verdict(math.inf) == "NG"
     assert thresholds.verdict(GOOD[0]) == "OK"

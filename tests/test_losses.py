@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
-from urd.networks.cosine import differentiable_distance
+from urd.networks.cosine import global_distances, local_distance
 from urd.networks.variants import VARIANTS
 from urd.training.losses import (
     mask_pyramid,
@@ -77,40 +77,63 @@ def test_student_losses(dtype):
     assert reverse_distillation_loss(s, t).item() == pytest.approx(plain, rel=1e-6)
 
 
-@pytest.mark.parametrize("dims", [1, (1, 2, 3)])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gradient_of_the_distance_by_finite_differences(dims, layout):
+LAYOUTS = [torch.contiguous_format, torch.channels_last]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradient_of_the_local_distance_by_finite_differences(layout):
     a, b = (features(seed)[0].contiguous(memory_format=layout) for seed in (0, 1))
-    assert torch.autograd.gradcheck(
-        lambda a: differentiable_distance(a, b, dims), a.requires_grad_()
-    )
+    assert torch.autograd.gradcheck(lambda a: local_distance(a, b), a.requires_grad_())
 
 
-@pytest.mark.parametrize("dims", [1, (1, 2, 3)])
-def test_gradient_of_bfloat16_features_is_that_of_float64(dims):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradient_of_global_distances_by_finite_differences(layout):
+    a, b, c, d, e = (features(seed)[2].contiguous(memory_format=layout) for seed in range(5))
+    moving = [a.requires_grad_(), b.requires_grad_()]
+    assert torch.autograd.gradcheck(lambda *m: global_distances(m, [c, d, e]), moving)
+
+
+def test_global_distances_of_each_pair():
+    moving, fixed = [features(s)[1] for s in (0, 1)], [features(s)[1] for s in (2, 3, 4)]
+    found = global_distances(moving, fixed)
+    assert found.shape == (3, 2, 3)
+    for i, a in enumerate(moving):
+        for j, b in enumerate(fixed):
+            np.testing.assert_allclose(found[:, i, j], global_reference(a, b), rtol=1e-12)
+
+
+def test_gradient_of_bfloat16_features_is_that_of_float64():
     a, b = (features(seed, torch.bfloat16)[0] for seed in (0, 1))
-    exact = a.double().requires_grad_()
-    whole = [t if dims == 1 else t.flatten(1) for t in (exact, b.double())]
-    (1 - functional.cosine_similarity(*whole, dim=1)).sum().backward()
-    a.requires_grad_()
-    differentiable_distance(a, b, dims).sum().backward()
-    assert a.grad.dtype == torch.bfloat16
-    torch.testing.assert_close(a.grad.double(), exact.grad, rtol=2**-8, atol=1e-9)
+    plain = {
+        local_distance: lambda a, b: 1 - functional.cosine_similarity(a, b, dim=1),
+        lambda a, b: global_distances([a], [b]): lambda a, b: (
+            1 - functional.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)
+        ),
+    }
+    for ours, reference in plain.items():
+        exact = a.detach().double().requires_grad_()
+        reference(exact, b.double()).sum().backward()
+        given = a.detach().clone().requires_grad_()
+        ours(given, b).sum().backward()
+        assert given.grad.dtype == torch.bfloat16
+        torch.testing.assert_close(given.grad.double(), exact.grad, rtol=2**-8, atol=1e-9)
 
 
 def test_distance_of_zero_features_is_one_and_has_a_gradient():
-    zero = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    distance = differentiable_distance(zero, torch.ones(1, 4, 2, 2), 1)
-    distance.sum().backward()
-    assert torch.equal(distance.detach(), torch.ones(1, 2, 2))
-    assert torch.isfinite(zero.grad).all()
+    for ours in (local_distance, lambda a, b: global_distances([a], [b])):
+        zero = torch.zeros(1, 4, 2, 2, requires_grad=True)
+        distance = ours(zero, torch.ones(1, 4, 2, 2))
+        distance.sum().backward()
+        assert (distance == 1).all()
+        assert torch.isfinite(zero.grad).all()
 
 
 def test_bfloat16_features_are_compared_in_float32():
     a, b = (features(seed, torch.bfloat16)[0] for seed in (0, 1))
-    assert differentiable_distance(a, b, 1).dtype == torch.float32
-    expected = local_reference(a, b)
-    np.testing.assert_allclose(differentiable_distance(a, b, 1).numpy(), expected, atol=1e-6)
+    local, whole = local_distance(a, b), global_distances([a], [b])[:, 0, 0]
+    assert local.dtype == whole.dtype == torch.float32
+    np.testing.assert_allclose(local.numpy(), local_reference(a, b), atol=1e-6)
+    np.testing.assert_allclose(whole.numpy(), global_reference(a, b), atol=1e-6)
 
 
 def test_chained_masks_lose_small_defects_that_direct_ones_keep():

@@ -44,7 +44,7 @@ def model(tmp_path_factory):
         (0.5, 0.5, 0.5),
         (0.25, 0.25, 0.25),
         (0.1, 0.9),
-        Calibration((0.1, 0.2, 0.3), (0.05, 0.1, 0.2), "a test"),
+        Calibration((0.1, 0.2, 0.3), (0.1, 0.2, 0.3), (0.05, 0.1, 0.2), "a test"),
         synthetic=(0.4, 0.5),
         validation={"synthetic_image_auroc": 0.9},
         data=DataFacts(train_images=3, foreground="none"),

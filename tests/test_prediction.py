@@ -17,7 +17,8 @@ from urd.inspection.judge import Inspection, judge
 from urd.inspection.judgement import SCHEMA_FILE, VERSION, json_schema
 from urd.inspection.prediction import Failure, Prediction
 
-CALIBRATION = Calibration.of([0.1, 0.2, 0.3], [0.05, 0.06, 0.07], "test")
+PEAKS = (0.1, 0.2, 0.3)
+CALIBRATION = Calibration(PEAKS, PEAKS, (0.05, 0.06, 0.07), "test")
 KEYS = [
     *("version", "path", "verdict", "score", "calibrated", "n_defects", "width", "height"),
     *("overlay", "map", "error", "defects"),

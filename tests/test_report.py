@@ -77,7 +77,7 @@ def test_a_new_calibration_judges_the_test_set_anew(run, data):
     details = json.loads((run / "evaluation_details.json").read_text())
     scores = [image["score"] for image in details["images"]]
     for low, expected in ((max(scores) + 1, "4"), (min(scores) / 2, "0")):
-        calibration = Calibration.of([low], [low], "a test", 0.1, 0.5)
+        calibration = Calibration((low,), (low,), (low,), "a test", 0.1, 0.5)
         detector.header = replace(detector.header, calibration=calibration)
         detector.save(run / "model.safetensors")
         write_report(run)

@@ -29,8 +29,8 @@ from urd.inspection.calibration import (
     FALSE_REJECT,
     REVIEW,
     Calibration,
+    GoodImage,
     Thresholds,
-    pixel_statistic,
 )
 from urd.inspection.judge import Inspection, thresholds_of
 from urd.inspection.prediction import Failure, Prediction
@@ -251,14 +251,13 @@ class Detector:
         Raises:
             UsageError: a share is out of range, or no image can be read.
         """
-        scores, pixels, failures = [], [], []
+        images, failures = [], []
         for result in self.predict_many(good, batch_size, channels=channels):
             if isinstance(result, Failure):
                 failures.append(result)
                 continue
-            scores.append(result.score)
-            pixels.append(pixel_statistic(result.anomaly_map, result.roi))
-        calibration = Calibration.of(scores, pixels, source, false_reject, review)
+            images.append(GoodImage.of(result.score, result.anomaly_map, result.roi))
+        calibration = Calibration.of(images, source, false_reject, review)
         calibration.thresholds(false_reject, review)  # raises if a share is out of range
         self.header = replace(self.header, calibration=calibration)
         return failures
@@ -273,14 +272,14 @@ class Detector:
     def heat_range(self, inspection: Inspection | None = None) -> tuple[float, float]:
         """The anomaly values of the first and the last colour of a heat map.
 
-        The first is the median score of the good images. The threshold between OK and REVIEW is in
-        the middle. Without calibration both values come from training.
+        The first is the median peak of the maps of good images. The threshold for peaks is in the
+        middle. Without calibration both values come from training.
         """
         thresholds = self.thresholds(inspection)
         if thresholds is None or self.header.calibration is None:
             return self.header.heat_range
-        middle = thresholds.review.threshold
-        half = middle - float(np.median(self.header.calibration.scores))
+        middle = thresholds.peak.threshold
+        half = middle - float(np.median(self.header.calibration.peaks))
         half = max(half, 0.1 * abs(middle), 1e-6)
         return middle - half, middle + half
 

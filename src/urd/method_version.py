@@ -10,4 +10,4 @@ of a message. `tests/test_method_version.py` notices both kinds and asks which o
 
 from __future__ import annotations
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2

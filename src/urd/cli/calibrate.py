@@ -102,10 +102,10 @@ def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -
     table = Table("verdict", *headings, "target", "expected")
     for heading in ("95 % upper bound", "good images", "extra good images to halve it"):
         table.add_column(heading)
-    rows = (("REVIEW", thresholds.review), ("NG", thresholds.reject), ("pixels", thresholds.pixel))
-    older = [before.review, before.reject, before.pixel] if before else []
-    for index, (name, limit) in enumerate(rows):
-        was = [f"{old.threshold:.4f}" for old in older[index : index + 1]]
+    names = {"REVIEW": "review", "NG": "reject", "peaks": "peak", "pixels": "pixel"}
+    for name, attribute in names.items():
+        limit = getattr(thresholds, attribute)
+        was = [f"{getattr(before, attribute).threshold:.4f}"] if before else []
         shares = (f"{100 * share:.2g} %" for share in (limit.wanted, limit.expected, limit.bound))
         more = f"{limit.more_images} more"
         table.add_row(name, *was, f"{limit.threshold:.4f}", *shares, str(limit.n), more)

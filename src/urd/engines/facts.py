@@ -19,12 +19,18 @@ from urd.engines.checksum import BLANK, CHECKSUM_KEY
 from urd.inspection.calibration import Calibration, Thresholds
 from urd.model.header import ModelHeader
 
-FORMAT = "2"  # format 1 had only the keys of `_OLD_KEYS`
+FORMAT = "3"  # format 1 had only the keys of `_OLD_KEYS`; format 2 had another calibrated score
+_SEALED = ("2", FORMAT)
 TORCH, THIS_FILE = "torch", "this file"
 MOST_PIXELS = 100_000_000  # in an input image
 _HEADER, _PRECISION, _REGION, _SIZE = "urd_model", "urd_precision", "urd_region", "urd_size"
 _OLD_KEYS = {_HEADER, _PRECISION, _REGION, _SIZE}
-_THRESHOLDS = ("urd_review_threshold", "urd_reject_threshold", "urd_pixel_threshold")
+_THRESHOLDS = (
+    "urd_review_threshold",
+    "urd_reject_threshold",
+    "urd_peak_threshold",
+    "urd_pixel_threshold",
+)
 _ANY = "any"
 KEYS = (
     "urd_format",
@@ -55,7 +61,8 @@ class Facts:
         precision: one of `PRECISIONS`.
         size: (H, W) of its input images; `None`: any.
         thresholds_of: the engine whose scores gave the thresholds: `TORCH` or `THIS_FILE`.
-        format: "1" for files without a checksum, which cannot get a new calibration.
+        format: an older one, such as "1" for files without a checksum, cannot get a new
+            calibration.
     """
 
     header: ModelHeader
@@ -75,7 +82,7 @@ class Facts:
         calibration = self.header.calibration
         if calibration is None:
             return 1.0, 1.0
-        threshold = max(calibration.thresholds().review.threshold, 1e-12)
+        threshold = calibration.thresholds().review.threshold
         return threshold, calibration.steepness(threshold)
 
     def texts(self) -> dict[str, str]:
@@ -124,8 +131,12 @@ class Facts:
         size = _size(texts.get(_SIZE, _ANY))
         if not sealed:
             return cls(header, texts[_PRECISION], size, format="1")
-        facts = cls(header, texts[_PRECISION], size, texts.get("urd_thresholds_of", TORCH))
-        facts._must_be(texts)
+        found = texts["urd_format"]
+        if found not in _SEALED:
+            raise ValueError("its format is unknown: it comes from a newer urd")
+        facts = cls(header, texts[_PRECISION], size, texts.get("urd_thresholds_of", TORCH), found)
+        if found == FORMAT:  # older ones have other keys
+            facts._must_be(texts)
         return facts
 
     def _must_be(self, texts: Mapping[str, str]) -> None:
@@ -137,7 +148,7 @@ class Facts:
 
 
 def _plain(thresholds: Thresholds) -> dict[str, str]:
-    limits = (thresholds.review, thresholds.reject, thresholds.pixel)
+    limits = (thresholds.review, thresholds.reject, thresholds.peak, thresholds.pixel)
     return {key: repr(limit.threshold) for key, limit in zip(_THRESHOLDS, limits, strict=True)}
 
 

@@ -56,8 +56,8 @@ class InspectionGraph(nn.Module):
         scores = image_score(maps)
         if not self.calibrated:
             return maps, scores
-        ratio = torch.log(scores.clamp(min=1e-12) / self.get_buffer(THRESHOLD))
-        return maps, scores, torch.sigmoid(self.get_buffer(STEEPNESS) * ratio)
+        x = self.get_buffer(STEEPNESS) * (scores - self.get_buffer(THRESHOLD))
+        return maps, scores, (1 + x / (1 + x.square()).sqrt()) / 2  # as `Calibration.calibrated`
 
 
 def distance_of_units(a: Tensor, b: Tensor) -> Tensor:

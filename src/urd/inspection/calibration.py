@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,10 @@ Verdict = Literal["OK", "REVIEW", "NG", "ERROR"]
 CONFIDENCE = 0.95
 FALSE_REJECT, REVIEW = 0.01, 0.05  # target shares of good images above the two thresholds
 PIXEL_SHARE = 0.001  # share of a good image's pixels above the pixel threshold
-_MOST_STEEP = 8.0
-_TYPICAL_GOOD = 0.1  # calibrated score of the median good image, if `_MOST_STEEP` allows it
+# From the median good score to the threshold there are this many steps of the calibrated score's
+# curve, so that the median good image has a calibrated score of 0.1.
+_STEPS = 4 / 3
+_LEAST_GAP = 0.01  # between both, as a share of the threshold's size
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,17 @@ def _images_for(bound: float, above: int, n: int) -> int:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The limits: `review` and `reject` for image scores, `pixel` for values of the map."""
+    """The limits for image scores and for maps.
+
+    Attributes:
+        review, reject: for image scores.
+        peak: for the highest value of a map. A higher value is the seed of a defect.
+        pixel: for the values of a map around such a seed.
+    """
 
     review: Limit
     reject: Limit
+    peak: Limit
     pixel: Limit
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,28 +186,46 @@ class Thresholds:
         )
 
 
+class GoodImage(NamedTuple):
+    """The statistics of a good image from which thresholds are made."""
+
+    score: float
+    peak: float
+    pixel: float
+
+    @classmethod
+    def of(cls, score: float, anomaly_map: np.ndarray, roi: np.ndarray | None = None) -> GoodImage:
+        """From an image's score and map (H, W); with `roi`, (H, W) bool, only its pixels count."""
+        return cls(score, float(anomaly_map.max()), pixel_statistic(anomaly_map, roi))
+
+
+_STATISTICS = ("scores", "peaks", "pixels")
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Scores of good images. They give thresholds for any target rate, without the images.
 
     Attributes:
         scores: image scores, ascending.
-        pixels: the `pixel_statistic` of each image, ascending.
+        peaks: the highest value of each map, ascending.
+        pixels: the `pixel_statistic` of each map, ascending.
         source: where the images came from.
         false_reject, review: the default target shares.
 
     Raises:
-        UrdError: scores or pixels are not finite and ascending.
+        UrdError: scores, peaks or pixels are not finite and ascending.
     """
 
     scores: tuple[float, ...]
+    peaks: tuple[float, ...]
     pixels: tuple[float, ...]
     source: str
     false_reject: float = FALSE_REJECT
     review: float = REVIEW
 
     def __post_init__(self) -> None:
-        for values in (self.scores, self.pixels):
+        for values in (self.scores, self.peaks, self.pixels):
             rising = all(a <= b for a, b in itertools.pairwise(values))
             if not rising or not all(map(math.isfinite, values)):
                 raise UrdError("calibration scores must be finite and ascending")
@@ -206,15 +233,15 @@ class Calibration:
     @classmethod
     def of(
         cls,
-        scores: Sequence[float],
-        pixels: Sequence[float],
+        images: Sequence[GoodImage],
         source: str,
         false_reject: float = FALSE_REJECT,
         review: float = REVIEW,
     ) -> Calibration:
         """Make a calibration from the statistics of good images, in any order."""
-        ordered = tuple(sorted(scores)), tuple(sorted(pixels))
-        return cls(*ordered, source, false_reject, review)
+        ordered = (tuple(sorted(values)) for values in zip(*images, strict=True))
+        scores, peaks, pixels = ordered if images else ((), (), ())
+        return cls(scores, peaks, pixels, source, false_reject, review)
 
     def thresholds(
         self, false_reject: float | None = None, review: float | None = None
@@ -231,35 +258,34 @@ class Calibration:
                 f"the review share ({reviewed}) includes the false-reject share ({rejected}): it "
                 "cannot be smaller"
             )
-        # The pixel threshold uses the review share: a user who reviews more also wants more marks.
+        # Limits of maps use the review share: a user who reviews more also wants more marks.
         return Thresholds(
-            limit(self.scores, reviewed), limit(self.scores, rejected), limit(self.pixels, reviewed)
+            review=limit(self.scores, reviewed),
+            reject=limit(self.scores, rejected),
+            peak=limit(self.peaks, reviewed),
+            pixel=limit(self.pixels, reviewed),
         )
 
     def calibrated(self, score: float, threshold: float) -> float:
         """A score in (0, 1) that is 0.5 at the threshold and rises strictly with the raw score.
 
-        It is s^p / (s^p + t^p); p is the `steepness`.
+        It is (1 + x / sqrt(1 + x^2)) / 2, where x is the distance from the threshold in steps of
+        `steepness`. Unlike the logistic function it does not round to 1 for high scores.
         """
-        score, threshold = max(score, 1e-12), max(threshold, 1e-12)
-        steepness = self.steepness(threshold)
-        # The formula, divided by s^p; math.exp overflows just above 700.
-        return 1 / (1 + math.exp(min(700.0, steepness * math.log(threshold / score))))
+        x = self.steepness(threshold) * (score - threshold)
+        return (1 + x / math.hypot(1, x)) / 2
 
     def steepness(self, threshold: float) -> float:
-        """The power p that gives the median good image a calibrated score of 0.1.
-
-        It is at most 8, so that no possible score rounds to 1.
-        """
-        typical = max(float(np.median(self.scores)), 1e-12)
-        wanted = math.log(1 / _TYPICAL_GOOD - 1)
-        gap = math.log(max(threshold, 1e-12) / typical)
-        return min(_MOST_STEEP, wanted / gap) if gap > 0 else _MOST_STEEP
+        """Steps per unit of the raw score: the median good image gets a calibrated score of 0.1."""
+        gap = threshold - float(np.median(self.scores))
+        return _STEPS / max(gap, _LEAST_GAP * abs(threshold), 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "scores": list(self.scores), "pixels": list(self.pixels)}
+        return {**asdict(self), **{name: list(getattr(self, name)) for name in _STATISTICS}}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Calibration:
-        lists = {name: tuple(float(v) for v in content[name]) for name in ("scores", "pixels")}
+        """The result of `to_dict`. Before version 0.2 a score was a peak, and had no list."""
+        content = {"peaks": content["scores"], **content}
+        lists = {name: tuple(float(v) for v in content[name]) for name in _STATISTICS}
         return cls(**{**content, **lists})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
+
 from urd.errors import UsageError
 from urd.inspection.calibration import Calibration, Thresholds
 from urd.inspection.defects import find_defects
@@ -38,24 +40,28 @@ def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspecti
     """The prediction with verdict, calibrated score and defects; unchanged without calibration.
 
     The verdict depends on the score alone. OK images have no defects. Other images have at least
-    one, unless all are below `smallest_area`.
+    one, unless all are below `smallest_area`: if no value of the map is above the threshold for
+    peaks, the highest one is the seed.
     """
     if calibration is None:
         return raw
     thresholds = thresholds_of(calibration, inspection.false_reject, inspection.review)
-    seed = thresholds.review.threshold
+    verdict = thresholds.verdict(raw.score)
+    calibrated = calibration.calibrated(raw.score, thresholds.review.threshold)
+    judged = replace(raw, verdict=verdict, calibrated=calibrated)
+    if verdict == "OK":
+        return judged
+    highest = float(np.nextafter(raw.anomaly_map.max(), -np.inf))
     defects = find_defects(
         raw.anomaly_map,
         raw.size,
         grow=thresholds.pixel.threshold,
-        seed=seed,
+        seed=min(thresholds.peak.threshold, highest),
         smallest_area=inspection.smallest_area,
         mm_per_pixel=inspection.mm_per_pixel,
         roi=raw.roi,
     )
-    calibrated = calibration.calibrated(raw.score, seed)
-    verdict = thresholds.verdict(raw.score)
-    return replace(raw, verdict=verdict, calibrated=calibrated, defects=defects)
+    return replace(judged, defects=defects)
 
 
 @lru_cache(maxsize=32)

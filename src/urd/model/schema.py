@@ -24,6 +24,9 @@ MOST_SCORES = 100_000  # in a calibration, and of synthetic anomalies
 
 class CalibrationFields(Checked):
     scores: Annotated[list[Score], Field(min_length=1, max_length=MOST_SCORES), Ascending]
+    peaks: Annotated[list[Score], Field(min_length=1, max_length=MOST_SCORES), Ascending] | None = (
+        None
+    )
     pixels: Annotated[list[Score], Field(min_length=1, max_length=MOST_SCORES), Ascending]
     source: Text
     false_reject: OpenShare = 0.01
@@ -31,8 +34,8 @@ class CalibrationFields(Checked):
 
     @model_validator(mode="after")
     def _fit_together(self) -> CalibrationFields:
-        if len(self.scores) != len(self.pixels):
-            raise ValueError("scores and pixels must have the same length")
+        if not len(self.scores) == len(self.peaks or self.scores) == len(self.pixels):
+            raise ValueError("scores, peaks and pixels must have the same length")
         return self
 
 

@@ -1,8 +1,8 @@
-"""The cosine distance of feature maps: a plain version, and one with a fast gradient."""
+"""The cosine distance of feature maps: a plain version, and two with a fast gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,16 +32,25 @@ def _inverse_norm(squares: Tensor) -> Tensor:
     return squares.clamp_min(_EPS**2).rsqrt()
 
 
-def differentiable_distance(a: Tensor, b: Tensor, dims: Dims) -> Tensor:
-    """`cosine_distance`, in float32 or better for features of any precision.
+def local_distance(a: Tensor, b: Tensor) -> Tensor:
+    """`cosine_distance` per location, (B, H, W), in float32 or better for any precision.
 
     Only `a` gets a gradient: `b` is the target in all losses.
     """
-    distance: Tensor = _CosineDistance.apply(a, b, dims)
+    distance: Tensor = _LocalDistance.apply(a, b)
     return distance
 
 
-class _CosineDistance(torch.autograd.Function):
+def global_distances(moving: Sequence[Tensor], fixed: Sequence[Tensor]) -> Tensor:
+    """`cosine_distance` of whole maps: (B, M, F), of each of M `moving` maps to each of F `fixed`.
+
+    All maps have one shape (B, C, H, W). Only `moving` ones get a gradient.
+    """
+    distances: Tensor = _GlobalDistances.apply(len(moving), *moving, *fixed)
+    return distances
+
+
+class _LocalDistance(torch.autograd.Function):
     """The gradient of -cos with respect to a is -(b / (|a| |b|) - cos a / |a|^2).
 
     Autograd would keep a float32 copy of every intermediate map and read the memory a dozen times.
@@ -49,8 +58,8 @@ class _CosineDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, dims: Dims) -> Tensor:
-        sums = [torch.stack(_sums(x, y, dims)) for x, y in _wide(a, b)]
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        sums = [torch.stack(_sums(x, y, 1)) for x, y in _wide(a, b)]
         dot, a_square, b_square = torch.cat(sums, dim=1)
         norms = a_square * b_square
         scale = _inverse_norm(norms)
@@ -58,23 +67,56 @@ class _CosineDistance(torch.autograd.Function):
         # Where tiny norms are clamped, they are constants, so the gradient has no term from |a|.
         ctx.scale = scale
         ctx.slope = torch.where(norms > _EPS**2, dot * scale / a_square, 0.0)
-        ctx.dims = (dims,) if isinstance(dims, int) else dims
         return 1 - dot * scale
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         a, b = ctx.saved_tensors
-        of_a, of_b = gradient * ctx.slope, -gradient * ctx.scale
-        for dim in ctx.dims:
-            of_a, of_b = of_a.unsqueeze(dim), of_b.unsqueeze(dim)
+        of_a, of_b = (gradient * ctx.slope)[:, None], (-gradient * ctx.scale)[:, None]
         found = torch.empty_like(a)
         step = _samples(a)
         for out, u, v, (x, y) in zip(
             found.split(step), of_a.split(step), of_b.split(step), _wide(a, b), strict=True
         ):
             out.copy_(torch.addcmul(u * x, v, y))
-        return found, None, None
+        return found, None
+
+
+class _GlobalDistances(torch.autograd.Function):
+    """All distances between K maps of one sample come from one product: (K, n) times (n, K).
+
+    So does their gradient: a weighted sum of the K maps. This needs a quarter of the operations
+    that pairs need, and so fewer moments at which the threads of an operation wait for each other.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *maps: Tensor) -> Tensor:
+        gram = torch.cat([rows @ rows.mT for rows in _rows(maps)])
+        squares = gram.diagonal(dim1=1, dim2=2)
+        norms = squares[:, :count, None] * squares[:, None, count:]
+        scale = _inverse_norm(norms)
+        dot = gram[:, :count, count:]
+        ctx.save_for_backward(*maps)
+        ctx.scale = scale
+        slope = torch.where(norms > _EPS**2, dot * scale / squares[:, :count, None], 0.0)
+        ctx.slope = slope
+        return 1 - dot * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        maps = ctx.saved_tensors
+        count = gradient.shape[1]
+        own = torch.diag_embed((gradient * ctx.slope).sum(dim=2))
+        weights = torch.cat([own, -gradient * ctx.scale], dim=2)
+        found = [torch.empty_like(a) for a in maps[:count]]
+        step = _samples(maps[0])
+        parts = zip(*(_flat(a).split(step) for a in found), strict=True)
+        for outs, weight, rows in zip(parts, weights.split(step), _rows(maps), strict=True):
+            for out, summed in zip(outs, (weight @ rows).unbind(1), strict=True):
+                out.copy_(summed.view_as(out))
+        return None, *found, *[None] * (len(maps) - count)
 
 
 def _samples(a: Tensor) -> int:
@@ -87,3 +129,23 @@ def _wide(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     dtype = torch.promote_types(a.dtype, torch.float32)
     for x, y in zip(a.split(_samples(a)), b.split(_samples(a)), strict=True):
         yield x.to(dtype), y.to(dtype)
+
+
+def _rows(maps: Sequence[Tensor]) -> Iterator[Tensor]:
+    """K maps (B, C, H, W) as rows (b, K, n), `_samples` at a time, in float32 or better.
+
+    Each piece overwrites the one before, so that all stay in the processor's cache.
+    """
+    step = _samples(maps[0])
+    dtype = torch.promote_types(maps[0].dtype, torch.float32)
+    shape = (step, len(maps), maps[0][0].numel())
+    rows = torch.empty(shape, dtype=dtype, device=maps[0].device)
+    for pieces in zip(*(_flat(m).split(step) for m in maps), strict=True):
+        for index, piece in enumerate(pieces):
+            rows[:, index].view_as(piece).copy_(piece)
+        yield rows
+
+
+def _flat(maps: Tensor) -> Tensor:
+    """The same values as (B, H, W, C), which is the order in memory of channels-last maps."""
+    return maps.permute(0, 2, 3, 1)

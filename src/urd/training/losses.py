@@ -12,19 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from urd.networks.cosine import differentiable_distance
+from urd.networks.cosine import global_distances, local_distance
 
 MaskResize = Literal["chained", "direct"]
-
-
-def local_distance(a: Tensor, b: Tensor) -> Tensor:
-    """d(a, b), (B, H, W)."""
-    return differentiable_distance(a, b, 1)
-
-
-def global_distance(a: Tensor, b: Tensor) -> Tensor:
-    """D(a, b), (B,)."""
-    return differentiable_distance(a, b, (1, 2, 3))
 
 
 def mask_pyramid(
@@ -58,7 +48,7 @@ def teacher_loss(
     for t, t_x, e, e_x, m in zip(t_clean, t_corrupt, e_clean, e_corrupt, masks, strict=True):
         loss = loss + local_distance(t, e).mean()
         loss = loss + (local_distance(t_x, e) - m).abs().mean()
-        loss = loss + global_distance(t_x, e_x).mean()
+        loss = loss + global_distances([t_x], [e_x]).mean()
     return loss
 
 
@@ -72,14 +62,16 @@ def student_loss(
 
     The terms of x~ teach the student to give normal features for abnormal input.
     """
-    targets = (t_clean, e_clean)
-    return sum(
-        (reverse_distillation_loss(s, target) for s in (s_clean, s_corrupt) for target in targets),
-        start=torch.zeros((), device=s_clean[0].device),
-    )
+    levels = zip(s_clean, s_corrupt, t_clean, e_clean, strict=True)
+    return torch.stack([_summed([s, s_x], [t, e]) for s, s_x, t, e in levels]).sum()
 
 
 def reverse_distillation_loss(student: list[Tensor], target: list[Tensor]) -> Tensor:
     """D(S(x), T(x)) summed over levels: the loss of plain reverse distillation (RD)."""
-    distances = [global_distance(s, t).mean() for s, t in zip(student, target, strict=True)]
-    return torch.stack(distances).sum()
+    levels = zip(student, target, strict=True)
+    return torch.stack([_summed([s], [t]) for s, t in levels]).sum()
+
+
+def _summed(moving: list[Tensor], fixed: list[Tensor]) -> Tensor:
+    """The sum of D of each pair, mean over the batch."""
+    return global_distances(moving, fixed).mean(dim=0).sum()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from urd.inspection.calibration import Calibration, pixel_statistic
+from urd.inspection.calibration import Calibration, GoodImage
 from urd.inspection.scoring import anomaly_map, image_score
 from urd.metrics import auroc, average_precision
 from urd.networks.folding import InferenceNetworks
@@ -86,16 +86,14 @@ class SyntheticValidation:
 @torch.no_grad()
 def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) -> Calibration:
     """The calibration from good images that training did not see."""
-    scores: list[float] = []
-    pixels: list[float] = []
+    images: list[GoodImage] = []
     for start in range(0, len(data.images), _BATCH):
         part = slice(start, start + _BATCH)
         roi = None if data.roi is None else data.roi[part]
         maps = _maps(model, data.images[part].float() / 255, roi)
-        scores += image_score(maps).tolist()
         rois = [None] * len(maps) if roi is None else list(roi.cpu().numpy())
-        pixels += map(pixel_statistic, maps.cpu().numpy(), rois)
-    return Calibration.of(scores, pixels, source)
+        images += map(GoodImage.of, image_score(maps).tolist(), maps.cpu().numpy(), rois)
+    return Calibration.of(images, source)
 
 
 def _maps(model: InferenceNetworks, images: Tensor, roi: Tensor | None) -> Tensor:
