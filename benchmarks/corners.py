@@ -17,7 +17,6 @@ from torch import Tensor
 from urd import Detector
 from urd.data import decode_all, read_layout
 from urd.networks.cosine import local_distance
-from urd.training.schedule import OF_BACKBONE
 
 _EVERY = 24  # one of this many good images is used
 _COARSEST = 16  # image pixels per location of level 3; a corner is one such location
@@ -35,7 +34,8 @@ def main() -> None:
     parser.add_argument("--full-rate", action="store_true")
     options = vars(parser.parse_args())
     data, seeds, full = (options.pop(name) for name in ("data", "seeds", "full_rate"))
-    options["warm_up"] = 0 if full else OF_BACKBONE
+    if full:
+        options["warm_up"] = 0
     for seed in seeds:
         detector = Detector.fit(data, seed=seed, batch_size=8, holdout=0.0, **options)
         ratios = _ratios(detector, data)

@@ -111,9 +111,9 @@ def _ways(
     from urd.engines.registry import ENGINES, open_exported
     from urd.engines.torch_engine import TorchEngine
     from urd.export.files import Export, export
-    from urd.inspection.scoring import anomaly_map, image_score
+    from urd.inspection.scoring import Scorer
     from urd.model.header import ModelHeader
-    from urd.networks.teacher_student import TeacherStudent
+    from urd.networks.detector_network import DetectorNetwork
     from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
 
@@ -122,15 +122,15 @@ def _ways(
     backbone = backbone_of(tag, "none")
     encoder = backbone.load(generator(0, "encoder"))
     random = generator(0, "student")
-    model = TeacherStudent.build(encoder, VARIANTS[variant], random, student).eval()
+    model = DetectorNetwork.build(encoder, VARIANTS[variant], random, student).eval()
     header = ModelHeader(config, backbone.mean, backbone.std, (0.0, 1.0))
     pixels = np.random.default_rng(0).integers(0, 256, (max(BATCHES), SIDE, SIDE, 3), np.uint8)
 
     def plainly(batch: int) -> object:
         with torch.inference_mode():
             rgb = torch.from_numpy(pixels[:batch]).permute(0, 3, 1, 2).float() / 255
-            maps = anomaly_map(*model(rgb.contiguous()), (SIDE, SIDE))
-            return image_score(maps).numpy(), maps.numpy()
+            maps, scores = Scorer()(model(rgb.contiguous()), (SIDE, SIDE))
+            return scores.numpy(), maps.numpy()
 
     with FlopCounterMode(display=False) as counter:
         plainly(1)

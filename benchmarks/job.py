@@ -76,7 +76,7 @@ def plain_phases(options: argparse.Namespace) -> dict[str, float]:
     from urd.backbones.registry import backbone_of
     from urd.config import FitConfig
     from urd.data import decode_all, read_layout, read_masks, resize_mask
-    from urd.networks.teacher_student import TeacherStudent
+    from urd.networks.detector_network import DetectorNetwork
     from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
 
@@ -91,7 +91,7 @@ def plain_phases(options: argparse.Namespace) -> dict[str, float]:
     decode_all([sample.path for sample in data.train], size)
     decoding = time.perf_counter() - began
 
-    model = TeacherStudent.build(expert, VARIANTS["urd"], generator(0, "student")).eval()
+    model = DetectorNetwork.build(expert, VARIANTS["urd"], generator(0, "student")).eval()
     maps: list[np.ndarray] = []
 
     def judge() -> None:

@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from urd.backbones.encoder import Encoder
 from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
-from urd.networks.teacher_student import TeacherStudent
+from urd.networks.detector_network import DetectorNetwork
 from urd.networks.variants import VARIANTS
 from urd.synthesis.corruption import corrupt
 from urd.system.files import write_json
@@ -171,7 +171,7 @@ def _plain(expert: Encoder, data: TrainingImages, config: FitConfig) -> Callable
     """The equations of the method, one after the other."""
     device = data.images.device
     of_student = generator(0, "student")
-    model = TeacherStudent.build(copy.deepcopy(expert), VARIANTS["urd"], of_student).to(device)
+    model = DetectorNetwork.build(copy.deepcopy(expert), VARIANTS["urd"], of_student).to(device)
     teacher, student = model.teacher, model.student
     frozen = copy.deepcopy(expert).to(device).eval().requires_grad_(False)
     adam_t = torch.optim.Adam(teacher.parameters(), config.teacher_lr, ADAM_BETAS)

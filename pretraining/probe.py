@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pretraining.drawn_defects import DrawnSet
+from pretraining.drawn_set import DrawnSet
 from urd.backbones.encoder import Encoder
 from urd.backbones.registry import backbone_of
 from urd.backbones.whitening import OFFSET as FIT_OFFSET

@@ -59,12 +59,12 @@ def one_torch_export() -> Iterator[None]:
 def tiny_detector(facts: ModelHeader) -> Detector:
     """Networks with drawn weights, as a detector of this header."""
     from urd.backbones.registry import backbone_of
-    from urd.networks.teacher_student import TeacherStudent
+    from urd.networks.detector_network import DetectorNetwork
     from urd.networks.variants import VARIANTS
     from urd.system.seeding import generator
 
     encoder = backbone_of(TINY, "none").load(generator(0, "encoder"))
-    model = TeacherStudent.build(encoder, VARIANTS["urd"], generator(0, "student"), "slim").eval()
+    model = DetectorNetwork.build(encoder, VARIANTS["urd"], generator(0, "student"), "slim").eval()
     return Detector(TorchEngine(model, facts, torch.device("cpu"), "float32"), facts)
 
 

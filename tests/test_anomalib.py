@@ -7,7 +7,6 @@ import warnings
 import pytest
 import torch
 
-from urd.backbones.builtin import WARM_UP
 from urd.demo.dataset import render_dataset
 from urd.errors import UsageError
 
@@ -119,8 +118,8 @@ def test_the_built_in_backbone_is_whitened_once_and_its_student_begins_slowly(
     optimizers = trainer.trainer.optimizers
     iterations = trainer.trainer.global_step // len(optimizers)
     rate = optimizers[0].param_groups[0]["lr"]
-    assert 0 < iterations < WARM_UP
-    assert rate == pytest.approx(model.config.student_lr * iterations / WARM_UP)
+    assert 0 < iterations < model.config.warm_up
+    assert rate == pytest.approx(model.config.student_lr * iterations / model.config.warm_up)
     head = model.model.pair.teacher.heads[2].weight.detach().clone()
     eye = torch.eye(len(head))
     assert (head[:, :, 0, 0] - eye).abs().max() > 0.1

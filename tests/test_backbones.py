@@ -7,7 +7,7 @@ import torch
 from conftest import TINY
 
 from urd.backbones import registry
-from urd.backbones.builtin import BUILTIN, WARM_UP, BuiltinBackbone
+from urd.backbones.builtin import BUILTIN, BuiltinBackbone
 from urd.backbones.encoder import Normalisation, has_signed_levels
 from urd.backbones.registry import backbone_of
 from urd.backbones.timm_backbone import TimmBackbone
@@ -34,12 +34,7 @@ def test_a_new_family_is_one_class_and_one_line(monkeypatch):
     assert isinstance(backbone_of(TINY), TimmBackbone)
 
 
-def test_warm_up_and_preparation_are_of_trained_built_in_weights_only():
-    assert [backbone_of(*b).warm_up for b in ((BUILTIN,), (BUILTIN, "none"), (TINY,))] == [
-        WARM_UP,
-        0,
-        0,
-    ]
+def test_preparation_is_of_built_in_weights_only():
     assert backbone_of(BUILTIN).images_to_prepare(256, 256) == 240
     assert backbone_of(TINY).images_to_prepare(256, 256) == 0
     expert = backbone_of(TINY, "none").load(torch.Generator())

@@ -24,10 +24,10 @@ from urd.errors import UrdError
 from urd.inspection.calibration import Calibration
 from urd.model.header import ModelHeader
 from urd.model.schema import DataFacts, EncoderFacts
-from urd.networks import memory
+from urd.networks.detector_network import DetectorNetwork
 from urd.networks.student import Student
-from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
+from urd.system import activation_memory as memory
 from urd.system.tensor_file import sign
 from urd.system.versions import current_versions
 
@@ -52,7 +52,7 @@ def model(tmp_path_factory):
         versions=current_versions(),
         roi=np.ones((64, 64), bool),
     )
-    engine = TorchEngine(TeacherStudent(encoder, student), header, torch.device("cpu"))
+    engine = TorchEngine(DetectorNetwork(encoder, student), header, torch.device("cpu"))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     Detector(engine, header).save(path)
     return path.read_bytes()

@@ -16,10 +16,10 @@ from urd import config
 from urd.backbones.builtin import ARCHITECTURE, BUILTIN
 from urd.backbones.registry import backbone_of
 from urd.errors import UsageError
+from urd.networks.detector_network import DetectorNetwork
 from urd.networks.folding import EvenMaxPool, InferenceNetworks
 from urd.networks.injection import Injection, guide
 from urd.networks.student import Student, initialise
-from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
 
 WIDE = "wide_resnet50_2.tv_in1k"
@@ -31,7 +31,7 @@ def test_wide_resnet_counts_are_those_of_the_method(variant):
     millions, gflop = PUBLISHED[variant]
     with torch.device("meta"):
         encoder = backbone_of(WIDE).build()
-        model = TeacherStudent(encoder, Student(encoder.pyramid, VARIANTS[variant].injection))
+        model = DetectorNetwork(encoder, Student(encoder.pyramid, VARIANTS[variant].injection))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model.eval()(torch.zeros(1, 3, 256, 256))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.3)
@@ -44,7 +44,7 @@ def test_a_slim_student_more_than_halves_the_operations(tag):
     for size in ("full", "slim"):
         with torch.device("meta"):
             encoder = backbone_of(tag).build()
-            model = TeacherStudent(encoder, Student(encoder.pyramid, "guided", size))
+            model = DetectorNetwork(encoder, Student(encoder.pyramid, "guided", size))
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 model.eval()(torch.zeros(1, 3, 256, 256))
         flops[size] = counter.get_total_flops()
@@ -164,7 +164,7 @@ def _with_statistics(model):
     + [("builtin", "urd"), ("regnetx_002.pycls_in1k", "urd"), ("resnetv2_50.a1h_in1k", "rd")],
 )
 def test_networks_for_inference_compute_the_same(tag, variant):
-    model = TeacherStudent.build(
+    model = DetectorNetwork.build(
         backbone_of(tag).build(), VARIANTS[variant], torch.Generator().manual_seed(0)
     )
     model = _with_statistics(model)
@@ -197,7 +197,7 @@ class ReluBetween(nn.Module):
 
 
 def test_a_norm_that_belongs_elsewhere_is_not_folded():
-    model = TeacherStudent.build(backbone_of(TINY).build(), VARIANTS["rd"], torch.Generator())
+    model = DetectorNetwork.build(backbone_of(TINY).build(), VARIANTS["rd"], torch.Generator())
     shrink = model.student.bottleneck.shrink_2
     model.student.bottleneck.shrink_2 = ReluBetween(shrink[0])
     model = _with_statistics(model)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import urd
 from pretraining import training
-from pretraining.drawn_defects import _KINDS, DrawnSet, draw_defect
+from pretraining.drawn_set import DrawnSet
 from pretraining.objectives import OBJECTIVES, Batch, _same_places
 from pretraining.probe import Whitening, probe_drawn
 from pretraining.render import PARAMETERS, SIZE, render_scene
@@ -25,6 +25,7 @@ from pretraining.views import cut, damage, make_views, photographed, placements
 from urd.backbones.registry import backbone_of
 from urd.data import read_layout, read_masks, read_rgb
 from urd.errors import UsageError
+from urd.synthesis.drawn_defects import _KINDS, draw_defect
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = Recipe(images=8, steps=4, batch_size=4, side=32)
@@ -112,7 +113,7 @@ def test_damage_lies_where_it_is_said_to():
 
 @pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.__name__.strip("_"))
 def test_drawn_defects_change_the_image_where_they_are_marked(kind, scenes, monkeypatch):
-    monkeypatch.setattr("pretraining.drawn_defects._KINDS", (kind,))
+    monkeypatch.setattr("urd.synthesis.drawn_defects._KINDS", (kind,))
     image, other = scenes[0].image, scenes[1].image
     for seed in range(5):
         changed, marked = draw_defect(image, other, np.random.default_rng(seed))

@@ -17,6 +17,7 @@ SOURCE = Path(urd.__file__).parent
 ROWS = [
     ("errors", "method_version"),
     ("system",),
+    ("option_values",),
     ("config",),
     ("metrics", "data", "synthesis", "backbones"),
     ("networks",),

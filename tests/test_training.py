@@ -13,7 +13,7 @@ from conftest import assert_same_weights, networks_of, weights_of
 from safetensors.torch import load_file
 
 from urd import Detector
-from urd.backbones.builtin import BUILTIN, WARM_UP
+from urd.backbones.builtin import BUILTIN
 from urd.config import FitConfig
 from urd.errors import UsageError
 from urd.networks.variants import VARIANTS
@@ -169,7 +169,7 @@ def test_a_fit_takes_the_rates_of_its_iterations(data, tiny_config, monkeypatch,
     real = loop.train_iteration
     monkeypatch.setattr(loop, "train_iteration", recording)
     Detector.fit(data, config=config)
-    assert rates == pytest.approx([share / WARM_UP for share in shares])
+    assert rates == pytest.approx([share / config.warm_up for share in shares])
 
 
 def test_overwrite_leaves_a_folder_alone_that_holds_no_run(data, tiny_config, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from conftest import networks_of
 
 from urd.inspection.calibration import pixel_statistic
+from urd.inspection.scoring import Scorer
 from urd.networks.folding import InferenceNetworks
 from urd.training.training_data import TrainingImages
 from urd.training.validation import MAX_IMAGES, SyntheticScores, SyntheticValidation, calibrate_on
@@ -26,10 +27,10 @@ def model(tiny_config):
 
 
 def test_the_same_images_are_corrupted_every_time(images, model):
-    first, second = (SyntheticValidation(images, seed=3).score(model) for _ in range(2))
+    first, second = (SyntheticValidation(images, seed=3).score(model, Scorer()) for _ in range(2))
     assert np.array_equal(first.masks, second.masks)
     assert np.array_equal(first.corrupted, second.corrupted)
-    other = SyntheticValidation(images, seed=4).score(model)
+    other = SyntheticValidation(images, seed=4).score(model, Scorer())
     assert not np.array_equal(first.masks, other.masks)
 
 
@@ -49,14 +50,11 @@ def test_the_summary_is_auroc_and_average_precision():
 
 
 def test_a_calibration_holds_the_scores_of_the_images(images, model):
-    calibration = calibrate_on(model, images, "held-out")
+    calibration = calibrate_on(model, Scorer(), images, "held-out")
     assert len(calibration.scores) == len(calibration.pixels) == 10
     with torch.no_grad():
-        teacher, student = model(images.images[:1].float() / 255)
-    from urd.inspection.scoring import anomaly_map, image_score
-
-    maps = anomaly_map(teacher, student, (64, 64))
-    assert min(abs(s - float(image_score(maps)[0])) for s in calibration.scores) < 1e-5
+        maps, scores = Scorer()(model(images.images[:1].float() / 255), (64, 64))
+    assert min(abs(s - float(scores[0])) for s in calibration.scores) < 1e-5
     pixel = pixel_statistic(maps[0].numpy())
     assert min(abs(p - pixel) for p in calibration.pixels) < 1e-5
 
@@ -65,5 +63,5 @@ def test_pixels_outside_of_the_roi_do_not_count(images, model):
     roi = torch.zeros(10, 64, 64, dtype=torch.bool)
     roi[:, :8, :8] = True
     inside = TrainingImages(images.images, images.textures, None, roi)
-    everywhere = calibrate_on(model, images, "x")
-    assert max(calibrate_on(model, inside, "x").scores) <= max(everywhere.scores)
+    everywhere = calibrate_on(model, Scorer(), images, "x")
+    assert max(calibrate_on(model, Scorer(), inside, "x").scores) <= max(everywhere.scores)

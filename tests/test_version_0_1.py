@@ -52,7 +52,7 @@ def test_old_files_judge_as_they_did(part, file, key):
 
 def test_a_training_of_today_begins_as_then(part, tmp_path):
     """Other processors round otherwise; on one machine the weights are bit-equal."""
-    Detector.fit(part, tmp_path / "run", **JUDGED["options"])
+    Detector.fit(part, tmp_path / "run", preset="paper", **JUDGED["options"])
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(JUDGED["loss"], rel=1e-2)
     new = Detector.load(tmp_path / "run").header.config.to_dict()

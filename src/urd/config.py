@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from urd.errors import UsageError, first_line, quoted
+from urd.option_values import convert
 from urd.system.documents import read_yaml
 
-Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip"]
+Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip", "memory", "urd-memory"]
+ScoreName = Literal["auto", "paper", "weighted", "squared"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Scope = Literal["model", "training", "machine"]
 Group = Literal["data", "training", "inspection", "expert"]
-_LONGEST = 4096  # characters of a text; also the longest file path on Linux
 
 
 def _option(default: Any, help_text: str, scope: Scope, group: Group, *, path: bool = False) -> Any:
@@ -37,7 +37,11 @@ def _option(default: Any, help_text: str, scope: Scope, group: Group, *, path: b
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of one training. The defaults are the paper's settings (preset `paper`)."""
+    """Settings of one training.
+
+    The defaults are the paper's settings, except for the learning rates of the first and the last
+    iterations; the preset `paper` has also those.
+    """
 
     variant: Variant = _option("urd", "Parts of the method to use.", "model", "training")
     backbone: tuple[str, ...] = _option(
@@ -55,9 +59,22 @@ class FitConfig:
         "training",
         path=True,
     )
+    score: ScoreName = _option(
+        "paper",
+        "How image and map are scored. paper: by the highest cosine distance; weighted, squared: "
+        "see docs/accuracy.md; auto: the best of them on held-out images with drawn defects.",
+        "model",
+        "inspection",
+    )
     student: Literal["full", "slim"] = _option(
         "full",
         "full: mirrors the encoder, as in the paper; slim: needs several times fewer operations.",
+        "model",
+        "training",
+    )
+    memory: int = _option(
+        8192,
+        "Variants with a memory: how many features of good places to remember.",
         "model",
         "training",
     )
@@ -128,15 +145,15 @@ class FitConfig:
     student_lr: float = _option(0.005, "Learning rate of the student.", "training", "expert")
     teacher_lr: float = _option(0.0001, "Learning rate of the teacher.", "training", "expert")
     warm_up: int = _option(
-        -1,
-        "Iterations in which the student's learning rate rises to its full value; -1: the value "
-        "that the backbone recommends (builtin 20, others 0).",
+        20,
+        "Iterations in which the student's learning rate rises to its full value.",
         "training",
         "expert",
     )
-    schedule: Literal["constant", "cosine"] = _option(
-        "constant",
-        "Learning rates. constant: as in the paper; cosine: they fall to 0 along half a cosine.",
+    schedule: Literal["constant", "cosine", "decay"] = _option(
+        "decay",
+        "Learning rates. constant: as in the paper; cosine: they fall to 0 along half a cosine; "
+        "decay: they fall to 0 in the last 30 % of the iterations.",
         "training",
         "expert",
     )
@@ -162,6 +179,8 @@ class FitConfig:
             object.__setattr__(
                 self, "backbone", convert("backbone", tuple[str, ...], self.backbone)
             )
+        if self.warm_up == -1:  # files of version 0.1.1 name the default so
+            object.__setattr__(self, "warm_up", 20)
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -207,7 +226,9 @@ class FitOptions(TypedDict, total=False):
     variant: Variant
     backbone: str | Sequence[str]
     weights: str | Path
+    score: ScoreName
     student: Literal["full", "slim"]
+    memory: int
     textures: str | Path
     foreground: str | Path
     roi: str | Path
@@ -224,7 +245,7 @@ class FitOptions(TypedDict, total=False):
     student_lr: float
     teacher_lr: float
     warm_up: int
-    schedule: Literal["constant", "cosine"]
+    schedule: Literal["constant", "cosine", "decay"]
     checkpoint_seconds: float
     white_level: int
     max_megapixels: int
@@ -244,6 +265,7 @@ def options(*, scope: Scope | None = None, path: bool | None = None) -> list[str
 _LIMITS: dict[str, tuple[float, float]] = {
     "iterations": (1, 10_000_000),
     "batch_size": (1, 4096),
+    "memory": (1, 100_000),
     "seed": (0, 2**63 - 1),
     "holdout": (0.0, 0.5),
     "validate_every": (0, 10_000_000),
@@ -258,7 +280,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
 
 _QUICK = {"backbone": "resnet18.tv_in1k,builtin", "iterations": 1000, "batch_size": 8}
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
+    "paper": {"warm_up": 0, "schedule": "constant"},
     "fast": _QUICK,
     "edge": {**_QUICK, "student": "slim"},
 }
@@ -318,70 +340,3 @@ def read_config_file(path: Path) -> dict[str, Any]:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return content
-
-
-def convert(name: str, kind: Any, value: Any) -> Any:
-    """Convert a value from YAML, the command line or Python to the type of the option."""
-    try:
-        if typing.get_origin(kind) is Literal:
-            if value not in typing.get_args(kind):
-                raise ValueError(f"choose from {', '.join(typing.get_args(kind))}")
-            return value
-        if kind == tuple[str, ...]:
-            return _names(value)
-        if typing.get_origin(kind) is tuple:
-            return _image_size(value)
-        if kind is str:
-            return _text(value)
-        if isinstance(value, bool):
-            raise ValueError("give a number")
-        needed = "give a whole number" if kind is int else "give a number"
-        try:
-            number = kind(value)
-        except (TypeError, ValueError) as error:  # Python's message is not for users
-            raise ValueError(needed) from error
-        if not math.isfinite(number):
-            raise ValueError("give a finite number")
-        if not isinstance(value, str) and number != value:
-            raise ValueError(needed)
-        return number
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{name} cannot be {quoted(value)}: {first_line(error)}") from error
-
-
-def _text(value: Any) -> str:
-    """A text or path. Lone surrogates are allowed only for file-name bytes that are not UTF-8."""
-    if not isinstance(value, str | Path):
-        raise ValueError("give a text")
-    text = str(value)
-    if len(text) > _LONGEST or "\0" in text:
-        raise ValueError(f"give a text of at most {_LONGEST} characters without NUL")
-    text.encode("utf-8", "surrogateescape")
-    return text
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    """One name or more, as a text with commas or as a list."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError("give names")
-    names = tuple(_text(part).strip() for part in parts)
-    names = tuple(name for name in names if name)
-    if not names:
-        raise ValueError("give at least one name")
-    return names
-
-
-def _image_size(value: Any) -> tuple[int, int]:
-    """256, "256", "256x512" or [256, 512] as (height, width)."""
-    parts = value.lower().split("x") if isinstance(value, str) else value
-    parts = [parts] if isinstance(parts, int) else list(parts)
-    try:
-        sides = [int(part) for part in parts]
-    except (TypeError, ValueError) as error:  # Python's message is not for users
-        raise ValueError("give N or HEIGHTxWIDTH") from error
-    if any(isinstance(part, float) and not part.is_integer() for part in parts):
-        raise ValueError("give whole numbers")
-    if len(sides) not in (1, 2):
-        raise ValueError("give N or HEIGHTxWIDTH")
-    return sides[0], sides[-1]

@@ -39,7 +39,7 @@ from urd.system.progress import track
 
 if TYPE_CHECKING:
     from urd.engines.torch_engine import TorchEngine
-    from urd.networks.teacher_student import TeacherStudent
+    from urd.networks.detector_network import DetectorNetwork
 
 
 class Detector:
@@ -142,7 +142,7 @@ class Detector:
         return self.engine.device
 
     @property
-    def model(self) -> TeacherStudent:
+    def model(self) -> DetectorNetwork:
         """The networks.
 
         Raises:

@@ -56,11 +56,6 @@ class Backbone(ABC):
         """Whether its own weights come with urd, so that no file is needed."""
         return False
 
-    @property
-    def warm_up(self) -> int:
-        """Iterations at the start over which a student's learning rate should rise."""
-        return 0
-
     @abstractmethod
     def build(self) -> Encoder:
         """The encoder without its weights.

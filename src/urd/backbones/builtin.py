@@ -32,9 +32,6 @@ BUILTIN = "builtin"
 ARCHITECTURE = "resnet18"  # its stem and first three stages, and a 1x1 convolution for each level
 FILE = Path(__file__).with_name("builtin.safetensors")
 SHA256 = "6a64334638317c5945d9ec077209f36c12c4e4fdd32b0f85c820ab526902ab3c"
-# Adam's first steps change each weight by the full learning rate. With whitened levels this can
-# ruin a corner of a student's level for good (docs/research/builtin-backbone.md).
-WARM_UP = 20
 
 
 class BuiltinBackbone(Backbone):
@@ -55,10 +52,6 @@ class BuiltinBackbone(Backbone):
     @property
     def ships_weights(self) -> bool:
         return True
-
-    @property
-    def warm_up(self) -> int:
-        return WARM_UP if self.pretrained else 0
 
     def build(self) -> WhitenedEncoder:
         body = timm_body(ARCHITECTURE)
@@ -101,7 +94,7 @@ class BuiltinBackbone(Backbone):
         if self.weights != AUTO:
             return super().identity(teacher_learns=teacher_learns)
         restated = f" {NORMS}" if teacher_learns else ""
-        return f"{SHA256} {SHRINKAGE} {OFFSET}{restated} {WARM_UP}"
+        return f"{SHA256} {SHRINKAGE} {OFFSET}{restated}"
 
 
 def builtin_weights() -> dict[str, Tensor]:

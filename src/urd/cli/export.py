@@ -77,12 +77,12 @@ def export(
     folder of --calibrate, the held-out images of training in DATA, or the folder of the last urd
     calibrate. Otherwise it keeps torch's thresholds. Test images never set thresholds.
     """
-    from urd.config import convert
     from urd.detector import Detector
     from urd.errors import UsageError
     from urd.export.files import Export
     from urd.export.files import export as write
     from urd.export.own_thresholds import Unseen
+    from urd.option_values import convert
 
     fixed = None if size == "any" else convert("size", tuple[int, int], size)
     wanted = Export(form, precision, fixed, allow_changes)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from urd.data import paint_outside
 from urd.engines.base import Maps
-from urd.inspection.scoring import anomaly_map, image_score
+from urd.inspection.scoring import Scorer
 from urd.model.header import ModelHeader
+from urd.networks.detector_network import DetectorNetwork
 from urd.networks.folding import InferenceNetworks
-from urd.networks.teacher_student import TeacherStudent
 from urd.system.machine import precision_on
 
 
@@ -27,7 +27,7 @@ class TorchEngine:
 
     def __init__(
         self,
-        model: TeacherStudent,
+        model: DetectorNetwork,
         header: ModelHeader,
         device: torch.device,
         precision: str | None = None,
@@ -37,6 +37,7 @@ class TorchEngine:
         self.model = model.to(device).to(memory_format=torch.channels_last).eval()
         self.precision = precision_on(device, precision or header.config.precision)
         self.networks = InferenceNetworks(self.model, self.precision)
+        self.scorer = Scorer(header.score, self.model.bank)
         self.input_size = header.config.image_size
         self.colour = header.mean
 
@@ -66,7 +67,7 @@ class TorchEngine:
         pixels = paint_outside(pixels, rois, self.colour)
         rgb = torch.from_numpy(pixels).to(self._device).float()
         # (B, H, W, 3) memory, seen as (B, 3, H, W), is already channels-last.
-        teacher, student = self.networks((rgb / 255).permute(0, 3, 1, 2))
+        features = self.networks((rgb / 255).permute(0, 3, 1, 2))
         roi = None if rois is None else torch.from_numpy(rois).to(self._device)
-        maps = anomaly_map(teacher, student, self.input_size, roi)
-        return maps.cpu().numpy(), image_score(maps).cpu().numpy()
+        maps, scores = self.scorer(features, self.input_size, roi)
+        return maps.cpu().numpy(), scores.cpu().numpy()

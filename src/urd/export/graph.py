@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from urd.detector import Detector
 from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
 from urd.errors import UsageError
-from urd.inspection.scoring import anomaly_map, image_score
+from urd.inspection.scoring import Scorer
 
 
 class InspectionGraph(nn.Module):
@@ -35,6 +34,7 @@ class InspectionGraph(nn.Module):
         if detector.roi_per_image:
             raise UsageError("a detector with a region of interest per image cannot be exported")
         self.model = detector.model.to("cpu").float().eval()
+        self.scorer = Scorer(header.score, self.model.bank)
         self.size = header.config.image_size
         self.roi = None if header.roi is None else torch.from_numpy(header.roi)
         self.paint = torch.tensor([float(round(255 * channel)) for channel in header.mean])
@@ -51,26 +51,11 @@ class InspectionGraph(nn.Module):
         pixels = resized(images.permute(0, 3, 1, 2).float(), self.size)
         if self.roi is not None:
             pixels = torch.where(self.roi, pixels, self.paint.view(3, 1, 1))
-        teacher, student = self.model(pixels / 255)
-        maps = anomaly_map(teacher, student, self.size, self.roi, distance_of_units)
-        scores = image_score(maps)
+        maps, scores = self.scorer(self.model(pixels / 255), self.size, self.roi)
         if not self.calibrated:
             return maps, scores
         x = self.get_buffer(STEEPNESS) * (scores - self.get_buffer(THRESHOLD))
         return maps, scores, (1 + x / (1 + x.square()).sqrt()) / 2  # as `Calibration.calibrated`
-
-
-def distance_of_units(a: Tensor, b: Tensor) -> Tensor:
-    """`networks.cosine.cosine_distance` as half the squared distance of the unit vectors.
-
-    Both are equal. But 1 - cos subtracts two numbers near 1, and a runtime that computes in
-    bfloat16 loses all digits of that difference.
-    """
-    unit_a, unit_b = functional.normalize(a, dim=1), functional.normalize(b, dim=1)
-    # A zero vector stays zero when normalised. Its cosine is 0, so the distance must be 1: each
-    # zero vector adds the squared length 1 that it lacks.
-    absent = 2.0 - (a != 0).any(dim=1).float() - (b != 0).any(dim=1).float()
-    return ((unit_a - unit_b).square().sum(dim=1) + absent) / 2
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -7,38 +7,116 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from urd.networks.cosine import cosine_distance
+from urd.inspection.score import PAPER, Distance, Score
+from urd.networks.memory_bank import MemoryBank
 
 BLUR_SIGMA = 4.0
 _TRUNCATE = 4.0
+Features = list[Tensor]
 
 
-def anomaly_map(
-    teacher: list[Tensor],
-    student: list[Tensor],
-    size: tuple[int, int],
-    roi: Tensor | None = None,
-    distance: Callable[[Tensor, Tensor], Tensor] = cosine_distance,
-) -> Tensor:
-    """Sum over levels of 1 - cos(S_k, T_k), upsampled to `size` and blurred, (B, H, W) float32.
+class Scorer(nn.Module):
+    """Features of teacher and student to map (B, H, W) and image score (B,), both float32.
 
-    Before the blur each pixel is in [0, 6]. Upsampling is bilinear with aligned corners. Outside of
-    `roi`, (B, H, W) bool, the map is 0. `distance` is `cosine_distance` or another form of it.
+    Args:
+        bank: needed if the score has a weight of the memory.
     """
-    total = torch.zeros((), device=teacher[0].device)
-    for t, s in zip(teacher, student, strict=True):
-        level = distance(s.float(), t.float())[:, None]
-        total = total + functional.interpolate(level, size, mode="bilinear", align_corners=True)
+
+    def __init__(self, score: Score = PAPER, bank: MemoryBank | None = None) -> None:
+        super().__init__()
+        self.score = score
+        self.bank = bank
+
+    def forward(
+        self,
+        features: tuple[Features, Features],
+        size: tuple[int, int],
+        roi: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The map has this `size`. Outside of `roi`, (B, H, W) bool, it is 0."""
+        teacher, student = features
+        parts = []
+        if any(self.score.levels):
+            distances = level_distances(teacher, student, self.score.distance)
+            parts += [w * d for w, d in zip(self.score.levels, distances, strict=True)]
+        if self.score.memory:
+            assert self.bank is not None
+            parts.append(self.score.memory * self.bank(teacher))
+        maps = blurred_sum(parts, size, roi)
+        return maps, image_score(maps, self.score.top)
+
+
+def level_distances(teacher: Features, student: Features, distance: Distance) -> Features:
+    """The distance of student and teacher at each place of each level, (B, H_k, W_k) float32."""
+    rule = _DISTANCES[distance]
+    return [rule(t.float(), s.float()) for t, s in zip(teacher, student, strict=True)]
+
+
+def blurred_sum(parts: Features, size: tuple[int, int], roi: Tensor | None = None) -> Tensor:
+    """The sum of maps (B, h, w), upsampled to `size` and blurred; bilinear, aligned corners."""
+    total = torch.zeros((), device=parts[0].device)
+    for part in parts:
+        total = total + functional.interpolate(
+            part[:, None], size, mode="bilinear", align_corners=True
+        )
     blurred = gaussian_blur(total[:, 0])
     return blurred if roi is None else blurred * roi
 
 
-def image_score(maps: Tensor) -> Tensor:
-    """The largest value of each map: (B, H, W) to (B,)."""
-    return maps.flatten(1).amax(dim=1)
+def image_score(maps: Tensor, top: float = 0.0) -> Tensor:
+    """(B, H, W) to (B,): the mean of the share `top` of the highest values; 0: the highest one."""
+    values = maps.flatten(1)
+    if not top:
+        return values.amax(dim=1)
+    count = max(1, round(top * maps.shape[1] * maps.shape[2]))
+    return values.topk(count, dim=1).values.mean(dim=1)
+
+
+def cosine_distance(teacher: Tensor, student: Tensor) -> Tensor:
+    """1 - cosine per place, (B, H, W), the paper's distance; 1 where a feature is zero.
+
+    It is half the squared distance of the unit vectors. That is the same, but 1 - cos subtracts
+    two numbers near 1, and a runtime that computes in bfloat16 loses all digits of it.
+    """
+    unit_t, unit_s = functional.normalize(teacher, dim=1), functional.normalize(student, dim=1)
+    # A zero vector stays zero when normalised. Its cosine is 0, so the distance must be 1: each
+    # zero vector adds the squared length 1 that it lacks.
+    absent = 2.0 - (teacher != 0).any(dim=1).float() - (student != 0).any(dim=1).float()
+    return ((unit_t - unit_s).square().sum(dim=1) + absent) / 2
+
+
+def weighted_distance(teacher: Tensor, student: Tensor) -> Tensor:
+    """The cosine distance times the length of the teacher's feature, relative to its mean.
+
+    So a place counts as much as in the loss of the student, which compares whole maps.
+    """
+    length = teacher.norm(dim=1)
+    mean = length.mean(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+    return cosine_distance(teacher, student) * length / mean
+
+
+def squared_distance(teacher: Tensor, student: Tensor) -> Tensor:
+    """The squared distance at each place of the whole maps, each brought to the same length.
+
+    Its mean is 1 - cosine of the whole maps: these are the summands of the student's loss.
+    """
+    places = teacher.shape[2] * teacher.shape[3]
+    whole_t, whole_s = (m / _length(m).clamp(min=1e-12) for m in (teacher, student))
+    return places * (whole_t - whole_s).square().sum(dim=1) / 2
+
+
+def _length(maps: Tensor) -> Tensor:
+    return maps.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+
+
+_DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": cosine_distance,
+    "weighted": weighted_distance,
+    "squared": squared_distance,
+}
 
 
 def gaussian_blur(maps: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:

@@ -31,8 +31,8 @@ from urd.backbones.base import Backbone
 from urd.backbones.registry import backbone_of, choose_backbone
 from urd.config import FitConfig
 from urd.errors import UsageError
-from urd.inspection.scoring import anomaly_map, image_score
-from urd.networks.teacher_student import TeacherStudent
+from urd.inspection.scoring import Scorer
+from urd.networks.detector_network import DetectorNetwork
 from urd.synthesis.corruption import corrupt, draw_corruption
 from urd.synthesis.foreground import foreground_masks
 from urd.system.seeding import generator
@@ -61,7 +61,7 @@ class UrdNetworks(nn.Module):
         self.backbone = backbone_of(config.tag, config.weights)
         encoder = self.backbone.load(generator(config.seed, "encoder"))
         networks = prepare_networks(self.backbone, encoder, config, torch.device("cpu"), None)
-        self.pair: TeacherStudent = networks.model
+        self.pair: DetectorNetwork = networks.model
         # Not the folded copy for this CPU, because the Engine chooses device and precision.
         frozen = encoder.requires_grad_(False).eval()
         self.expert = frozen if networks.expert is not None else None
@@ -71,9 +71,8 @@ class UrdNetworks(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> InferenceBatch:
-        teacher, student = self.pair(images)
-        maps = anomaly_map(teacher, student, (images.shape[2], images.shape[3]))
-        return InferenceBatch(pred_score=image_score(maps), anomaly_map=maps[:, None])
+        maps, scores = Scorer()(self.pair(images), (images.shape[2], images.shape[3]))
+        return InferenceBatch(pred_score=scores, anomaly_map=maps[:, None])
 
 
 class Urd(AnomalibModule):
@@ -129,6 +128,7 @@ class Urd(AnomalibModule):
                 "student_lr": student_lr,
                 "teacher_lr": teacher_lr,
                 "precision": precision,
+                "schedule": "constant",  # the number of iterations is the Engine's
             }
         )
         chosen = choose_backbone(config.backbone, config.weights)
@@ -166,7 +166,9 @@ class Urd(AnomalibModule):
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The student's optimiser and, with an expert, the teacher's."""
-        found: list[Optimizer] = [adam(self.model.pair.student, self.config.student_lr)]
+        student = self.model.pair.student
+        assert student is not None
+        found: list[Optimizer] = [adam(student, self.config.student_lr)]
         if self.model.expert is not None:
             found.append(adam(self.model.pair.teacher, self.config.teacher_lr))
         return found
@@ -208,7 +210,7 @@ class Urd(AnomalibModule):
         teacher = others[0] if others else None
         networks = Networks(self.model.pair, student, self.model.expert, teacher)
         iteration = self.global_step // (1 + len(others))
-        set_learning_rates(networks, self.config, self.model.backbone, iteration)
+        set_learning_rates(networks, self.config, iteration)
         autocast = autocast_for(self.device, self.config.precision)
         assert batch.image is not None
         clean = batch.image.clamp(0, 1)

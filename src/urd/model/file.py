@@ -17,19 +17,21 @@ from urd.config import FitConfig
 from urd.errors import UrdError, UsageError, first_line
 from urd.model.header import ModelHeader
 from urd.model.run_folder import model_file_of
-from urd.networks.memory import refuse_too_large
+from urd.networks.detector_network import DetectorNetwork
+from urd.networks.memory_bank import MemoryBank, width_of
 from urd.networks.student import Student
-from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
+from urd.system.activation_memory import refuse_too_large
 from urd.system.files import refuse_special
 from urd.system.progress import note
 from urd.system.tensor_file import TensorFile, open_tensors, save_signed
 
 _HEADER = "urd_model"
 _REGION = "region_of_interest"
+_BANK = "bank.features"
 
 
-def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
+def save_model(path: Path, model: DetectorNetwork, header: ModelHeader) -> None:
     """Write the model file atomically; if this fails, an older file stays.
 
     Raises:
@@ -41,7 +43,9 @@ def save_model(path: Path, model: TeacherStudent, header: ModelHeader) -> None:
     save_signed(path, tensors, _HEADER, header.without_paths().content())
 
 
-def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherStudent, ModelHeader]:
+def load_model(
+    run: Path, device: torch.device | None = None
+) -> tuple[DetectorNetwork, ModelHeader]:
     """Read a model file, or that of a run folder, onto the CPU, in evaluation mode.
 
     Names and shapes are checked before memory for tensors is allocated.
@@ -64,14 +68,16 @@ def load_model(run: Path, device: torch.device | None = None) -> tuple[TeacherSt
         if not file.content:
             raise ValueError("it has no header of urd")
         header = ModelHeader.from_content(file.content)
+        _refuse_score_of_another_variant(header)
+        places = file.layout.get(_BANK, ("", [0]))[1][0]
     try:
-        wanted = _networks(header, torch.device("meta"))
+        wanted = _networks(header, places, torch.device("meta"))
         refuse_too_large(wanted, header.config.image_size, device or torch.device("cpu"))
     except UsageError as error:
         raise UrdError(f"{path} cannot be used: {error}") from error
     with _parsing(path):
         tensors = _tensors(file, wanted, header.config)
-    model = _networks(header, torch.device("cpu"))
+    model = _networks(header, places, torch.device("cpu"))
     if _REGION in tensors:
         header = replace(header, roi=np.asarray(tensors.pop(_REGION).numpy()))
     model.load_state_dict(tensors)
@@ -91,7 +97,15 @@ def _parsing(path: Path) -> Iterator[None]:
         raise UrdError(f"{path} is not a whole model file of urd: {first_line(error)}") from error
 
 
-def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> dict[str, Tensor]:
+def _refuse_score_of_another_variant(header: ModelHeader) -> None:
+    variant = VARIANTS[header.config.variant]
+    if (any(header.score.levels) and not variant.student) or (
+        header.score.memory and not variant.memory
+    ):
+        raise ValueError("its score does not belong to its variant")
+
+
+def _tensors(file: TensorFile, networks: DetectorNetwork, config: FitConfig) -> dict[str, Tensor]:
     """The tensors of networks and region; refuses a file that lacks some or has others."""
     wanted: dict[str, Tensor] = dict(networks.state_dict())
     if _REGION in file.layout:
@@ -100,13 +114,19 @@ def _tensors(file: TensorFile, networks: TeacherStudent, config: FitConfig) -> d
     return file.tensors()
 
 
-def _networks(header: ModelHeader, device: torch.device) -> TeacherStudent:
-    """The networks of a header; the caller loads their weights."""
+def _networks(header: ModelHeader, places: int, device: torch.device) -> DetectorNetwork:
+    """The networks of a header; the caller loads their weights.
+
+    Args:
+        places: how many features the memory bank holds, if the variant has one.
+    """
     config = header.config
     with torch.random.fork_rng(devices=[]), device:
         encoder = backbone_of(config.tag).build()
         encoder.normalisation = Normalisation(header.mean, header.std)
         signed = bool(header.encoder.signed)
         encoder.pyramid = replace(encoder.pyramid, signed=signed)
-        student = Student(encoder.pyramid, VARIANTS[config.variant].injection, config.student)
-        return TeacherStudent(encoder, student)
+        variant, pyramid = VARIANTS[config.variant], encoder.pyramid
+        student = Student(pyramid, variant.injection, config.student) if variant.student else None
+        bank = MemoryBank(places, width_of(pyramid)) if variant.memory else None
+        return DetectorNetwork(encoder, student, bank)

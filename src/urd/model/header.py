@@ -11,12 +11,14 @@ from urd.config import FitConfig, options
 from urd.data import Roi
 from urd.errors import UrdError
 from urd.inspection.calibration import Calibration
+from urd.inspection.score import PAPER, Score
 from urd.model.schema import DataFacts, EncoderFacts, Header
 from urd.system.documents import MIB, parse_json
 from urd.system.schema import CHECKSUM, check
 
 FORMAT = 2
 MOST_CHARACTERS = 16 * MIB
+_BEFORE = {"warm_up": 0, "schedule": "constant"}  # in files of version 0.1, which do not say it
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class ModelHeader:
         validation: metrics on held-out images with synthetic anomalies at the last iteration.
         data: fingerprints and counts of the training images.
         encoder: which pretrained encoder it is, and whether an expert was used.
+        score: how map and image score are made of features.
         versions: versions of urd, torch, timm and Python.
         roi: the region inspected in all images, (H, W) bool, saved as a tensor; `None`: all.
     """
@@ -46,6 +49,7 @@ class ModelHeader:
     validation: dict[str, float] = field(default_factory=dict)
     data: DataFacts = DataFacts()
     encoder: EncoderFacts = EncoderFacts()
+    score: Score = PAPER
     versions: dict[str, str] = field(default_factory=dict)
     roi: Roi | None = None
 
@@ -60,6 +64,7 @@ class ModelHeader:
             "config": self.config.to_dict(),
             "data": self.data.to_dict(),
             "encoder": self.encoder.to_dict(),
+            "score": self.score.model_dump(),
         }
         del fields["roi"]
         content = {"format": FORMAT, **_plain(fields)}
@@ -100,11 +105,13 @@ class ModelHeader:
             raise ValueError("it was written by another version of urd")
         check(Header, content)
         fields = {key: value for key, value in content.items() if key != "format"}
-        fields["config"] = FitConfig.from_mapping(fields["config"], source="the model file")
+        settings = {**_BEFORE, **fields["config"]}
+        fields["config"] = FitConfig.from_mapping(settings, source="the model file")
         for name in ("mean", "std", "heat_range"):
             fields[name] = tuple(float(value) for value in fields[name])
         fields["data"] = DataFacts(**fields["data"])
         fields["encoder"] = EncoderFacts(**fields["encoder"])
+        fields["score"] = Score.from_dict(fields.get("score", {}))
         fields["synthetic"] = tuple(float(score) for score in fields.get("synthetic", ()))
         if fields["calibration"] is not None:
             fields["calibration"] = Calibration.from_dict(fields["calibration"])

@@ -86,6 +86,7 @@ class Header(Checked):
     validation: Annotated[dict[Name, Number], Field(max_length=100)]
     data: DataFacts
     encoder: EncoderFacts
+    score: Annotated[dict[Name, Any], Field(default={})]  # checked by `Score`
     versions: Annotated[dict[Name, Name], Field(max_length=100)]
 
     @model_validator(mode="after")

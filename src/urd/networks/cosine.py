@@ -1,4 +1,4 @@
-"""The cosine distance of feature maps: a plain version, and two with a fast gradient."""
+"""The cosine distance of feature maps, 1 - cosine, with fast gradients."""
 
 from __future__ import annotations
 
@@ -9,31 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Dims = int | tuple[int, ...]
 _EPS = 1e-8
 
 
-def cosine_distance(a: Tensor, b: Tensor, dims: Dims = 1) -> Tensor:
-    """1 - cosine over `dims`; 1 where `a` or `b` is zero.
-
-    For maps (B, C, H, W), `1` gives the distance per location, (B, H, W), and `(1, 2, 3)` the
-    distance of whole maps, (B,).
-    """
-    dot, a_square, b_square = _sums(a, b, dims)
-    return 1 - dot * _inverse_norm(a_square * b_square)
-
-
-def _sums(a: Tensor, b: Tensor, dims: Dims) -> tuple[Tensor, Tensor, Tensor]:
-    """a b, |a|^2 and |b|^2."""
-    return (a * b).sum(dims), a.square().sum(dims), b.square().sum(dims)
-
-
-def _inverse_norm(squares: Tensor) -> Tensor:
-    return squares.clamp_min(_EPS**2).rsqrt()
-
-
 def local_distance(a: Tensor, b: Tensor) -> Tensor:
-    """`cosine_distance` per location, (B, H, W), in float32 or better for any precision.
+    """1 - cosine per place, (B, H, W), in float32 or better for any precision; 1 where one is zero.
 
     Only `a` gets a gradient: `b` is the target in all losses.
     """
@@ -42,7 +22,7 @@ def local_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def global_distances(moving: Sequence[Tensor], fixed: Sequence[Tensor]) -> Tensor:
-    """`cosine_distance` of whole maps: (B, M, F), of each of M `moving` maps to each of F `fixed`.
+    """1 - cosine of whole maps: (B, M, F), of each of M `moving` maps to each of F `fixed`.
 
     All maps have one shape (B, C, H, W). Only `moving` ones get a gradient.
     """
@@ -59,7 +39,7 @@ class _LocalDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        sums = [torch.stack(_sums(x, y, 1)) for x, y in _wide(a, b)]
+        sums = [torch.stack(_sums(x, y)) for x, y in _wide(a, b)]
         dot, a_square, b_square = torch.cat(sums, dim=1)
         norms = a_square * b_square
         scale = _inverse_norm(norms)
@@ -81,6 +61,15 @@ class _LocalDistance(torch.autograd.Function):
         ):
             out.copy_(torch.addcmul(u * x, v, y))
         return found, None
+
+
+def _sums(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a b, |a|^2 and |b|^2 per place."""
+    return (a * b).sum(1), a.square().sum(1), b.square().sum(1)
+
+
+def _inverse_norm(squares: Tensor) -> Tensor:
+    return squares.clamp_min(_EPS**2).rsqrt()
 
 
 class _GlobalDistances(torch.autograd.Function):

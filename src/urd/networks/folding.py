@@ -36,7 +36,7 @@ class InferenceNetworks(nn.Module):
     The norms are folded if that gives the same maps. The input is that of `model`.
 
     Args:
-        model: a `TeacherStudent` or an `Encoder`.
+        model: a `DetectorNetwork` or an `Encoder`.
         precision: `float32` or `bfloat16`.
     """
 

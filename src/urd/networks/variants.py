@@ -1,4 +1,4 @@
-"""The five variants of the method, for training and comparison."""
+"""The variants of the method, for training and comparison."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ class Variant:
         teacher_learns: the teacher is a second copy of the encoder, and the frozen expert trains it
             with synthetic anomalies. Otherwise the teacher is the frozen encoder itself.
         injection: what the decoder receives of the teacher's features between its stages.
+        student: a student learns to restore the teacher's features.
+        memory: the teacher's features of good images are remembered.
     """
 
     name: str
     teacher_learns: bool
     injection: Injection
+    student: bool = True
+    memory: bool = False
 
 
 VARIANTS: dict[str, Variant] = {
@@ -31,5 +35,7 @@ VARIANTS: dict[str, Variant] = {
         Variant("rd-gii", teacher_learns=False, injection="guided"),
         Variant("urd", teacher_learns=True, injection="guided"),
         Variant("urd-skip", teacher_learns=True, injection="plain"),
+        Variant("memory", teacher_learns=False, injection="none", student=False, memory=True),
+        Variant("urd-memory", teacher_learns=True, injection="guided", memory=True),
     )
 }

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from urd import method_version
 from urd.errors import UrdError
-from urd.suites import version_0_1
 from urd.suites.executor import make_executor
 from urd.suites.fingerprints import Fingerprints
 from urd.suites.places import Places
@@ -66,9 +63,6 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
     jobs = _identified(suite, places)
     with writing(out):
         (out / ".lock").unlink(missing_ok=True)  # from an earlier version
-        if version_0_1.is_of_the_method():
-            for job in jobs.values():
-                job.take_over_folder(out)
         return _Run(suite, out, places, jobs).finish()
 
 
@@ -93,16 +87,6 @@ class _Identified:
 
     def folder(self, out: Path) -> Path:
         return out / "jobs" / _folder_name(self.job, self.digest)
-
-    def digest_of_0_1(self, settings: Mapping[str, Any]) -> str:
-        """The digest of the job in version 0.1; `settings` are as that version stored them."""
-        return version_0_1.digest(self.job.data, self.job.category, settings, self.inputs)
-
-    def take_over_folder(self, out: Path) -> None:
-        """Rename the folder of a job that version 0.1 began, so that the job continues there."""
-        old = out / "jobs" / _folder_name(self.job, self.digest_of_0_1(self.job.settings))
-        if old.is_dir() and not self.folder(out).exists():
-            old.rename(self.folder(out))
 
 
 _Jobs = dict[str, _Identified]
@@ -131,11 +115,8 @@ def _known(out: Path, jobs: _Jobs) -> dict[str, BenchmarkResult]:
     Raises:
         UrdError: a file is damaged.
     """
-    by_settings = {_key(j.job.data, j.job.category, j.job.settings): j for j in jobs.values()}
     known: dict[str, BenchmarkResult] = {}
     for path, result in _stored(out):
-        if result.method_version is None and version_0_1.is_of_the_method():
-            result = _of_today(result, by_settings)
         job = jobs[result.digest].job if result.digest in jobs else None
         if job and (job.data, job.category) != (result.data, result.category):
             raise not_results(path, "a result names the digest of another job")
@@ -148,21 +129,6 @@ def _stored(out: Path) -> Iterator[tuple[Path, BenchmarkResult]]:
         yield from ((out / RESULTS_NAME, result) for result in read_results(out / RESULTS_NAME))
     for path in sorted(out.glob(f"jobs/*/{RESULT_NAME}")):
         yield path, read_result(path)
-
-
-def _of_today(result: BenchmarkResult, by_settings: _Jobs) -> BenchmarkResult:
-    """A result of version 0.1 with the identity of its job today, if there is such a job."""
-    settings = version_0_1.settings_today(result.settings)
-    job = by_settings.get(_key(result.data, result.category, settings))
-    if job is None or result.digest != job.digest_of_0_1(result.settings):
-        return result
-    version = version_0_1.METHOD_VERSION
-    identity = {"digest": job.digest, "settings": job.job.settings, "method_version": version}
-    return result.model_copy(update=identity)
-
-
-def _key(*identity: object) -> str:
-    return json.dumps(identity, sort_keys=True)
 
 
 class _Run:

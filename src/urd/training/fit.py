@@ -18,12 +18,13 @@ from urd.backbones.registry import choose_backbone
 from urd.backbones.weights import fingerprint
 from urd.config import FitConfig
 from urd.data import Sample, UnreadableImage, read_layout
+from urd.inspection.scoring import Scorer
 from urd.model.file import load_model, save_model
 from urd.model.header import ModelHeader
 from urd.model.run_folder import RunFolder
 from urd.model.schema import EncoderFacts
+from urd.networks.detector_network import DetectorNetwork
 from urd.networks.folding import InferenceNetworks
-from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
 from urd.system.files import make_folder, printable, write_json, write_text, writing
 from urd.system.machine import pick_device, precision_on
@@ -32,8 +33,10 @@ from urd.system.seeding import generator
 from urd.system.versions import current_versions
 from urd.training import resume as resuming
 from urd.training.checkpoint import load_checkpoint, load_expert, read_facts, save_expert
+from urd.training.choose_score import choose_score
 from urd.training.loop import Keep, train
-from urd.training.prepare import prepare_networks
+from urd.training.prepare import build_networks, prepare_teacher
+from urd.training.remember import remember
 from urd.training.training_data import HELD_OUT, TrainingData, load_training_data
 from urd.training.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
@@ -48,7 +51,7 @@ class Fitted:
         skipped: images that cannot be read; a run folder lists them in skipped.json.
     """
 
-    model: TeacherStudent
+    model: DetectorNetwork
     header: ModelHeader
     skipped: list[UnreadableImage]
 
@@ -97,31 +100,31 @@ def _fit(
     if saved is not None:
         resuming.check_checkpoint(saved, data.facts, config)
     good = data.train.images if saved is None else None
-    networks = prepare_networks(backbone, expert, config, device, good)
+    teacher = prepare_teacher(backbone, expert, config, device, good)
     if run is not None:
         _start(run, config, expert, data.skipped, fresh=saved is None)
-    first = 0
-    if saved is not None and run is not None:
-        load_checkpoint(run, networks)
-        first = saved.iteration
-
     precision = precision_on(device, config.precision)  # the same as in `Detector.predict`
     holdout = SyntheticValidation(data.holdout, config.seed) if data.holdout else None
 
-    def validate(model: TeacherStudent) -> dict[str, float]:
+    def validate(model: DetectorNetwork) -> dict[str, float]:
         assert holdout is not None
-        return holdout.score(InferenceNetworks(model, precision)).summary()
+        return holdout.score(InferenceNetworks(model, precision), Scorer()).summary()
 
-    train(
-        networks,
-        data.train,
-        config,
-        backbone,
-        first=first,
-        keep=Keep(run, facts) if run else None,
-        validate=validate if holdout else None,
-    )
-    fitted = _judged(networks.model, data, holdout, config, backbone, expert, precision)
+    model = DetectorNetwork(teacher, None)
+    if VARIANTS[config.variant].student:
+        networks = build_networks(expert, teacher, config, device)
+        if saved is not None and run is not None:
+            load_checkpoint(run, networks)
+        train(
+            networks,
+            data.train,
+            config,
+            first=saved.iteration if saved else 0,
+            keep=Keep(run, facts) if run else None,
+            validate=validate if holdout else None,
+        )
+        model = networks.model
+    fitted = _judged(model, data, holdout, config, backbone, expert, precision)
     if run is not None:
         run.forget_older_model()  # first, so that no old result is ever beside the new model
         save_model(run.model, fitted.model, fitted.header)
@@ -184,7 +187,7 @@ def _finished(
 
 
 def _judged(
-    model: TeacherStudent,
+    model: DetectorNetwork,
     data: TrainingData,
     holdout: SyntheticValidation | None,
     config: FitConfig,
@@ -193,11 +196,16 @@ def _judged(
     precision: str,
 ) -> Fitted:
     """The trained networks, with a header from their scores on held-out images."""
+    variant = VARIANTS[config.variant]
     final = InferenceNetworks(model, precision)
+    if variant.memory:
+        teacher = InferenceNetworks(model.teacher, precision)
+        model.bank = remember(teacher, data.train, config.memory, config.seed)
+    scorer = Scorer(choose_score(final, model.bank, data, config), model.bank)
     # Without held-out images, use the training images, though their scores are optimistic.
     reference = holdout or SyntheticValidation(data.train, config.seed)
-    scores = reference.score(final)
-    calibration = calibrate_on(final, data.holdout, HELD_OUT) if data.holdout else None
+    scores = reference.score(final, scorer)
+    calibration = calibrate_on(final, scorer, data.holdout, HELD_OUT) if data.holdout else None
     header = ModelHeader(
         config=config,
         mean=backbone.mean,
@@ -209,6 +217,7 @@ def _judged(
         data=data.facts,
         roi=data.roi,
         encoder=_encoder_facts(expert, config, backbone),
+        score=scorer.score,
         versions=current_versions(),
     )
     return Fitted(model.eval(), header, data.skipped)

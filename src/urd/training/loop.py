@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from urd.backbones.base import Backbone
 from urd.config import FitConfig
 from urd.model.run_folder import RunFolder
-from urd.networks.teacher_student import TeacherStudent
+from urd.networks.detector_network import DetectorNetwork
 from urd.synthesis.corruption import corrupt
 from urd.system.machine import precision_on
 from urd.system.progress import Progress
@@ -49,11 +48,10 @@ def train(
     networks: Networks,
     data: TrainingImages,
     config: FitConfig,
-    backbone: Backbone,
     *,
     first: int = 0,
     keep: Keep | None = None,
-    validate: Callable[[TeacherStudent], dict[str, float]] | None = None,
+    validate: Callable[[DetectorNetwork], dict[str, float]] | None = None,
 ) -> None:
     """Run the iterations from `first` to `config.iterations`.
 
@@ -75,7 +73,7 @@ def train(
 
     with _stop_requests() as stop_requested, closing(progress), _deterministic():
         for iteration in range(first, config.iterations):
-            set_learning_rates(networks, config, backbone, iteration)
+            set_learning_rates(networks, config, iteration)
             losses = train_iteration(networks, data, config, iteration, autocast, features)
             done = iteration + 1
             curve.add(losses, config.batch_size)

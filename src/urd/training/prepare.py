@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from urd.backbones.base import Backbone
 from urd.backbones.encoder import Encoder
 from urd.config import FitConfig
+from urd.networks.detector_network import DetectorNetwork
 from urd.networks.folding import InferenceNetworks
-from urd.networks.teacher_student import TeacherStudent
 from urd.networks.variants import VARIANTS
 from urd.system.machine import precision_on
 from urd.system.seeding import generator
@@ -31,6 +31,21 @@ def prepare_networks(
 ) -> Networks:
     """Teacher, student, expert if the variant has one, and their optimisers, on `device`.
 
+    The arguments are those of `prepare_teacher`. The variant must have a student.
+    """
+    teacher = prepare_teacher(backbone, expert, config, device, good_images)
+    return build_networks(expert, teacher, config, device)
+
+
+def prepare_teacher(
+    backbone: Backbone,
+    expert: Encoder,
+    config: FitConfig,
+    device: torch.device,
+    good_images: Tensor | None,
+) -> Encoder:
+    """The teacher before the first iteration, on `device`: a copy of the expert.
+
     Args:
         expert: the pretrained encoder, on the CPU; the backbone may fit it to the images.
         good_images: (N, 3, H, W) uint8; `None` if a checkpoint will load the fitted weights.
@@ -41,19 +56,20 @@ def prepare_networks(
         backbone.prepare(expert, teacher if teacher_learns else None, good_images)
         if not teacher_learns:
             teacher = _placed(copy.deepcopy(expert), device)
-    return build_networks(expert, teacher, config, device)
+    return teacher
 
 
 def build_networks(
     expert: Encoder, teacher: Encoder, config: FitConfig, device: torch.device
 ) -> Networks:
-    """As `prepare_networks`, with a given teacher; the seed draws the student.
+    """Networks and optimisers around a given teacher; the seed draws the student.
 
     A variant without expert gets a frozen teacher.
     """
     variant = VARIANTS[config.variant]
     of_student = generator(config.seed, "student")
-    model = _placed(TeacherStudent.build(teacher, variant, of_student, config.student), device)
+    model = _placed(DetectorNetwork.build(teacher, variant, of_student, config.student), device)
+    assert model.student is not None
     student_optimizer = adam(model.student, config.student_lr)
     if not variant.teacher_learns:
         model.teacher.requires_grad_(False).eval()

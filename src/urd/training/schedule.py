@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import math
 
-from urd.backbones.base import Backbone
 from urd.config import FitConfig
 from urd.training.step import Networks
 
-OF_BACKBONE = -1  # `warm_up` has this value to use the backbone's own warm-up
+_FALLING = 0.3  # of the iterations, at the end, with the schedule `decay`
 
 
-def set_learning_rates(
-    networks: Networks, config: FitConfig, backbone: Backbone, iteration: int
-) -> None:
-    """Set the rates for an iteration; the student's rises over the first `warm_up` iterations."""
-    share = 1.0
-    if config.schedule == "cosine":
-        share = 0.5 * (1 + math.cos(math.pi * iteration / config.iterations))
-    warm_up = backbone.warm_up if config.warm_up == OF_BACKBONE else config.warm_up
-    risen = min(1.0, (iteration + 1) / max(1, warm_up))
+def set_learning_rates(networks: Networks, config: FitConfig, iteration: int) -> None:
+    """Set the rates for an iteration; the student's rises over the first `warm_up` iterations.
+
+    Adam's first steps change each weight by the full learning rate. Without the rise they can ruin
+    a part of a level for long.
+    """
+    share = _share(config, iteration)
+    risen = min(1.0, (iteration + 1) / max(1, config.warm_up))
     rates = {networks.student_optimizer: config.student_lr * risen}
     if networks.teacher_optimizer is not None:
         rates[networks.teacher_optimizer] = config.teacher_lr
     for optimizer, rate in rates.items():
         for group in optimizer.param_groups:
             group["lr"] = rate * share
+
+
+def _share(config: FitConfig, iteration: int) -> float:
+    """The share of the full rate that the schedule allows."""
+    done = iteration / config.iterations
+    if config.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * done))
+    if config.schedule == "decay":
+        return min(1.0, max(0.0, (1 - done) / _FALLING))
+    return 1.0

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from urd.networks.detector_network import DetectorNetwork
 from urd.networks.folding import InferenceNetworks
-from urd.networks.teacher_student import TeacherStudent
+from urd.networks.student import Student
 from urd.training.losses import (
     MaskResize,
     mask_pyramid,
@@ -32,11 +33,16 @@ class Networks:
             weights; `None`: use the teacher itself.
     """
 
-    model: TeacherStudent
+    model: DetectorNetwork
     student_optimizer: Optimizer
     expert: nn.Module | None = None
     teacher_optimizer: Optimizer | None = None
     eval_teacher: InferenceNetworks | None = None
+
+    @property
+    def student(self) -> Student:
+        assert self.model.student is not None
+        return self.model.student
 
 
 def train_with_expert(
@@ -57,7 +63,7 @@ def train_with_expert(
     Args:
         e_clean: the expert's features of x if they are known from an earlier epoch.
     """
-    teacher, student = networks.model.teacher, networks.model.student
+    teacher, student = networks.model.teacher, networks.student
     assert networks.expert is not None and networks.teacher_optimizer is not None
     with torch.no_grad(), autocast():
         e_clean = networks.expert(clean) if e_clean is None else e_clean
@@ -86,11 +92,11 @@ def train_without_expert(
 ) -> dict[str, Tensor]:
     """Reverse distillation: the student restores the frozen teacher's features of good images."""
     networks.model.teacher.eval()
-    networks.model.student.train()
+    networks.student.train()
     with torch.no_grad(), autocast():
         t_clean = networks.model.teacher(clean)
     with autocast():
-        s_clean = networks.model.student(t_clean)
+        s_clean = networks.student(t_clean)
     loss = reverse_distillation_loss(s_clean, t_clean)
     _descend(loss, networks.student_optimizer)
     return {"student": loss.detach()}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from urd.inspection.calibration import Calibration, GoodImage
-from urd.inspection.scoring import anomaly_map, image_score
+from urd.inspection.scoring import Scorer
 from urd.metrics import auroc, average_precision
 from urd.networks.folding import InferenceNetworks
 from urd.synthesis.corruption import corrupt, draw_corruption
@@ -61,7 +61,7 @@ class SyntheticValidation:
         )
 
     @torch.no_grad()
-    def score(self, model: InferenceNetworks) -> SyntheticScores:
+    def score(self, networks: InferenceNetworks, scorer: Scorer) -> SyntheticScores:
         """Score all images of the set."""
         draw = self.corruption
         clean_scores, corrupted_scores, maps = [], [], []
@@ -72,9 +72,10 @@ class SyntheticValidation:
             mask, blend = draw.mask[part], draw.blend[part]
             corrupted = corrupt(clean, textures, type(draw)(mask, draw.texture_index[part], blend))
             roi = None if self.data.roi is None else self.data.roi[part]
-            clean_scores.append(image_score(_maps(model, clean, roi)))
-            maps.append(_maps(model, corrupted, roi))
-            corrupted_scores.append(image_score(maps[-1]))
+            clean_scores.append(_scored(networks, scorer, clean, roi)[1])
+            found, scores = _scored(networks, scorer, corrupted, roi)
+            maps.append(found)
+            corrupted_scores.append(scores)
         return SyntheticScores(
             torch.cat(clean_scores).cpu().numpy(),
             torch.cat(corrupted_scores).cpu().numpy(),
@@ -84,18 +85,23 @@ class SyntheticValidation:
 
 
 @torch.no_grad()
-def calibrate_on(model: InferenceNetworks, data: TrainingImages, source: str) -> Calibration:
+def calibrate_on(
+    networks: InferenceNetworks, scorer: Scorer, data: TrainingImages, source: str
+) -> Calibration:
     """The calibration from good images that training did not see."""
     images: list[GoodImage] = []
     for start in range(0, len(data.images), _BATCH):
         part = slice(start, start + _BATCH)
         roi = None if data.roi is None else data.roi[part]
-        maps = _maps(model, data.images[part].float() / 255, roi)
+        maps, scores = _scored(networks, scorer, data.images[part].float() / 255, roi)
         rois = [None] * len(maps) if roi is None else list(roi.cpu().numpy())
-        images += map(GoodImage.of, image_score(maps).tolist(), maps.cpu().numpy(), rois)
+        images += map(GoodImage.of, scores.tolist(), maps.cpu().numpy(), rois)
     return Calibration.of(images, source)
 
 
-def _maps(model: InferenceNetworks, images: Tensor, roi: Tensor | None) -> Tensor:
-    teacher, student = model(images)
-    return anomaly_map(teacher, student, (images.shape[2], images.shape[3]), roi)
+def _scored(
+    networks: InferenceNetworks, scorer: Scorer, images: Tensor, roi: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Maps and scores of images (B, 3, H, W) in [0, 1]."""
+    maps, scores = scorer(networks(images), (images.shape[2], images.shape[3]), roi)
+    return maps, scores

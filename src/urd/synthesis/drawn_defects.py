@@ -1,85 +1,19 @@
-"""Draw defects on good images. They serve to choose encoders without looking at test images."""
+"""Draw small defects on good images: scratches, dents, stains, and pieces in the wrong place.
+
+Training does not know them. They show, without a label, which of two detectors sees defects better.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import fromarray
-
-from urd.data import DEFAULT_READING, DataSet, decode_or_refuse
-from urd.errors import UsageError
-from urd.synthesis.foreground import otsu
 
 Random = np.random.Generator
 Image = NDArray[np.uint8]
-DRAWN = (100, 60, 100)  # good images to remember, to judge unchanged, and to draw defects on
 _ATTEMPTS = 100
 _ON_PART = 0.6  # at least this share of a defect's pixels must be on the part
 _LEAST_CHANGE = 6.0  # mean difference in grey levels that a defect must make, so that it is visible
-
-
-@dataclass(frozen=True)
-class DrawnSet:
-    """Good training images of a data set; some held-out ones have a drawn defect.
-
-    Attributes:
-        memory, good: images to remember and images to judge, (N, H, W, 3).
-        drawn: images (H, W, 3) with a defect, and their masks (H, W).
-    """
-
-    memory: Image
-    good: Image
-    drawn: list[tuple[Image, NDArray[np.bool_]]]
-
-    @classmethod
-    def on(cls, data: DataSet, size: tuple[int, int], seed: int, on_part: bool = False) -> DrawnSet:
-        """Draw on images of `data`; the seed decides their order.
-
-        Args:
-            on_part: draw defects on the object that Otsu's method finds.
-
-        Raises:
-            UsageError: there are too few good images, or one cannot be read.
-        """
-        judged = sum(DRAWN[:2])
-        if len(data.train) <= judged:
-            raise UsageError(
-                f"{len(data.train)} good images are too few: drawing defects needs more than "
-                f"{judged}"
-            )
-        random = np.random.default_rng(seed)
-        order = random.permutation(len(data.train))[: sum(DRAWN)]
-        images, _, _ = decode_or_refuse(
-            [data.train[index].path for index in order],
-            size,
-            DEFAULT_READING,
-            at_least=len(order),
-            what="good images",
-            label="Reading",
-        )
-        memory, good, rest = np.split(images, np.cumsum(DRAWN)[:2])
-        drawn = [
-            draw_defect(image, rest[n - 1], random, otsu(image) if on_part else None)
-            for n, image in enumerate(rest)
-        ]
-        return cls(memory, good, drawn)
-
-    def write(self, folder: Path) -> None:
-        """Write a data set in MVTec's layout, so that detectors can be trained and evaluated."""
-        parts = {
-            "train/good/{}.png": list(self.memory),
-            "test/good/{}.png": list(self.good),
-            "test/drawn/{}.png": [image for image, _ in self.drawn],
-            "ground_truth/drawn/{}_mask.png": [m.astype(np.uint8) * 255 for _, m in self.drawn],
-        }
-        for name, pictures in parts.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            for index, picture in enumerate(pictures):
-                fromarray(picture).save(folder / name.format(f"{index:03}"))
 
 
 def draw_defect(
