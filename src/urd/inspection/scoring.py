@@ -51,7 +51,7 @@ class Scorer(nn.Module):
 
 def level_distances(teacher: Features, student: Features, distance: Distance) -> Features:
     """The distance of student and teacher at each place of each level, (B, H_k, W_k) float32."""
-    rule = _DISTANCES[distance]
+    rule = DISTANCES[distance]
     return [rule(t.float(), s.float()) for t, s in zip(teacher, student, strict=True)]
 
 
@@ -112,7 +112,7 @@ def _length(maps: Tensor) -> Tensor:
     return maps.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
 
 
-_DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
+DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
     "cosine": cosine_distance,
     "weighted": weighted_distance,
     "squared": squared_distance,
