@@ -11,6 +11,9 @@ time does not depend on their values.
 The limit is the rate of a large matrix product in the precision of the step, measured in the same
 run. The step's share of it counts the operations of its convolutions. A profile of three steps
 shows where the time goes. It slows the step a little, so it gives shares.
+
+Then the step is timed beside one busy process of one thread, as on a machine that does other work
+too. The busy process runs and pauses in turn, so that both times are of the same minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ import copy
 import json
 import math
 import resource
+import signal
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +59,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only-beside", action="store_true", help="no plain step, no profile")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/training_step.json"))
     options = parser.parse_args()
     config = FitConfig(
@@ -63,10 +70,14 @@ def main() -> None:
     device = pick_device(options.device)
     expert = backbone_of(config.tag, "none").load(generator(0, "encoder"))
     data = _data(config, device)
-    ours, plain = _ours(expert, data, config), _plain(expert, data, config)
+    ours = _ours(expert, data, config)
     first = math.ceil(len(data.images) / config.batch_size)
     for iteration in range(first):  # choose kernels, allocate memory, see each image once
         ours(iteration)
+    if options.only_beside:
+        print(json.dumps({**_beside(ours, first, options.pairs), "machine": machine(device)}))
+        return
+    plain = _plain(expert, data, config)
     plain(0)
     iterations = range(first, first + options.pairs)
     pairs = [(_time(ours, i, device), _time(plain, i, device)) for i in iterations]
@@ -89,6 +100,7 @@ def main() -> None:
         "share_of_peak": gflop / seconds / peak,
         "profile": _profile(ours),
         "peak_memory_mib": peak_memory_mib(device),
+        **(_beside(ours, first, options.pairs) if device.type == "cpu" else {}),
         "machine": machine(device),
     }
     print(json.dumps(result, indent=2))
@@ -115,6 +127,25 @@ def _gflop(step: Callable[[int], None]) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
+def _beside(step: Callable[[int], None], first: int, pairs: int) -> dict[str, float]:
+    """Seconds of a step alone and beside a busy process, and the ratio, medians over pairs."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    alone, beside = [], []
+    try:
+        for iteration in range(first, first + pairs):
+            for seconds, signal_ in ((alone, signal.SIGSTOP), (beside, signal.SIGCONT)):
+                busy.send_signal(signal_)
+                seconds.append(_time(step, iteration, torch.device("cpu")))
+    finally:
+        busy.kill()
+    ratio = statistics.median(b / a for a, b in zip(alone, beside, strict=True))
+    return {
+        "alone_seconds": statistics.median(alone),
+        "beside_seconds": statistics.median(beside),
+        "beside_ratio": ratio,
+    }
+
+
 # What an operation of a profile counts as, by the first of these that its name contains.
 _KINDS = {
     "convolution": ("convolution",),
@@ -122,7 +153,7 @@ _KINDS = {
     "pooling": ("pool",),
     "activation": ("clamp_min", "threshold", "relu"),
     "addition and copies": ("add_", "aten::add", "copy_", "aten::cat", "fill_", "index"),
-    "losses": ("_CosineDistance", "sum", "pow", "square", "mul", "addcmul"),
+    "losses": ("_LocalDistance", "_GlobalDistances", "sum", "square", "mul", "addcmul", "bmm"),
     "optimiser": ("adam",),
 }
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -86,11 +86,17 @@ def test_the_guide_is_averaged_over_good_and_defective_places(data, tiny_config,
     assert len(means) == 6 and all(0 <= mean <= 1 for mean in means.values())
 
 
-def test_a_corner_that_lags_is_seen_against_the_interior_and_not_the_edge():
-    corners = runpy.run_path(str(BENCHMARKS / "corners.py"))
-    distances = torch.full((32, 32), 9.0)  # the edge
-    distances[4:-4, 4:-4] = 0.5
-    distances[:2, :2] = distances[:2, -2:] = distances[-2:, :2] = 0.1
-    distances[-2:, -2:] = torch.tensor([[1.0, 2.0], [1.0, 2.0]])
-    assert corners["_worst_corner"](distances, 2) == pytest.approx(1.5)
-    assert corners["_interior"](distances) == pytest.approx(0.5)
+def test_a_place_that_was_not_learnt_stands_out(data, tiny_config, monkeypatch):
+    learnt = runpy.run_path(str(BENCHMARKS / "learnt_places.py"))["_learnt"]
+    same, other = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+
+    def model(images):
+        teacher = [same[None, :, None, None].expand(len(images), 2, s, s) for s in (16, 8, 4)]
+        student = [(same + 0.1 * other)[:, None, None].expand_as(t).clone() for t in teacher]
+        student[0][:, :, -4:, -4:] = other[:, None, None]
+        return teacher, student
+
+    row = learnt(SimpleNamespace(config=tiny_config, model=model), data)
+    usual = 1 - 1 / 1.01**0.5
+    assert row["worst_over_median"] == pytest.approx([1 / usual, 1, 1], abs=0.01)
+    assert row["mean"] == pytest.approx([(15 * usual + 1) / 16, usual, usual], abs=1e-4)
