@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from urd.backbones.builtin import BUILTIN
+from urd.backbones.packaged import PACKAGES
 from urd.backbones.registry import backbone_of
 from urd.config import PRESETS, resolve_config
 from urd.errors import UrdError, UsageError
@@ -21,6 +22,7 @@ _EXTRAS = {  # modules that each extra installs; they are searched, not imported
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("openvino", "nncf", "onnx", "onnxscript"),
     "anomalib": ("anomalib",),
+    "imagenet": tuple(package.module for package in PACKAGES.values()),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import timm
 import torch
+from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
@@ -24,7 +25,11 @@ def timm_body(name: str, *, pretrained: bool = False) -> Any:
         UsageError: timm does not know the model, or it has no such levels.
     """
     indices = pyramid_indices(name)
-    return timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices)
+    body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=indices)
+    if isinstance(body, EfficientNetFeatures):  # timm removes unused stages only of other families
+        last = body.feature_info.get_dicts(keys=["stage"])[-1]["stage"]
+        body.blocks = body.blocks[:last]
+    return body
 
 
 def pyramid_indices(tag: str) -> tuple[int, ...]:

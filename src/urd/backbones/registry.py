@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from urd.backbones.base import AUTO, Backbone
 from urd.backbones.builtin import BuiltinBackbone
+from urd.backbones.packaged import PackagedBackbone
 from urd.backbones.timm_backbone import TimmBackbone
 
-FAMILIES: tuple[type[Backbone], ...] = (BuiltinBackbone, TimmBackbone)
+FAMILIES: tuple[type[Backbone], ...] = (BuiltinBackbone, PackagedBackbone, TimmBackbone)
 
 
 def backbone_of(tag: str, weights: str = AUTO) -> Backbone:

@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -14,6 +15,7 @@ from urd.backbones.encoder import Encoder
 
 _PROBE = 64
 _TOLERANCE = 1e-3
+_FOLDABLE = (nn.BatchNorm2d, BatchNormAct2d)  # timm's second one has an activation after the norm
 
 
 class EvenMaxPool(nn.Module):
@@ -66,11 +68,13 @@ def _fold(model: nn.Module) -> nn.Module:
     for parent in list(model.modules()):
         children = list(parent.named_children())
         for (name, conv), (norm_name, norm) in itertools.pairwise(children):
-            # Subclasses of the norm, such as timm's, do more than normalise.
-            if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d) and type(norm) is nn.BatchNorm2d:
+            # Other subclasses of the norm may do more than normalise.
+            if not isinstance(norm, nn.BatchNorm2d) or type(norm) not in _FOLDABLE:
+                continue
+            if isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
                 transposed = isinstance(conv, nn.ConvTranspose2d)
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm, transposed))
-                setattr(parent, norm_name, nn.Identity())
+                setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
     return model
 
 
