@@ -18,6 +18,7 @@ VERBS = {
     "benchmark": "Train and evaluate a suite: data sets x categories x settings x seeds.",
     "calibrate": "Set the thresholds from good images.",
     "check": "List the contents of a data folder and its problems.",
+    "compare": "Say whether one detector is better than another, on the same images.",
     "demo": "Render two products, train on them and write pictures.",
     "doctor": "Show what works on this machine and which backbones are usable.",
     "evaluate": "Compute metrics on a labelled test set.",

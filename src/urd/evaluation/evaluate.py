@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,31 +40,54 @@ def evaluate_predictions(
         UsageError: a mask and its image differ in size.
         UrdError: no test image can be judged, or the disk is full.
     """
-    images: list[JudgedImage] = []
-    failures: list[Failure] = []
-    test: list[TestImage] = []
     with maps_on_disk() as maps:
-        for sample, result in zip(data_set.test, judged, strict=True):
-            images.append(_judged(sample, result))
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                mask = mask_of(sample, result.size, config.image_size, reading)
-                test.append(_kept(sample, result, mask, maps))
-        if not test:
-            first = failures[0]
+        found = kept_on_disk(data_set, judged, config.image_size, maps, reading)
+        if not found.test:
+            first = found.failures[0]
             raise UrdError(f"no test image can be judged; {first.path}: {first.reason}")
-        measured = measure(test, has_masks=data_set.has_masks, resamples=resamples)
+        measured = measure(found.test, has_masks=data_set.has_masks, resamples=resamples)
     metrics = {
         **measured.figures,
-        **Tally.of(images).metrics(),
+        **Tally.of(found.images).metrics(),
         "protocol": _protocol(config, data_set.has_masks, in_rois),
         "variant": config.variant,
         "backbone": config.tag,
         "seed": config.seed,
     }
     curves = {name: (x.tolist(), y.tolist()) for name, (x, y) in measured.curves().items()}
-    return Evaluation(metrics, images, curves, failures)
+    return Evaluation(metrics, found.images, curves, found.failures)
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A judged test set. `test` has the images that were judged, with their maps on the disk."""
+
+    images: list[JudgedImage]
+    failures: list[Failure]
+    test: list[TestImage]
+
+
+def kept_on_disk(
+    data_set: DataSet,
+    judged: Iterable[Prediction | Failure],
+    size: tuple[int, int],
+    maps: MapsOnDisk,
+    reading: Reading,
+) -> OnDisk:
+    """Keep the judgements of `data_set.test`, which come in its order.
+
+    Args:
+        size: (height, width) of the maps.
+    """
+    found = OnDisk([], [], [])
+    for sample, result in zip(data_set.test, judged, strict=True):
+        found.images.append(_judged(sample, result))
+        if isinstance(result, Failure):
+            found.failures.append(result)
+        else:
+            mask = mask_of(sample, result.size, size, reading)
+            found.test.append(_kept(sample, result, mask, maps))
+    return found
 
 
 def _judged(sample: Sample, result: Prediction | Failure) -> JudgedImage:

@@ -63,7 +63,7 @@ def measure(
             image.defective and survey.components == 0
             for image, survey in zip(images, surveys, strict=True)
         )
-    if resamples and _enough(defective):
+    if resamples and enough_for_resamples(defective):
         weights = resample(defective, resamples, np.random.default_rng(seed))
         figures |= _intervals(figures, images, surveys, weights)
     return Measured(figures, of_images, of_pixels)
@@ -203,7 +203,7 @@ def _without_other_components(surveys: Sequence[Survey], kept: Mask) -> list[Sur
     ]
 
 
-def _enough(defective: np.ndarray) -> bool:
+def enough_for_resamples(defective: np.ndarray) -> bool:
     """Whether each class has at least two images; a single one would be in every resample."""
     sizes = np.bincount(defective.astype(int))
     return bool((sizes[sizes > 0] > 1).all()) and len(defective) > 0
@@ -215,30 +215,40 @@ def _intervals(
     surveys: Sequence[Survey],
     weights: Floats,
 ) -> dict[str, float]:
-    """`NAME_low` and `NAME_high` of all defined figures.
-
-    The curves of the images are gone before those of the pixels are made: both are large.
-    """
+    """`NAME_low` and `NAME_high` of all defined figures."""
     known = [metric for name, metric in METRICS.items() if figures[name] is not None]
-    of_images = [metric for metric in known if not metric.needs_masks]
-    of_pixels = [metric for metric in known if metric.needs_masks]
     found: dict[str, float] = {}
-    if of_images:
-        scores = np.array([survey.score for survey in surveys])
-        defective = np.array([image.defective for image in images])
-        found.update(_limits(of_images, image_curves(scores, defective), surveys, weights))
-    if of_pixels:
-        of_all = pixel_curves(images, surveys, _positives(surveys))
-        found.update(_limits(of_pixels, of_all, surveys, weights))
+    for name, values in resampled(known, images, surveys, weights):
+        low, high = interval(values)
+        if not np.isnan(low):
+            found |= {f"{name}_low": low, f"{name}_high": high}
     return found
 
 
-def _limits(
+def resampled(
+    metrics: Sequence[Metric],
+    images: Sequence[TestImage],
+    surveys: Sequence[Survey],
+    weights: Floats,
+) -> Iterator[tuple[str, Floats]]:
+    """The name of each metric and its values on the resamples `weights` (R, I), (R,).
+
+    The curves of the images are gone before those of the pixels are made: both are large.
+    """
+    of_images = [metric for metric in metrics if not metric.needs_masks]
+    of_pixels = [metric for metric in metrics if metric.needs_masks]
+    if of_images:
+        scores = np.array([survey.score for survey in surveys])
+        defective = np.array([image.defective for image in images])
+        yield from _values(of_images, image_curves(scores, defective), surveys, weights)
+    if of_pixels:
+        of_all = pixel_curves(images, surveys, _positives(surveys))
+        yield from _values(of_pixels, of_all, surveys, weights)
+
+
+def _values(
     metrics: Sequence[Metric], curves: Curves, surveys: Sequence[Survey], weights: Floats
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[tuple[str, Floats]]:
     drawn = Resampled(curves, weights, np.array([survey.per_image for survey in surveys]))
     for metric in metrics:
-        low, high = interval(metric.resampled(drawn))
-        if not np.isnan(low):
-            yield f"{metric.name}_low", low
-            yield f"{metric.name}_high", high
+        yield metric.name, metric.resampled(drawn)

@@ -1,0 +1,92 @@
+"""`urd compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from urd.cli.options import Opening, detector_options
+from urd.cli.tables import resamples_option
+
+if TYPE_CHECKING:
+    from urd.results.compare import Comparison
+
+_SHOWN = 20  # images with other verdicts
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("data", required=False)
+@click.option(
+    "--masks",
+    type=click.Path(path_type=Path),
+    help="Folder of ground-truth masks: A and B are folders of anomaly maps.",
+)
+@click.option("--resize", is_flag=True, help="With --masks: resize maps to the size of the masks.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the comparison here."
+)
+@detector_options
+@resamples_option
+def compare(
+    a: Path,
+    b: Path,
+    data: str | None,
+    masks: Path | None,
+    resize: bool,
+    json_file: Path | None,
+    batch_size: int,
+    opening: Opening,
+    resamples: int,
+) -> None:
+    """Say whether B is better than A on the same labelled images.
+
+    A and B are runs, model files or exported files, and DATA has labelled test images. Or, with
+    --masks, A and B are folders of anomaly maps from any method.
+
+    The interval of each difference comes from the paired bootstrap: both sides get the same images
+    in each resample. If it does not contain 0, the better side is named. The images with other
+    verdicts are listed.
+    """
+    from urd.errors import UsageError
+    from urd.results.compare import compare_detectors, compare_maps
+    from urd.system import progress
+    from urd.system.files import write_json
+
+    progress.show()
+    if (data is None) == (masks is None):
+        raise UsageError("give either DATA (A and B are runs) or --masks (A and B are map folders)")
+    if masks is not None:
+        found = compare_maps(a, b, masks, resize=resize, resamples=resamples)
+    else:
+        assert data is not None
+        found = compare_detectors(opening.open(a), opening.open(b), data, batch_size, resamples)
+    _show(found)
+    if json_file is not None:
+        write_json(json_file, {"a": str(a), "b": str(b), **found.to_dict()})
+
+
+def _show(found: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", title=f"{found.images} images", title_justify="left")
+    for heading in ("A", "B", "B - A", "95 % interval", "better"):
+        table.add_column(heading, justify="right")
+    for d in found.differences:
+        limits = "" if d.low is None else f"{d.low:+.4f} to {d.high:+.4f}"
+        table.add_row(
+            d.title, f"{d.a:.4f}", f"{d.b:.4f}", f"{d.difference:+.4f}", limits, d.better or "-"
+        )
+    console = Console()
+    console.print(table)
+    if found.verdicts is None:
+        return
+    print(f"Other verdicts: {len(found.verdicts)} of {found.images} images.")
+    for image in found.verdicts[:_SHOWN]:
+        print(f"  {image.path} ({image.defect}): A {image.a}, B {image.b}")
+    if len(found.verdicts) > _SHOWN:
+        print(f"  and {len(found.verdicts) - _SHOWN} more; --json FILE lists all")

@@ -1,0 +1,120 @@
+"""Compare two detectors on one labelled test set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from urd.data import DEFAULT_READING, Reading, name_below, read_layout
+from urd.detector import Detector
+from urd.errors import UrdError, UsageError
+from urd.evaluation.evaluate import OnDisk, kept_on_disk, refuse_unusable
+from urd.evaluation.map_files import as_test_images, find_maps
+from urd.evaluation.maps_on_disk import MapsOnDisk, maps_on_disk
+from urd.evaluation.records import JudgedImage
+from urd.metrics.comparison import Difference, compare
+from urd.system.progress import track
+
+
+@dataclass(frozen=True)
+class OtherVerdict:
+    """An image that the two detectors judge differently."""
+
+    path: str
+    defect: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `urd compare` says.
+
+    Attributes:
+        images: how many were compared.
+        verdicts: the images with other verdicts; `None`: a side has no thresholds.
+    """
+
+    images: int
+    differences: list[Difference]
+    verdicts: list[OtherVerdict] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [
+            {**asdict(d), "difference": d.difference, "better": d.better} for d in self.differences
+        ]
+        verdicts = None if self.verdicts is None else [asdict(v) for v in self.verdicts]
+        return {"images": self.images, "metrics": rows, "other_verdicts": verdicts}
+
+
+def compare_detectors(
+    a: Detector, b: Detector, data: str | Path, batch_size: int = 8, resamples: int = 1000
+) -> Comparison:
+    """Judge the test images of DATA with both detectors.
+
+    Raises:
+        UsageError: there are no labelled test images.
+        UrdError: a detector cannot judge an image, so the figures would not be of the same images.
+    """
+    data_set = read_layout(data)
+    refuse_unusable(data_set)
+    paths = [sample.path for sample in data_set.test]
+
+    def judged(detector: Detector, name: str, maps: MapsOnDisk) -> OnDisk:
+        predicted = detector.predict_many(paths, batch_size)
+        results = track(predicted, f"Judging with {name}", len(paths))
+        size = detector.config.image_size
+        found = kept_on_disk(data_set, results, size, maps, detector.reading)
+        if found.failures:
+            first = found.failures[0]
+            raise UrdError(
+                f"{name} cannot judge {len(found.failures)} of {len(paths)} images, first "
+                f"{first.path}: {first.reason}"
+            )
+        return found
+
+    with maps_on_disk() as maps:
+        first, second = judged(a, "A", maps), judged(b, "B", maps)
+        found = compare(first.test, second.test, has_masks=data_set.has_masks, resamples=resamples)
+    return Comparison(len(paths), found, _other_verdicts(first.images, second.images))
+
+
+def compare_maps(
+    a: Path,
+    b: Path,
+    masks: Path,
+    *,
+    resize: bool = False,
+    resamples: int = 1000,
+    reading: Reading = DEFAULT_READING,
+) -> Comparison:
+    """Compare two folders of anomaly maps of the same images, as `urd metrics` reads them.
+
+    Raises:
+        UsageError: an image has a map in one folder only, or as `find_maps`.
+    """
+    sides = {folder: find_maps(folder, masks, reading) for folder in (a, b)}
+    named = [{name_below(f.path, folder): f for f in files} for folder, files in sides.items()]
+    only = sorted(named[0].keys() ^ named[1].keys())
+    if only:
+        raise UsageError(
+            f"{len(only)} images have a map in one folder only, first {only[0]}: compare the maps "
+            "of the same images"
+        )
+    of_a, of_b = (
+        as_test_images([side[name] for name in sorted(side)], resize=resize, reading=reading)
+        for side in named
+    )
+    return Comparison(len(of_a), compare(of_a, of_b, resamples=resamples), None)
+
+
+def _other_verdicts(a: list[JudgedImage], b: list[JudgedImage]) -> list[OtherVerdict] | None:
+    if any(image.verdict is None for image in [*a, *b]):
+        return None
+    pairs = zip(a, b, strict=True)
+    return [
+        OtherVerdict(x.path, x.defect, str(x.verdict), str(y.verdict))
+        for x, y in pairs
+        if x.verdict != y.verdict
+    ]
