@@ -107,9 +107,7 @@ def test_two_folders_of_maps(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "pixel AP" in said and " B " in said and "Other verdicts" not in said
     (tmp_path / "b" / "dent" / "020.npy").unlink()
-    with pytest.raises(
-        UsageError, match="only|have no map"
-    ):
+    with pytest.raises(UsageError, match=r"only|have no map"):
         cli([*command, "--masks", str(tmp_path / "masks")], standalone_mode=False)
 
 

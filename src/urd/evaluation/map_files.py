@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,13 @@ _GOOD_FOLDERS = (GOOD, "ok", "Normal")  # names in MVTec's data sets, BTAD and V
 
 @dataclass(frozen=True)
 class MapFile:
-    """A map, its type of defect (the name of its folder), and the masks of its image."""
+    """A map, its type of defect (the name of its folder), and the masks of its image.
+
+    `name` is that of the image below the folder of maps, such as `dent/000`.
+    """
 
     path: Path
+    name: str
     defect: str
     masks: tuple[Path, ...]
 
@@ -100,7 +105,7 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
         defect = _type_of(path, maps) if typed else _type_by_mask(path, masks, of_image, reading)
         if defect != GOOD and not of_image:
             raise UsageError(f"there is no mask for {path} in {masks}")
-        files.append(MapFile(path, defect, of_image))
+        files.append(MapFile(path, name_below(path, maps), defect, of_image))
     if pairs.orphans:
         left = pairs.orphans
         raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
@@ -108,15 +113,25 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
 
 
 def as_test_images(
-    files: Sequence[MapFile], *, resize: bool, reading: Reading = DEFAULT_READING
+    files: Sequence[MapFile],
+    *,
+    resize: bool,
+    reading: Reading = DEFAULT_READING,
+    scores: Sequence[float] | None = None,
 ) -> list[TestImage]:
     """The input of the metrics; with `resize`, maps get the size of their masks.
+
+    Args:
+        scores: of the images; `None`: the maximum of each map.
 
     Raises:
         UsageError: the masks differ in size, so the size for maps of good images is not known.
     """
     size = _common_size(files, reading) if resize else None
-    return [TestImage(str(file.path), file.defect, _loader(file, size, reading)) for file in files]
+    return [
+        TestImage(str(file.path), file.defect, _loader(file, size, reading), score)
+        for file, score in zip(files, scores or itertools.repeat(None, len(files)), strict=True)
+    ]
 
 
 def _loader(

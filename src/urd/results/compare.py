@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from urd.data import DEFAULT_READING, Reading, name_below, read_layout
+from urd.data import DEFAULT_READING, Reading, read_layout
 from urd.detector import Detector
 from urd.errors import UrdError, UsageError
 from urd.evaluation.evaluate import OnDisk, kept_on_disk, refuse_unusable
@@ -94,8 +94,7 @@ def compare_maps(
     Raises:
         UsageError: an image has a map in one folder only, or as `find_maps`.
     """
-    sides = {folder: find_maps(folder, masks, reading) for folder in (a, b)}
-    named = [{name_below(f.path, folder): f for f in files} for folder, files in sides.items()]
+    named = [{file.name: file for file in find_maps(side, masks, reading)} for side in (a, b)]
     only = sorted(named[0].keys() ^ named[1].keys())
     if only:
         raise UsageError(
