@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from urd.model.header import ModelHeader
     from urd.model.run_folder import RunFolder
     from urd.model.schema import DataFacts
+    from urd.training.schema import GoodImageDistance
 
 _FEW_TO_TRAIN_ON, _FEW_TO_VALIDATE_ON = 20, 8
+_UNLIKE = 3  # training images to name
 
 
 @click.command(cls=GroupedCommand)
@@ -71,6 +73,8 @@ def fit(
     for error in fitted.skipped:
         print(f"skipped {error}", file=sys.stderr)
     _summary(fitted.header, RunFolder(out))
+    for line in _unlike(fitted.unlike):
+        print(line)
     print(_what_next(data, out))
 
 
@@ -94,6 +98,16 @@ def _summary(header: ModelHeader, run: RunFolder) -> None:
     for sentence in _too_few(data):
         print(sentence)
     print(f"Model: {run.model}")
+
+
+def _unlike(images: Sequence[GoodImageDistance]) -> Iterator[str]:
+    """The training images least like the others: perhaps they are not good."""
+    if not images:
+        return
+    usual = images[len(images) // 2].distance
+    yield "Least like the other training images (look whether these parts are good):"
+    for image in images[:_UNLIKE]:
+        yield f"  {image.path} (distance {image.distance:.3g}, usual is {usual:.3g})"
 
 
 def _too_few(data: DataFacts) -> Iterator[str]:

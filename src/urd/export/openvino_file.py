@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
+from urd.errors import first_line
 from urd.export.parity import Pixels
 from urd.export.quiet import quiet
 from urd.system.extras import optional
@@ -73,5 +74,12 @@ def quantise(model: Any, images: Sequence[Pixels]) -> Any:
 
 
 def save(model: Any, path: Path, *, halved: bool) -> None:
-    """Write NAME.xml and NAME.bin; `halved`: weights in float16."""
-    optional("openvino", "openvino").save_model(model, path, compress_to_fp16=halved)
+    """Write NAME.xml and NAME.bin; `halved`: weights in float16.
+
+    Raises:
+        OSError: the disk is full, or there is no permission.
+    """
+    try:
+        optional("openvino", "openvino").save_model(model, path, compress_to_fp16=halved)
+    except RuntimeError as error:  # the library has no other type for a full disk
+        raise OSError(f"OpenVINO cannot write it: {first_line(error)}") from error

@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / "skipped.json"
 
     @property
+    def unlike(self) -> Path:
+        """The training images, those least like the others first; only with a memory."""
+        return self.path / "unlike.json"
+
+    @property
     def evaluation(self) -> Path:
         """The figures of the last `urd evaluate`."""
         return self.path / "evaluation.json"
@@ -77,8 +82,9 @@ class RunFolder:
         return self.model.exists() and not any(p.exists() for p in (self.state, self.expert))
 
     def forget_older_model(self) -> None:
-        """Delete what other verbs wrote about the old model, before a new one replaces it."""
-        for path in (self.evaluation, self.evaluation_details, self.report, self.calibration):
+        """Delete what was written about the old model, before a new one replaces it."""
+        of_model = (self.evaluation, self.evaluation_details, self.report, self.calibration)
+        for path in (*of_model, self.unlike):
             path.unlink(missing_ok=True)
 
     def remove_checkpoint(self) -> None:

@@ -16,6 +16,7 @@ from urd.errors import UrdError
 from urd.evaluation.records import JudgedImage
 from urd.inspection.pictures import heat_picture
 from urd.inspection.prediction import Failure
+from urd.training.schema import GoodImageDistance
 
 _EACH = 8
 _SIDE = 320
@@ -75,6 +76,24 @@ def galleries(detector: Detector, images: Sequence[JudgedImage]) -> list[Gallery
         _gallery(detector, "Misses", "Defective images with the verdict OK.", missed),
         _gallery(detector, "Finds", "Defective images with the verdict REVIEW or NG.", found),
     ]
+
+
+def unlike_others(detector: Detector, images: Sequence[GoodImageDistance]) -> Gallery:
+    """The training images that are least like the others, the least alike first."""
+    usual = images[len(images) // 2].distance
+    pictures = [
+        replace(
+            _picture(detector, JudgedImage(image.path, "train", image.distance, None)),
+            defects=f"distance {image.distance:.3g}, usual is {usual:.3g}",
+        )
+        for image in images[:_EACH]
+    ]
+    return Gallery(
+        "Training images least like the others",
+        "Look whether these parts are good. The distance is that to the features of all others.",
+        pictures,
+        len(images),
+    )
 
 
 def _gallery(detector: Detector, title: str, about: str, images: Sequence[JudgedImage]) -> Gallery:

@@ -6,11 +6,12 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
+from pydantic import Field
 
 from urd.detector import Detector
 from urd.errors import UrdError, UsageError, first_line
@@ -22,13 +23,14 @@ from urd.metrics.components import FPR_LIMIT
 from urd.metrics.protocol import describe
 from urd.model.run_folder import RunFolder
 from urd.results import charts
-from urd.results.gallery import galleries
-from urd.system.documents import MIB, parse_json, read_text
+from urd.results.gallery import galleries, unlike_others
+from urd.system.documents import MIB, parse_json, read_json, read_text
 from urd.system.files import write_text, writing
 from urd.system.schema import check
-from urd.training.schema import CurveLine
+from urd.training.schema import CurveLine, GoodImageDistance
 
-_MOST_CURVE_BYTES = 64 * MIB
+_MOST_BYTES = 64 * MIB
+_Unlike = Annotated[list[GoodImageDistance], Field(max_length=1_000_000)]
 _WANTED = (0.01, 0.05, 0.10)  # target shares of false rejects in the table of the report
 
 
@@ -71,7 +73,7 @@ def _page_of(run: Path, device: str, roi: str, ignore: str, reading: dict[str, i
     if roi or ignore:
         detector.inspect_in(roi, ignore)
     evaluation = read_evaluation(run, detector.engine.weights_sha256())
-    page = _render(detector, evaluation, _curve(run))
+    page = _render(detector, evaluation, _curve(run), _unlike(run))
     return page.encode("utf-8", "backslashreplace").decode()  # file names may not be valid UTF-8
 
 
@@ -79,6 +81,7 @@ def _render(
     detector: Detector,
     evaluation: Evaluation | None,
     training: list[dict[str, Any]],
+    unlike: list[GoodImageDistance],
 ) -> str:
     """Render checked content; an error in here is a bug."""
     images = _judged(detector, evaluation.images) if evaluation else []
@@ -110,7 +113,10 @@ def _render(
         limits=_limits(detector, images),
         defects=_by_type(metrics, images) if metrics else [],
         metrics_by_type=[metric.title for metric in _METRICS_BY_TYPE],
-        galleries=galleries(detector, images) if images else [],
+        galleries=[
+            *(galleries(detector, images) if images else []),
+            *([unlike_others(detector, unlike)] if unlike else []),
+        ],
         not_judged=[image for image in images if not image.judged],
         training=training,
         settings={k: v for k, v in detector.config.to_dict().items() if v != ""},
@@ -288,6 +294,24 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
+def _unlike(run: Path) -> list[GoodImageDistance]:
+    """The training images, those least like the others first; empty if there is no such file.
+
+    Raises:
+        UrdError: the file is damaged.
+    """
+    path = RunFolder(run).unlike
+    if not path.exists():
+        return []
+    try:
+        found: list[GoodImageDistance] = check(_Unlike, read_json(path, _MOST_BYTES))
+    except ValueError as error:
+        raise UrdError(
+            f"{path} is damaged ({first_line(error)}): move it away for a report without it"
+        ) from error
+    return found
+
+
 def _curve(run: Path) -> list[dict[str, Any]]:
     """About a dozen lines of the training curve; empty if there is none or the run is unfinished.
 
@@ -299,7 +323,7 @@ def _curve(run: Path) -> list[dict[str, Any]]:
         return []
     lines = []
     try:
-        *whole, _ = read_text(path, _MOST_CURVE_BYTES).split("\n")
+        *whole, _ = read_text(path, _MOST_BYTES).split("\n")
         for number, line in enumerate(whole, start=1):
             content = parse_json(line)
             check(CurveLine, content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ from urd.training.checkpoint import load_checkpoint, load_expert, read_facts, sa
 from urd.training.choose_score import choose_score
 from urd.training.loop import Keep, train
 from urd.training.prepare import build_networks, prepare_teacher
-from urd.training.remember import remember
+from urd.training.remember import distances_to_the_rest, remember
+from urd.training.schema import GoodImageDistance
 from urd.training.training_data import HELD_OUT, TrainingData, load_training_data
 from urd.training.validation import SyntheticScores, SyntheticValidation, calibrate_on
 
@@ -49,11 +50,14 @@ class Fitted:
         model: the networks, in evaluation mode.
         header: the header of the model file.
         skipped: images that cannot be read; a run folder lists them in skipped.json.
+        unlike: the training images, those least like the others first; a run folder lists them in
+            unlike.json. Empty for a variant without a memory.
     """
 
     model: DetectorNetwork
     header: ModelHeader
     skipped: list[UnreadableImage]
+    unlike: list[GoodImageDistance] = field(default_factory=list)
 
 
 def fit(
@@ -127,6 +131,8 @@ def _fit(
     fitted = _judged(model, data, holdout, config, backbone, expert, precision)
     if run is not None:
         run.forget_older_model()  # first, so that no old result is ever beside the new model
+        if fitted.unlike:
+            write_json(run.unlike, [image.to_dict() for image in fitted.unlike])
         save_model(run.model, fitted.model, fitted.header)
         run.remove_checkpoint()
     return fitted
@@ -196,11 +202,13 @@ def _judged(
     precision: str,
 ) -> Fitted:
     """The trained networks, with a header from their scores on held-out images."""
-    variant = VARIANTS[config.variant]
     final = InferenceNetworks(model, precision)
-    if variant.memory:
+    distances: list[float] = []
+    if VARIANTS[config.variant].memory:
         teacher = InferenceNetworks(model.teacher, precision)
-        model.bank = remember(teacher, data.train, config.memory, config.seed)
+        remembered = remember(teacher, data.train, config.memory, config.seed)
+        model.bank = remembered.bank
+        distances = distances_to_the_rest(teacher, data.train, remembered)
     scorer = Scorer(choose_score(final, model.bank, data, config), model.bank)
     # Without held-out images, use the training images, though their scores are optimistic.
     reference = holdout or SyntheticValidation(data.train, config.seed)
@@ -220,7 +228,12 @@ def _judged(
         score=scorer.score,
         versions=current_versions(),
     )
-    return Fitted(model.eval(), header, data.skipped)
+    unlike = [
+        GoodImageDistance(path=printable(path.absolute()), distance=distance)
+        for path, distance in zip(data.paths, distances, strict=bool(distances))
+    ]
+    unlike.sort(key=lambda image: -image.distance)
+    return Fitted(model.eval(), header, data.skipped, unlike)
 
 
 def _heat_range(scores: SyntheticScores) -> tuple[float, float]:

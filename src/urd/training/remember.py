@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from urd.inspection.scoring import blurred_sum
 from urd.networks.folding import InferenceNetworks
 from urd.networks.memory_bank import MemoryBank, features_of_places
 from urd.system.progress import track
@@ -17,25 +20,53 @@ _BATCH = 8
 _PROJECTED = 64  # dimensions in which places are compared for the choice
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """A filled bank, and for each of its features the number of the image that it is from, (M,)."""
+
+    bank: MemoryBank
+    image: Tensor
+
+
 @torch.no_grad()
 def remember(
     teacher: InferenceNetworks, data: TrainingImages, places: int, seed: int
-) -> MemoryBank:
+) -> Remembered:
     """A bank of `places` features that cover those of all good images as evenly as possible.
 
     Args:
         teacher: computes the levels of images.
         places: the most features to keep.
     """
-    candidates = _candidates(teacher, data, generator(seed, "candidates"))
+    of_images = _candidates(teacher, data, generator(seed, "candidates"))
+    candidates = torch.cat(of_images)
+    counts = torch.tensor([len(places) for places in of_images])
+    image = torch.arange(len(of_images)).repeat_interleave(counts)
     chosen = coreset(candidates, places, generator(seed, "coreset"))
-    return MemoryBank.of(candidates[chosen])
+    return Remembered(MemoryBank.of(candidates[chosen]), image[chosen])
+
+
+@torch.no_grad()
+def distances_to_the_rest(
+    teacher: InferenceNetworks, data: TrainingImages, remembered: Remembered
+) -> list[float]:
+    """For each image the peak of its map, compared with the features of all other images."""
+    found = []
+    for index, image in enumerate(track(data.images, "Comparing good images", len(data.images))):
+        others = remembered.bank.features[remembered.image != index] + remembered.bank.mean
+        if not len(others):
+            return []
+        levels = teacher(image[None].float() / 255)
+        roi = None if data.roi is None else data.roi[index : index + 1]
+        maps = blurred_sum([MemoryBank.of(others)(levels)], (image.shape[1], image.shape[2]), roi)
+        found.append(float(maps.max()))
+    return found
 
 
 def _candidates(
     teacher: InferenceNetworks, data: TrainingImages, random: torch.Generator
-) -> Tensor:
-    """Features of places (M, D): all, or as many random ones of each image as the limit allows."""
+) -> list[Tensor]:
+    """For each image features of places (m, D): all, or as many random ones as the limit allows."""
     found = []
     share = -(-CANDIDATES // len(data.images))
     batches = range(0, len(data.images), _BATCH)
@@ -50,7 +81,7 @@ def _candidates(
             of_image = of_image if inside is None else of_image[inside[index]]
             order = torch.randperm(len(of_image), generator=random)[:share]
             found.append(of_image[order.to(of_image.device)])
-    return torch.cat(found)
+    return found
 
 
 def coreset(features: Tensor, count: int, random: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from urd.system.schema import Checked, Count, Name, Number, Open, Text
+from urd.system.schema import Checked, Count, Name, Number, Open, Score, Text
 
 
 class Checkpoint(Checked):
@@ -22,6 +22,13 @@ class Checkpoint(Checked):
     textures: Count
     foreground: Text
     region_of_interest: Text | None = None
+
+
+class GoodImageDistance(Checked):
+    """A row of `unlike.json`: a training image, and how far it is from all other ones."""
+
+    path: Text
+    distance: Score
 
 
 class CurveLine(Open):

@@ -62,6 +62,7 @@ class TrainingData:
     Attributes:
         facts: counts and fingerprints for the model file.
         skipped: images that cannot be read.
+        paths: of the images to train on.
         roi: the region inspected in all images, (H, W) bool; `None`: everywhere.
     """
 
@@ -69,6 +70,7 @@ class TrainingData:
     holdout: TrainingImages | None
     facts: DataFacts
     skipped: list[UnreadableImage]
+    paths: list[Path]
     roi: Roi | None = None
 
 
@@ -129,6 +131,7 @@ def load_training_data(
         part(holdout_index, kept_textures) if len(holdout_index) else None,
         facts,
         failures,
+        [paths[index] for index in train_index.tolist()],
         rois.everywhere if rois else None,
     )
 
