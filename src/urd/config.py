@@ -278,11 +278,25 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "page": (0, 1_000_000),
 }
 
-_QUICK = {"backbone": "resnet18.tv_in1k,builtin", "iterations": 1000, "batch_size": 8}
+_RESNET, _LITE = "resnet18.tv_in1k", "tf_efficientnet_lite0.in1k"
+# A student and a memory together; see docs/accuracy.md.
+_BOTH = {"variant": "urd-memory", "score": "auto", "batch_size": 8}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"warm_up": 0, "schedule": "constant"},
-    "fast": _QUICK,
-    "edge": {**_QUICK, "student": "slim"},
+    "fast": {**_BOTH, "backbone": f"{_RESNET},{_LITE},builtin", "iterations": 150, "memory": 4096},
+    "edge": {
+        **_BOTH,
+        "backbone": f"{_LITE},{_RESNET},builtin",
+        "student": "slim",
+        "iterations": 300,
+        "memory": 1024,
+    },
+    "best": {
+        **_BOTH,
+        "backbone": f"{_RESNET},{_LITE},builtin",
+        "iterations": 3000,
+        "memory": 16384,
+    },
 }
 _PRESET = "preset"
 
