@@ -1,6 +1,6 @@
 """Guards the accuracy: trains shortly on each data set and compares with stored figures.
 
-    python benchmarks/accuracy.py ROOT --weights FILE --textures DIR [--variants urd memory urd-memory]
+    python benchmarks/accuracy.py ROOT --weights FILE --textures DIR [--variants urd memory]
 
 ROOT holds categories in MVTec layout. Each variant is trained with one seed for 100 iterations of
 ResNet-18 and measured once. The figures are compared with those that
