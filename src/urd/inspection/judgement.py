@@ -81,7 +81,7 @@ def json_schema() -> dict[str, Any]:
         verdict: Verdict | None = Field(
             description="ERROR: not judged, error says why; null: the detector has no thresholds"
         )
-        score: float | None = Field(description="maximum of the anomaly map; null: ERROR")
+        score: float | None = Field(description="score of the image; null: ERROR")
         calibrated: Annotated[float, Field(ge=0, le=1)] | None = Field(
             description="score in 0..1; 0.5 is the limit of OK"
         )

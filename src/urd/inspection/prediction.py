@@ -25,7 +25,7 @@ class Prediction:
     """The judgement of one image.
 
     Attributes:
-        score: maximum of the anomaly map; higher is more anomalous.
+        score: the image score; higher is more anomalous.
         anomaly_map: (H, W) float32 at the network's input size.
         size: (height, width) of the original image, upright.
         path: the file; `None` for images that were given as arrays.
