@@ -20,8 +20,8 @@ from urd.networks.variants import VARIANTS
 from urd.training import clean_features, loop
 from urd.training.batches import batch_indices
 from urd.training.clean_features import CleanFeatures
+from urd.training.holdout import holdout_count
 from urd.training.step import evaluating_teacher
-from urd.training.training_data import holdout_count
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -129,6 +129,13 @@ class FitConfig:
         "training",
         "data",
     )
+    holdout_by: str = _option(
+        "",
+        "Hold out whole folders at random (folder), or the good images whose paths fit a pattern "
+        "such as 'day3/*'. Empty: single images at random.",
+        "training",
+        "data",
+    )
     validate_every: int = _option(
         0,
         "Iterations between validations; 0: ten validations, at least 50 iterations apart.",
@@ -240,6 +247,7 @@ class FitOptions(TypedDict, total=False):
     device: str
     precision: Precision
     holdout: float
+    holdout_by: str
     validate_every: int
     mask_resize: Literal["chained", "direct"]
     student_lr: float

@@ -30,11 +30,12 @@ from urd.errors import UsageError
 from urd.model.header import ModelHeader
 from urd.model.schema import DataFacts
 from urd.synthesis.textures import split_textures
+from urd.system.progress import note
 from urd.system.seeding import generator
+from urd.training.holdout import nearly_same, split
 from urd.training.synthesis_inputs import find_foreground, read_textures
 
 HELD_OUT = "held-out training images"  # the source of a calibration from `TrainingData.holdout`
-_HOLDOUT_AT_LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,14 @@ def load_training_data(
     textures = read_textures(config)
     train_textures, kept_textures = split_textures(textures, generator(config.seed, "textures"))
 
-    train_index, holdout_index = _split(len(images), config)
+    train_index, holdout_index = split(paths, config)
     chw = torch.from_numpy(images).permute(0, 3, 1, 2)
+    if alike := nearly_same(chw[train_index], chw[holdout_index]):
+        note(
+            f"{alike} of {len(holdout_index)} held-out images are nearly the same as an image to "
+            "train on, as in a series that was taken at once. Thresholds may be too low for other "
+            "days: hold out whole folders or series (--holdout-by)."
+        )
 
     def part(index: Tensor, of_textures: Tensor) -> TrainingImages:
         return TrainingImages(
@@ -142,13 +149,6 @@ def _of_rois(rois: Rois | None) -> dict[str, Any]:
     return {"region_of_interest": PER_IMAGE if rois.folders else "one for all images"}
 
 
-def _split(count: int, config: FitConfig) -> tuple[Tensor, Tensor]:
-    """Indices of the images to train on, ascending, and of the held-out ones."""
-    order = torch.randperm(count, generator=generator(config.seed, "holdout"))
-    held = holdout_count(count, config.holdout)
-    return order[held:].sort().values, order[:held]
-
-
 def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
     """The held-out images of a training; an empty list if `paths` are other images.
 
@@ -159,7 +159,11 @@ def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
     images = paint_outside(images, header.roi, header.mean)
     if _fingerprint(torch.from_numpy(images).permute(0, 3, 1, 2)) != header.data.fingerprint:
         return []
-    return [paths[kept[index]] for index in _split(len(kept), config)[1].tolist()]
+    known = [paths[index] for index in kept]
+    try:
+        return [known[index] for index in split(known, config)[1].tolist()]
+    except UsageError:  # they lie in other folders now
+        return []
 
 
 def _inspected(
@@ -189,10 +193,3 @@ def _fingerprint(*tensors: Tensor | None) -> str:
         for item in tensor:  # one at a time: `contiguous` copies, and a full copy is large
             digest.update(item.contiguous().numpy())
     return digest.hexdigest()
-
-
-def holdout_count(images: int, share: float) -> int:
-    """Number of held-out good images: the share, but at least 8, and at most half; 0 for 0."""
-    if share == 0:
-        return 0
-    return min(max(_HOLDOUT_AT_LEAST, round(share * images)), images // 2)
