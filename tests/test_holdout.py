@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from urd import FitConfig, UsageError
-from urd.training.holdout import nearly_same, split
+from urd.training.holdout import in_one_series, split
 
 PATHS = [Path(f"parts/train/good/day{d}/{i:03}.png") for d in range(5) for i in range(6)]
 
@@ -53,9 +53,13 @@ def test_nothing_is_held_out_with_a_share_of_0():
 
 def test_images_of_one_series_are_noticed():
     random = torch.Generator().manual_seed(0)
-    scenes = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8, generator=random)
+    scenes = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8, generator=random)
     scenes = scenes.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    again = (scenes.int() + torch.randint(-3, 4, scenes.shape, generator=random)).clamp(0, 255)
-    assert nearly_same(scenes, again[:5].to(torch.uint8)) == 5
-    assert nearly_same(scenes[:6], scenes[6:]) == 0
-    assert nearly_same(scenes[:1], scenes[1:]) == nearly_same(scenes, scenes[:0]) == 0
+    series = scenes.repeat_interleave(4, 0).int()  # four images of each scene, with some noise
+    series = (series + torch.randint(-3, 4, series.shape, generator=random)).clamp(0, 255)
+    held = torch.arange(0, 80, 9)
+    train = torch.tensor([n for n in range(80) if n not in held.tolist()])
+    assert in_one_series(series.to(torch.uint8), train, held) >= 6
+    mixed = torch.randperm(80, generator=random)
+    assert in_one_series(series[mixed].to(torch.uint8), train, held) == 0
+    assert in_one_series(scenes, torch.arange(20), held[:0]) == 0

@@ -32,7 +32,7 @@ from urd.model.schema import DataFacts
 from urd.synthesis.textures import split_textures
 from urd.system.progress import note
 from urd.system.seeding import generator
-from urd.training.holdout import nearly_same, split
+from urd.training.holdout import in_one_series, split
 from urd.training.synthesis_inputs import find_foreground, read_textures
 
 HELD_OUT = "held-out training images"  # the source of a calibration from `TrainingData.holdout`
@@ -108,11 +108,11 @@ def load_training_data(
 
     train_index, holdout_index = split(paths, config)
     chw = torch.from_numpy(images).permute(0, 3, 1, 2)
-    if alike := nearly_same(chw[train_index], chw[holdout_index]):
+    if beside := in_one_series(chw, train_index, holdout_index):
         note(
-            f"{alike} of {len(holdout_index)} held-out images are nearly the same as an image to "
-            "train on, as in a series that was taken at once. Thresholds may be too low for other "
-            "days: hold out whole folders or series (--holdout-by)."
+            f"{beside} of {len(holdout_index)} held-out images look most like the image before or "
+            "after them, as in a series that was taken at once. Thresholds may be too low for "
+            "other days: hold out whole folders or series (--holdout-by)."
         )
 
     def part(index: Tensor, of_textures: Tensor) -> TrainingImages:
