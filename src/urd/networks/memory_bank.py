@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from urd.backbones.encoder import Pyramid
 
+_AT_ONCE = 1024  # places; times 4,096 features they need 17 MB
 _LEVELS = (1, 2)  # levels 2 and 3: level 1 is too plain, and has four times as many places
 
 
@@ -42,11 +43,20 @@ class MemoryBank(nn.Module):
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """The teacher's levels to the Euclidean distance of each place of level 2, (B, h, w)."""
-        asked = features_of_places(levels) - self.mean
-        # |a - b|^2 = |a|^2 - 2 a b + |b|^2. Around the mean these terms are smallest, so that least
-        # is lost to rounding.
-        nearest = (self.squares - 2 * (asked @ self.features.T)).amin(dim=-1)
-        return (asked.square().sum(dim=-1) + nearest).clamp(min=0).sqrt()
+        places = features_of_places(levels) - self.mean
+        flat = places.flatten(0, 2)
+        # A file for other programs has no loop; here, memory is for one part of the places only.
+        parts = [flat] if torch.compiler.is_exporting() else flat.split(_AT_ONCE)
+        nearest = torch.cat([self._nearest(part) for part in parts])
+        return (flat.square().sum(dim=1) + nearest).clamp(min=0).sqrt().view(places.shape[:3])
+
+    def _nearest(self, asked: Tensor) -> Tensor:
+        """The smallest |b|^2 - 2 a b over the bank, for each a of (m, D).
+
+        With |a|^2 it is |a - b|^2. Around the mean these terms are smallest, so that least is lost
+        to rounding.
+        """
+        return torch.addmm(self.squares, asked, self.features.T, alpha=-2).amin(dim=1)
 
 
 def features_of_places(levels: list[Tensor]) -> Tensor:
