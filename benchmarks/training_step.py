@@ -13,7 +13,8 @@ run. The step's share of it counts the operations of its convolutions. A profile
 shows where the time goes. It slows the step a little, so it gives shares.
 
 Then the step is timed beside one busy process of one thread, as on a machine that does other work
-too. The busy process runs and pauses in turn, so that both times are of the same minutes.
+too. The busy process runs and pauses in turn, so that both times are of the same minutes. Then it
+is timed with the number of threads that a training chooses beside the busy process.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from urd.training.batches import batch_indices, draw_for_iteration
 from urd.training.clean_features import CleanFeatures
 from urd.training.loop import autocast_for, train_iteration
 from urd.training.prepare import ADAM_BETAS, build_networks
+from urd.training.shared_cores import SharedCores
 from urd.training.training_data import TrainingImages
 
 
@@ -130,19 +132,28 @@ def _gflop(step: Callable[[int], None]) -> float:
 def _beside(step: Callable[[int], None], first: int, pairs: int) -> dict[str, float]:
     """Seconds of a step alone and beside a busy process, and the ratio, medians over pairs."""
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    alone, beside = [], []
+    alone, beside, chosen = [], [], []
+    cores = SharedCores(None)
+    before = cores.threads
     try:
         for iteration in range(first, first + pairs):
             for seconds, signal_ in ((alone, signal.SIGSTOP), (beside, signal.SIGCONT)):
                 busy.send_signal(signal_)
                 seconds.append(_time(step, iteration, torch.device("cpu")))
+        for done in range(1, pairs + 5):  # the first ones show that the cores are shared
+            chosen.append(_time(step, first, torch.device("cpu")))
+            cores.done(done)
     finally:
         busy.kill()
+        torch.set_num_threads(before)
     ratio = statistics.median(b / a for a, b in zip(alone, beside, strict=True))
     return {
         "alone_seconds": statistics.median(alone),
         "beside_seconds": statistics.median(beside),
         "beside_ratio": ratio,
+        "beside_chosen_threads": cores.threads,
+        "beside_chosen_seconds": statistics.median(chosen[4:]),
+        "beside_chosen_ratio": statistics.median(chosen[4:]) / statistics.median(alone),
     }
 
 

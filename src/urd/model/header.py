@@ -36,7 +36,8 @@ class ModelHeader:
         data: fingerprints and counts of the training images.
         encoder: which pretrained encoder it is, and whether an expert was used.
         score: how map and image score are made of features.
-        versions: versions of urd, torch, timm and Python.
+        versions: what rounding depends on: versions of urd, torch, timm and Python, and the number
+            of threads of the training.
         roi: the region inspected in all images, (H, W) bool, saved as a tensor; `None`: all.
     """
 

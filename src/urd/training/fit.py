@@ -114,21 +114,22 @@ def _fit(
         assert holdout is not None
         return holdout.score(InferenceNetworks(model, precision), Scorer()).summary()
 
-    model = DetectorNetwork(teacher, None)
+    model, threads = DetectorNetwork(teacher, None), torch.get_num_threads()
     if VARIANTS[config.variant].student:
         networks = build_networks(expert, teacher, config, device)
         if saved is not None and run is not None:
             load_checkpoint(run, networks)
-        train(
+        threads = train(
             networks,
             data.train,
             config,
             first=saved.iteration if saved else 0,
+            threads=saved.threads if saved else None,
             keep=Keep(run, facts) if run else None,
             validate=validate if holdout else None,
         )
         model = networks.model
-    fitted = _judged(model, data, holdout, config, backbone, expert, precision)
+    fitted = _judged(model, data, holdout, config, backbone, expert, precision, threads)
     if run is not None:
         run.forget_older_model()  # first, so that no old result is ever beside the new model
         if fitted.unlike:
@@ -200,6 +201,7 @@ def _judged(
     backbone: Backbone,
     expert: Encoder,
     precision: str,
+    threads: int,
 ) -> Fitted:
     """The trained networks, with a header from their scores on held-out images."""
     final = InferenceNetworks(model, precision)
@@ -226,7 +228,7 @@ def _judged(
         roi=data.roi,
         encoder=_encoder_facts(expert, config, backbone),
         score=scorer.score,
-        versions=current_versions(),
+        versions={**current_versions(), "threads": str(threads)},
     )
     unlike = [
         GoodImageDistance(path=printable(path.absolute()), distance=distance)

@@ -26,6 +26,7 @@ from urd.training.checkpoint import NotFinite, save_checkpoint
 from urd.training.clean_features import CleanFeatures
 from urd.training.curve import Curve
 from urd.training.schedule import set_learning_rates
+from urd.training.shared_cores import shared_cores
 from urd.training.step import Autocast, Networks, train_with_expert, train_without_expert
 from urd.training.training_data import TrainingImages
 
@@ -50,10 +51,14 @@ def train(
     config: FitConfig,
     *,
     first: int = 0,
+    threads: int | None = None,
     keep: Keep | None = None,
     validate: Callable[[DetectorNetwork], dict[str, float]] | None = None,
-) -> None:
-    """Run the iterations from `first` to `config.iterations`.
+) -> int:
+    """Run the iterations from `first` to `config.iterations`; return the number of threads.
+
+    Args:
+        threads: of the part before `first`; `None`: what suits this machine now.
 
     Raises:
         NotFinite: a loss or a weight became NaN or Inf; the last good checkpoint is kept.
@@ -69,13 +74,20 @@ def train(
 
     def save(iteration: int) -> None:
         if keep is not None:
-            save_checkpoint(keep.run, networks, iteration, keep.facts)
+            facts = {**keep.facts, "threads": cores.threads}
+            save_checkpoint(keep.run, networks, iteration, facts)
 
-    with _stop_requests() as stop_requested, closing(progress), _deterministic():
+    with (
+        _stop_requests() as stop_requested,
+        closing(progress),
+        _deterministic(),
+        shared_cores(data.images.device, threads) as cores,
+    ):
         for iteration in range(first, config.iterations):
             set_learning_rates(networks, config, iteration)
             losses = train_iteration(networks, data, config, iteration, autocast, features)
             done = iteration + 1
+            cores.done(done - first)
             curve.add(losses, config.batch_size)
             if done % _LOG_EVERY == 0 or done == config.iterations:
                 progress.update(done, curve.write(done))
@@ -94,6 +106,7 @@ def train(
                 saved_at = time.monotonic()
     if not all(torch.isfinite(t).all() for t in networks.model.state_dict().values()):
         raise NotFinite(f"NaN or Inf in the weights after iteration {config.iterations}")
+    return cores.threads
 
 
 def train_iteration(

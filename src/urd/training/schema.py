@@ -22,6 +22,7 @@ class Checkpoint(Checked):
     textures: Count
     foreground: Text
     region_of_interest: Text | None = None
+    threads: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
 class GoodImageDistance(Checked):
