@@ -71,7 +71,7 @@ def _measured(
         "settings": given,
         "images": detector.header.data.fingerprint,
         **{name: round(figures[name], 4) for name in _FIGURES},
-        "score": {"distance": score.distance, "levels": score.levels, "memory": score.memory},
+        "score": score.model_dump(),
         "fit_seconds": round(fitted, 1),
         "method_version": METHOD_VERSION,
         "machine": machine(),

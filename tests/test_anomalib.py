@@ -157,3 +157,8 @@ def test_called_by_itself_the_model_resizes_as_its_engine_does(products, tmp_pat
         assert image.shape[-1] > 100
         found = model.eval()(image)
     torch.testing.assert_close(found.anomaly_map[0].squeeze(), batch.anomaly_map[0].squeeze())
+
+
+def test_a_variant_with_a_memory_is_refused():
+    with pytest.raises(UsageError, match="a memory needs urd fit"):
+        Urd(variant="urd-memory")

@@ -53,6 +53,7 @@ def test_the_memory_finds_what_it_has_not_seen(data, config, trained):
     assert detector.header.calibration.scores[0] > 0
     figures = detector.evaluate(data, resamples=0)
     assert figures["pixel_auroc"] > 0.6
+    assert "no training" in figures["protocol"] and "iteration" not in figures["protocol"]
 
 
 def test_the_same_seed_remembers_the_same(data, config, tmp_path):
@@ -67,7 +68,7 @@ def test_the_same_seed_remembers_the_same(data, config, tmp_path):
 def test_both_parts_of_the_sum_count_for_the_median_good_image(data, config, trained):
     detector = trained(data, dataclasses.replace(config, variant="urd-memory", score="squared"))
     score = detector.header.score
-    assert (score.name, score.distance) == ("squared", "squared")
+    assert score.name == "squared"
     assert score.memory > 0 and score.levels[0] == score.levels[1] == score.levels[2] > 0
     assert np.median(detector.header.calibration.scores) == pytest.approx(1, abs=0.3)
 
@@ -77,7 +78,7 @@ def test_a_score_by_name_is_in_the_header(data, config, trained, name):
     score = trained(data, dataclasses.replace(config, score=name)).header.score
     assert score.memory == 0 and score.levels == (1.0, 1.0, 1.0)
     if name != "auto":
-        assert (score.name, score.distance) == (name, name)
+        assert score.name == name
 
 
 def test_without_held_out_images_auto_is_the_papers_score(data, config, trained):
@@ -87,7 +88,7 @@ def test_without_held_out_images_auto_is_the_papers_score(data, config, trained)
 
 def test_a_score_of_another_variant_is_refused(data, config, trained, tmp_path):
     detector = trained(data, dataclasses.replace(config, score="weighted"))
-    header = dataclasses.replace(detector.header, score=Score(name="x", memory=1.0))
+    header = dataclasses.replace(detector.header, score=Score(memory=1.0))
     save_model(tmp_path / "m.safetensors", detector.model, header)
     with pytest.raises(UrdError, match="its score does not belong to its variant"):
         Detector.load(tmp_path / "m.safetensors")

@@ -65,11 +65,11 @@ def test_weights_of_levels_and_memory_and_the_mean_of_the_highest_values():
     size = (64, 32)
 
     def maps(**weights):
-        return Scorer(Score(name="test", **weights), bank)((teacher, student), size)[0]
+        return Scorer(Score(**weights), bank)((teacher, student), size)[0]
 
     alone = [maps(levels=levels) for levels in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))]
     memory = maps(levels=(0.0, 0.0, 0.0), memory=1.0)
-    found, scores = Scorer(Score(name="test", levels=(0.5, 2.0, 0.0), memory=3.0, top=0.01), bank)(
+    found, scores = Scorer(Score(levels=(0.5, 2.0, 0.0), memory=3.0, top=0.01), bank)(
         (teacher, student), size
     )
     torch.testing.assert_close(found, 0.5 * alone[0] + 2 * alone[1] + 3 * memory)

@@ -226,6 +226,11 @@ class FitConfig:
         """The chosen backbone. Before the choice it is the first of the list, the preferred one."""
         return self.backbone[0]
 
+    @property
+    def trains(self) -> bool:
+        """Whether there is something to train: the variant `memory` only remembers."""
+        return self.variant != "memory"
+
 
 class FitOptions(TypedDict, total=False):
     """The options of `FitConfig` as keyword arguments; a test keeps the two equal."""

@@ -80,13 +80,17 @@ def fit(
 
 def _summary(header: ModelHeader, run: RunFolder) -> None:
     data, config = header.data, header.config
+    done = f"Trained {config.variant} ({config.tag}) for {config.iterations} iterations on"
+    if not config.trains:
+        done = f"Remembered ({config.tag}) features of"
     print(
-        f"Trained {config.variant} ({config.tag}) for {config.iterations} iterations on "
-        f"{data.train_images} good images; {data.holdout_images} held out, "
+        f"{done} {data.train_images} good images; {data.holdout_images} held out, "
         f"{data.skipped} skipped; foreground: {data.foreground}."
     )
     if not header.encoder.pretrained:
         print("The encoder is untrained (--weights none): expect much lower accuracy.")
+    parts = ["student"] * any(header.score.levels) + ["memory"] * bool(header.score.memory)
+    print(f"Score: {header.score.name} ({' and '.join(parts)}).")
     if header.calibration is not None:
         from urd.cli.calibrate import print_thresholds
 

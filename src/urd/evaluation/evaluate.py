@@ -155,7 +155,6 @@ def _protocol(config: FitConfig, has_masks: bool, in_rois: bool) -> str:
         else "no masks, image metrics only"
     )
     where = ", pixels in the region of interest only" if in_rois else ""
-    return (
-        f"{height}x{width} px{where}, iteration {config.iterations} (last), labels from "
-        f"folders, {pixel}; F1-max uses the labels to choose its threshold"
-    )
+    training = f"iteration {config.iterations} (last)" if config.trains else "no training"
+    protocol = f"{height}x{width} px{where}, {training}, labels from folders, {pixel}"
+    return f"{protocol}; F1-max uses the labels to choose its threshold"

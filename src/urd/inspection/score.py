@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from urd.system.schema import Checked, Name, check
+from urd.system.schema import Checked, check
 
-Distance = Literal["cosine", "weighted", "squared"]
+Name = Literal["paper", "weighted", "squared", "memory"]
 Weight = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
@@ -16,8 +16,8 @@ class Score(Checked):
     """A weighted sum of distances, and what of this map is the score of the image.
 
     Attributes:
-        name: as `--score` names it.
-        distance: between student and teacher at a place; see `urd.inspection.scoring`.
+        name: of the distance between student and teacher (`urd.inspection.scoring.DISTANCES`), as
+            `--score` names it; `memory`: there is no student.
         levels: weights of the three levels of this distance; all 0: without student.
         memory: weight of the distance to the memory bank; 0: without.
         top: the image's score is the mean of this share of its map, the highest values; 0: of the
@@ -25,7 +25,6 @@ class Score(Checked):
     """
 
     name: Name = "paper"
-    distance: Distance = "cosine"
     levels: tuple[Weight, Weight, Weight] = (1.0, 1.0, 1.0)
     memory: Weight = 0.0
     top: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from urd.inspection.score import PAPER, Distance, Score
+from urd.inspection.score import PAPER, Name, Score
 from urd.networks.memory_bank import MemoryBank
 
 BLUR_SIGMA = 4.0
@@ -40,7 +40,7 @@ class Scorer(nn.Module):
         teacher, student = features
         parts = []
         if any(self.score.levels):
-            distances = level_distances(teacher, student, self.score.distance)
+            distances = level_distances(teacher, student, self.score.name)
             parts += [w * d for w, d in zip(self.score.levels, distances, strict=True)]
         if self.score.memory:
             assert self.bank is not None
@@ -49,9 +49,9 @@ class Scorer(nn.Module):
         return maps, image_score(maps, self.score.top)
 
 
-def level_distances(teacher: Features, student: Features, distance: Distance) -> Features:
+def level_distances(teacher: Features, student: Features, name: Name) -> Features:
     """The distance of student and teacher at each place of each level, (B, H_k, W_k) float32."""
-    rule = DISTANCES[distance]
+    rule = DISTANCES[name]
     return [rule(t.float(), s.float()) for t, s in zip(teacher, student, strict=True)]
 
 
@@ -112,8 +112,8 @@ def _length(maps: Tensor) -> Tensor:
     return maps.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
 
 
-DISTANCES: dict[Distance, Callable[[Tensor, Tensor], Tensor]] = {
-    "cosine": cosine_distance,
+DISTANCES: dict[Name, Callable[[Tensor, Tensor], Tensor]] = {
+    "paper": cosine_distance,
     "weighted": weighted_distance,
     "squared": squared_distance,
 }

@@ -33,6 +33,7 @@ from urd.config import FitConfig
 from urd.errors import UsageError
 from urd.inspection.scoring import Scorer
 from urd.networks.detector_network import DetectorNetwork
+from urd.networks.variants import VARIANTS
 from urd.synthesis.corruption import corrupt, draw_corruption
 from urd.synthesis.foreground import foreground_masks
 from urd.system.seeding import generator
@@ -42,6 +43,7 @@ from urd.training.schedule import set_learning_rates
 from urd.training.step import Networks, train_with_expert, train_without_expert
 from urd.training.synthesis_inputs import read_textures
 
+_VARIANTS = [name for name, variant in VARIANTS.items() if not variant.memory]
 _FOREGROUNDS = ("none", "otsu", "grabcut")
 _NO_EXPORT = (
     "anomalib's export resizes without antialiasing, so its files would give other scores than its "
@@ -113,6 +115,10 @@ class Urd(AnomalibModule):
         evaluator: Any = True,
         visualizer: Any = True,
     ) -> None:
+        if variant not in _VARIANTS:
+            raise UsageError(
+                f"variant '{variant}': choose from {', '.join(_VARIANTS)}; a memory needs urd fit"
+            )
         if foreground not in _FOREGROUNDS:
             raise UsageError(f"foreground '{foreground}': choose from {', '.join(_FOREGROUNDS)}")
         config = FitConfig.from_mapping(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from urd.config import FitConfig
-from urd.inspection.score import PAPER, Distance, Score
+from urd.inspection.score import Name, Score
 from urd.inspection.scoring import DISTANCES, blurred_sum, level_distances
 from urd.networks.folding import InferenceNetworks
 from urd.networks.memory_bank import MemoryBank
@@ -27,10 +28,9 @@ _DRAWN = 128  # at least so many defects are drawn on them
 _RESAMPLES, _SURE = 1000, 0.95
 # The usual distance and share of the memory in the sum come first. They were chosen on the data set
 # screw (docs/research/accuracy.md).
-_WITH_MEMORY: tuple[Distance, ...] = ("squared", "weighted", "cosine")
-_ALONE: tuple[Distance, ...] = ("cosine", "weighted", "squared")
+_WITH_MEMORY: tuple[Name, ...] = ("squared", "weighted", "paper")
+_ALONE: tuple[Name, ...] = ("paper", "weighted", "squared")
 _SHARES = (2 / 3, 1 / 3, 0.0, 1.0)
-_NAMES: dict[str, Distance] = {"paper": "cosine", "weighted": "weighted", "squared": "squared"}
 
 
 def choose_score(
@@ -44,14 +44,14 @@ def choose_score(
     if networks.networks.student is None:
         return Score(name="memory", levels=(0.0, 0.0, 0.0), memory=1.0)
     choices = _ALONE if bank is None else _WITH_MEMORY
-    distances = choices if config.score == AUTO else (_NAMES[config.score],)
+    names = choices if config.score == AUTO else (cast(Name, config.score),)
     shares = (0.0,) if bank is None else _SHARES
     if config.score != AUTO or data.holdout is None:
-        distances, shares = distances[:1], shares[:1]
-    if bank is None and len(distances) == 1:
-        return PAPER.model_copy(update={"name": _name(distances[0]), "distance": distances[0]})
+        names, shares = names[:1], shares[:1]
+    if bank is None and len(names) == 1:
+        return Score(name=names[0])
     good = _Seen.of(networks, bank, _first(data.holdout or data.train))
-    candidates = [good.score(d, share) for d, share in itertools.product(distances, shares)]
+    candidates = [good.score(name, share) for name, share in itertools.product(names, shares)]
     if len(candidates) == 1:
         return candidates[0]
     assert data.holdout is not None
@@ -65,13 +65,13 @@ class _Seen:
     """Images as their distances at each place.
 
     Attributes:
-        levels: of student and teacher, by the name of the distance, each level (N, H_k, W_k).
+        levels: of student and teacher, by the name of the score, each level (N, H_k, W_k).
         memory: to the memory bank, (N, h, w).
         roi: the inspected part, (N, H, W) bool.
         size: of the images.
     """
 
-    levels: dict[Distance, list[Tensor]]
+    levels: dict[Name, list[Tensor]]
     memory: Tensor | None
     roi: Tensor | None
     size: tuple[int, int]
@@ -81,7 +81,7 @@ class _Seen:
     def of(
         cls, networks: InferenceNetworks, bank: MemoryBank | None, data: TrainingImages
     ) -> _Seen:
-        levels: dict[Distance, list[list[Tensor]]] = {name: [] for name in DISTANCES}
+        levels: dict[Name, list[list[Tensor]]] = {name: [] for name in DISTANCES}
         memory = []
         starts = range(0, len(data.images), _BATCH)
         for start in track(starts, "Choosing the score", len(starts)):
@@ -97,19 +97,17 @@ class _Seen:
         height, width = data.images.shape[2:]
         return cls(joined, torch.cat(memory) if memory else None, data.roi, (height, width))
 
-    def score(self, distance: Distance, share: float) -> Score:
+    def score(self, name: Name, share: float) -> Score:
         """The score with this share of the memory; good images have a median peak of about 1."""
         if self.memory is None:
-            return Score(name=_name(distance), distance=distance)
-        of_student = (1 - share) / float(np.median(self._peaks(self.levels[distance])))
+            return Score(name=name)
+        of_student = (1 - share) / float(np.median(self._peaks(self.levels[name])))
         of_memory = share / float(np.median(self._peaks([self.memory])))
-        return Score(
-            name=_name(distance), distance=distance, levels=(of_student,) * 3, memory=of_memory
-        )
+        return Score(name=name, levels=(of_student,) * 3, memory=of_memory)
 
     def peaks(self, score: Score) -> NDArray[np.float64]:
         """The highest value of each map, (N,)."""
-        parts = [w * d for w, d in zip(score.levels, self.levels[score.distance], strict=True)]
+        parts = [w * d for w, d in zip(score.levels, self.levels[score.name], strict=True)]
         if self.memory is not None:
             parts.append(score.memory * self.memory)
         return self._peaks(parts)
@@ -122,10 +120,6 @@ class _Seen:
             maps = blurred_sum([p[part] for p in parts], self.size, roi)
             found.append(maps.flatten(1).amax(dim=1).double().cpu())
         return torch.cat(found).numpy()
-
-
-def _name(distance: Distance) -> str:
-    return next(name for name, of_name in _NAMES.items() if of_name == distance)
 
 
 def _first(data: TrainingImages) -> TrainingImages:
