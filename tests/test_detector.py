@@ -181,7 +181,7 @@ def test_save_and_load_keep_everything(detector, data, tmp_path):
     assert low < high
     for name in ("fingerprint", "train_images", "holdout_images", "foreground"):
         assert name in again.header.data.to_dict()
-    assert set(again.header.versions) == {"urd", "torch", "timm", "python"}
+    assert set(again.header.versions) == {"urd", "torch", "timm", "python", "threads"}
     image = data / "test" / "good" / "000.png"
     assert again.predict(image).score == detector.predict(image).score
 

@@ -107,7 +107,11 @@ def test_the_ten_lines_never_say_ok_to_what_is_not_finite(tmp_path, monkeypatch,
 
 def with_secret_paths(folder: Path):
     """A header in which every setting that is a text, and more, is a path on this machine."""
-    texts = {f.name for f in fields(FitConfig) if f.type == "str"} - {"backbone", "device"}
+    texts = {f.name for f in fields(FitConfig) if f.type == "str"} - {
+        "backbone",
+        "device",
+        "holdout_by",
+    }
     config = replace(header().config, **dict.fromkeys(texts, str(folder / "inner" / "thing.png")))
     calibration = replace(header().calibration, source=str(folder / "inner"))
     return header(

@@ -70,8 +70,8 @@ def test_the_text_that_identifies_the_built_in_backbone_stays(roots, tmp_path):
     """Another text makes every stored result with the built-in backbone an old one."""
     backbone = backbone_of(BUILTIN)
     texts = {v: backbone.identity(teacher_learns=VARIANTS[v].teacher_learns) for v in ("rd", "urd")}
-    assert texts["rd"] == f"{SHIPPED} 0.01 1.0 20"
-    assert texts["urd"] == f"{SHIPPED} 0.01 1.0 norms of the good images 20"
+    assert texts["rd"] == f"{SHIPPED} 0.01 1.0"
+    assert texts["urd"] == f"{SHIPPED} 0.01 1.0 norms of the good images"
     job = read_suite(write_suite(tmp_path, vary={"backbone": ["builtin"]})).jobs[0]
     of_job = Fingerprints(Places({"folder": roots})).of(job)
     assert of_job["weights"] == texts[job.settings["variant"]]

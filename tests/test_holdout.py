@@ -42,6 +42,11 @@ def test_a_pattern_that_fits_none_or_too_many_is_refused(pattern):
         held(holdout_by=pattern)
 
 
+def test_an_absolute_pattern_is_refused():
+    with pytest.raises(UsageError, match="fits the end of paths"):
+        FitConfig(holdout_by="/data/day3/*")
+
+
 def test_one_folder_cannot_be_held_out():
     with pytest.raises(UsageError, match="none can be held out"):
         split(PATHS[:6], FitConfig(holdout_by="folder"))

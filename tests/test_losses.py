@@ -164,7 +164,7 @@ def _step(networks, variant, x, x_corrupt, mask):
     return train_without_expert(networks, x, nullcontext)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "memory"])
 def test_gradient_reaches_every_trainable_parameter(variant):
     torch.manual_seed(0)
     expert = backbone_of(TINY, "none").load(torch.Generator().manual_seed(0))

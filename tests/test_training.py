@@ -31,6 +31,8 @@ def test_every_variant_trains_saves_and_predicts(data, tiny_config, tmp_path, va
     again = Detector.load(tmp_path / "run")
     image = data / "test" / "square" / "000.png"
     assert again.predict(image).score == detector.predict(image).score
+    if variant == "memory":
+        return
     moved = weights_of(tmp_path / "run")["student.bottleneck.shrink_2.0.weight"]
     fresh = networks_of(config).model.student.bottleneck.shrink_2[0].weight
     assert not torch.equal(moved, fresh.detach())

@@ -192,6 +192,11 @@ class FitConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UsageError(f"{name} is {quoted(value)}; it must be between {low} and {high}")
+        if Path(self.holdout_by).is_absolute():  # it stands in model files, which hold no path
+            raise UsageError(
+                f"holdout_by is {quoted(self.holdout_by)}; give a pattern that fits the end of "
+                "paths, such as 'day3/*'"
+            )
         if any(side % 32 or not 32 <= side <= 4096 for side in self.image_size):
             sides = "x".join(map(quoted, self.image_size))
             raise UsageError(
