@@ -26,7 +26,7 @@ _BATCH = 8
 _MOST = 64  # good images to look at
 _DRAWN = 128  # at least so many defects are drawn on them
 _RESAMPLES, _SURE = 1000, 0.95
-# The usual name and share of the memory come first. They were chosen on the data sets screw and pill,
+# The usual name and share of the memory come first. They were chosen on data sets screw and pill,
 # `weighted` rather than `squared` because it loses little anywhere (docs/research/accuracy.md).
 _WITH_MEMORY: tuple[Name, ...] = ("weighted", "paper", "squared")
 _ALONE: tuple[Name, ...] = ("paper", "weighted", "squared")
