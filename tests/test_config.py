@@ -9,6 +9,7 @@ import pytest
 
 from urd.config import FitConfig, FitOptions, options, resolve_config
 from urd.errors import UsageError
+from urd.networks.variants import VARIANTS
 
 
 def test_flags_override_the_file_which_overrides_the_preset(tmp_path):
@@ -67,6 +68,12 @@ def test_fit_config_the_command_and_the_method_have_one_default():
     paper = {"warm_up": 0, "schedule": "constant"}  # as published; ours begin and end gently
     assert dataclasses.replace(FitConfig(), **paper) == resolve_config(preset="paper")
     assert FitConfig().backbone == ("wide_resnet50_2.tv_in1k", "builtin")
+
+
+def test_only_variants_with_a_student_train():
+    assert {name: FitConfig(variant=name).trains for name in VARIANTS} == {
+        name: variant.student for name, variant in VARIANTS.items()
+    }
 
 
 def test_several_backbones_are_names_with_commas_or_a_list():

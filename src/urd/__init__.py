@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from urd.system.openmp import sleep_when_waiting
 from urd.system.telemetry import switch_off
 from urd.system.versions import VERSION
 
@@ -57,7 +56,6 @@ _HOMES = {
 }
 
 switch_off()
-sleep_when_waiting()
 
 
 def __getattr__(name: str) -> Any:

@@ -186,7 +186,7 @@ class FitConfig:
             object.__setattr__(
                 self, "backbone", convert("backbone", tuple[str, ...], self.backbone)
             )
-        if self.warm_up == -1:  # files of version 0.1.1 name the default so
+        if self.warm_up == -1:  # files that are older than the default name it so
             object.__setattr__(self, "warm_up", 20)
         for name, (low, high) in _LIMITS.items():
             value = getattr(self, name)
@@ -296,25 +296,24 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "page": (0, 1_000_000),
 }
 
-_RESNET, _LITE = "resnet18.tv_in1k", "tf_efficientnet_lite0.in1k"
 # A student and a memory together; see docs/accuracy.md.
-_BOTH = {"variant": "urd-memory", "score": "auto", "batch_size": 8}
+_BOTH = {
+    "variant": "urd-memory",
+    "score": "auto",
+    "backbone": "resnet18.tv_in1k,tf_efficientnet_lite0.in1k,builtin",
+    "batch_size": 8,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"warm_up": 0, "schedule": "constant"},
-    "fast": {**_BOTH, "backbone": f"{_RESNET},{_LITE},builtin", "iterations": 150, "memory": 4096},
+    "fast": {**_BOTH, "iterations": 150, "memory": 4096},
     "edge": {
         **_BOTH,
-        "backbone": f"{_LITE},{_RESNET},builtin",
+        "backbone": "tf_efficientnet_lite0.in1k,resnet18.tv_in1k,builtin",
         "student": "slim",
         "iterations": 300,
         "memory": 1024,
     },
-    "best": {
-        **_BOTH,
-        "backbone": f"{_RESNET},{_LITE},builtin",
-        "iterations": 3000,
-        "memory": 16384,
-    },
+    "best": {**_BOTH, "iterations": 3000, "memory": 16384},
 }
 _PRESET = "preset"
 

@@ -103,6 +103,8 @@ def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -
     for heading in ("95 % upper bound", "good images", "extra good images to halve it"):
         table.add_column(heading)
     names = {"REVIEW": "review", "NG": "reject", "peaks": "peak", "pixels": "pixel"}
+    if thresholds.peak == thresholds.review:  # the score is the peak
+        del names["peaks"]
     for name, attribute in names.items():
         limit = getattr(thresholds, attribute)
         was = [f"{getattr(before, attribute).threshold:.4f}"] if before else []
