@@ -48,7 +48,7 @@ class DrawnSet:
             )
         random = np.random.default_rng(seed)
         order = random.permutation(len(data.train))[: sum(DRAWN)]
-        images, _, _ = decode_or_refuse(
+        images, *_ = decode_or_refuse(
             [data.train[index].path for index in order],
             size,
             DEFAULT_READING,

@@ -79,7 +79,7 @@ def probe(
         whitening: only for the built-in encoder: whiten its levels with the remembered images.
     """
     refuse_unusable(data)
-    memory, _, _ = decode_or_refuse(
+    memory, *_ = decode_or_refuse(
         [sample.path for sample in data.train],
         SIZE,
         DEFAULT_READING,

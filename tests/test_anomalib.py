@@ -93,7 +93,7 @@ def test_same_maps_as_the_detector(products, tmp_path):
     prediction = detector.predict(path)
     from urd.data import decode_all
 
-    pixels, _, _ = decode_all([path], (64, 64))
+    pixels, *_ = decode_all([path], (64, 64))
     found = model.model(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
     assert float(found.pred_score[0]) == pytest.approx(prediction.score, rel=1e-4)
 

@@ -149,7 +149,7 @@ def test_unusable_files_say_why(tmp_path):
 def test_a_bad_image_never_ends_a_batch(tmp_path):
     reasons = broken_files(tmp_path)
     paths = [tmp_path / "whole.png", *(tmp_path / name for name in reasons), tmp_path / "whole.jpg"]
-    images, kept, failures = decode_all(paths, (32, 48))
+    images, kept, failures, _ = decode_all(paths, (32, 48))
     assert images.shape == (2, 32, 48, 3)
     assert kept == [0, len(paths) - 1]
     assert [f.path.name for f in failures] == list(reasons)

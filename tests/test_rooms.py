@@ -26,7 +26,7 @@ ROWS = [
     ("engines",),
     ("training", "evaluation"),
     ("detector",),
-    ("results", "export", "suites", "integrations", "doctor"),
+    ("results", "export", "suites", "integrations", "doctor", "serving"),
     ("demo", "anomalib"),
     ("cli",),
     ("__main__",),

@@ -168,5 +168,5 @@ def test_auto_paints_everywhere_on_a_texture():
 @pytest.mark.parametrize(("name", "expected"), [("screw", "otsu"), ("bsd_pitting", "none")])
 def test_auto_on_real_photographs(name, expected):
     paths = search(SHARED / "data" / name / "train" / "good").images[::40]
-    images, _, _ = decode_all(paths, (256, 256))
+    images, *_ = decode_all(paths, (256, 256))
     assert foreground_masks(list(images), "auto")[1] == expected

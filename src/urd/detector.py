@@ -32,7 +32,7 @@ from urd.inspection.calibration import (
     GoodImage,
     Thresholds,
 )
-from urd.inspection.judge import Inspection, thresholds_of
+from urd.inspection.judge import Inspection
 from urd.inspection.prediction import Failure, Prediction
 from urd.model.header import ModelHeader
 from urd.system.progress import track
@@ -267,7 +267,7 @@ class Detector:
         wanted = inspection or Inspection()
         if self.header.calibration is None:
             return None
-        return thresholds_of(self.header.calibration, wanted.false_reject, wanted.review)
+        return wanted.thresholds(self.header.calibration)
 
     def heat_range(self, inspection: Inspection | None = None) -> tuple[float, float]:
         """The anomaly values of the first and the last colour of a heat map.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,22 @@ from urd.system.progress import track
 from urd.system.threads import workers
 
 Size = tuple[int, int]
+
+
+class Decoded(NamedTuple):
+    """Many images at one size.
+
+    Attributes:
+        images: the readable images, (N, H, W, 3) uint8.
+        kept: their indices in the list of paths.
+        unreadable: the errors of the others.
+        sizes: (height, width) of each readable image before it was resized.
+    """
+
+    images: np.ndarray
+    kept: list[int]
+    unreadable: list[UnreadableImage]
+    sizes: list[Size]
 
 
 def resize_rgb(image: Image.Image, size: Size) -> np.ndarray:
@@ -42,17 +59,13 @@ def decode_all(
     reading: Reading = DEFAULT_READING,
     *,
     label: str = "Reading",
-) -> tuple[np.ndarray, list[int], list[UnreadableImage]]:
-    """Decode and resize many images in threads.
+) -> Decoded:
+    """Decode and resize many images in threads."""
 
-    Returns:
-        The readable images (N, H, W, 3) uint8, their indices in `paths`, and the errors of the
-        others.
-    """
-
-    def decode(path: Path) -> np.ndarray | UnreadableImage:
+    def decode(path: Path) -> tuple[np.ndarray, Size] | UnreadableImage:
         try:
-            return resize_rgb(read_rgb(path, reading=reading), size)
+            image = read_rgb(path, reading=reading)
+            return resize_rgb(image, size), (image.height, image.width)
         except UnreadableImage as error:
             return error
 
@@ -60,23 +73,24 @@ def decode_all(
         results = list(track(pool.map(decode, paths), label, len(paths)))
     unreadable = [result for result in results if isinstance(result, UnreadableImage)]
     readable = {i: r for i, r in enumerate(results) if not isinstance(r, UnreadableImage)}
-    kept, images = list(readable), list(readable.values())
+    images = [image for image, _ in readable.values()]
     stacked = np.stack(images) if images else np.empty((0, *size, 3), np.uint8)
-    return stacked, kept, unreadable
+    return Decoded(stacked, list(readable), unreadable, [size for _, size in readable.values()])
 
 
 def decode_or_refuse(
     paths: Sequence[Path], size: Size, reading: Reading, *, at_least: int, what: str, label: str
-) -> tuple[np.ndarray, list[int], list[UnreadableImage]]:
+) -> Decoded:
     """As `decode_all`, but refuse a set with fewer than `at_least` readable images.
 
     Raises:
         UsageError: there are too few; the message names the first unreadable image and why.
     """
-    images, kept, unreadable = decode_all(paths, size, reading, label=label)
+    decoded = decode_all(paths, size, reading, label=label)
+    _, kept, unreadable, _ = decoded
     if len(kept) < at_least:
         first = f"; {unreadable[0]}" if unreadable else ""
         raise UsageError(
             f"{what}: {len(kept)} readable of {len(paths)} images, {at_least} needed{first}"
         )
-    return images, kept, unreadable
+    return decoded

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -87,6 +87,22 @@ def limit(scores: Sequence[float], wanted: float) -> Limit:
         expected=(above + 1) / (n + 1),
         bound=bound,
         more_images=_images_for(bound / 2, above, n) - n,
+    )
+
+
+def limit_at(scores: Sequence[float], threshold: float, wanted: float) -> Limit:
+    """A given threshold, and the share of good images to expect above it."""
+    n = len(scores)
+    above = sum(score > threshold for score in scores)
+    bound = upper_bound(n, above)
+    return Limit(
+        wanted=wanted,
+        threshold=float(threshold),
+        above=above,
+        n=n,
+        expected=(above + 1) / (n + 1),
+        bound=bound,
+        more_images=_images_for(bound / 2, above, n) - n if above < n else 0,
     )
 
 
@@ -264,6 +280,24 @@ class Calibration:
             reject=limit(self.scores, rejected),
             peak=limit(self.peaks, reviewed),
             pixel=limit(self.pixels, reviewed),
+        )
+
+    def thresholds_at(self, review: float, reject: float) -> Thresholds:
+        """Thresholds for image scores that a person has set; those of maps stay as calibrated.
+
+        Raises:
+            UsageError: a threshold is not finite, or `reject` is below `review`.
+        """
+        if not (math.isfinite(review) and math.isfinite(reject) and review <= reject):
+            raise UsageError(
+                f"thresholds must be numbers, and reject not below review; got review {review} and "
+                f"reject {reject}"
+            )
+        usual = self.thresholds()
+        return replace(
+            usual,
+            review=limit_at(self.scores, review, self.review),
+            reject=limit_at(self.scores, reject, self.false_reject),
         )
 
     def calibrated(self, score: float, threshold: float) -> float:

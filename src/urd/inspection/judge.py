@@ -22,18 +22,30 @@ class Inspection:
             calibrated. review: the same for the lower threshold (REVIEW).
         smallest_area: smallest defect to report, in pixels of the original image.
         mm_per_pixel: scale of the original image, for areas in mm2.
+        review_at, reject_at: thresholds for image scores that a person has set; they override the
+            shares. `None` for both: none.
     """
 
     false_reject: float | None = None
     review: float | None = None
     smallest_area: float = 0.0
     mm_per_pixel: float | None = None
+    review_at: float | None = None
+    reject_at: float | None = None
 
     def __post_init__(self) -> None:
         if self.mm_per_pixel is not None and not 0 < self.mm_per_pixel < float("inf"):
             raise UsageError(f"mm_per_pixel is {self.mm_per_pixel}; give a positive number")
         if not 0 <= self.smallest_area < float("inf"):
             raise UsageError(f"smallest_area is {self.smallest_area}; give 0 or a positive number")
+        if (self.review_at is None) != (self.reject_at is None):
+            raise UsageError("give both review_at and reject_at, or neither")
+
+    def thresholds(self, calibration: Calibration) -> Thresholds:
+        """The thresholds between OK, REVIEW and NG, and those of maps."""
+        if self.review_at is not None and self.reject_at is not None:
+            return _thresholds_at(calibration, self.review_at, self.reject_at)
+        return _thresholds_of(calibration, self.false_reject, self.review)
 
 
 def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspection) -> Prediction:
@@ -45,7 +57,7 @@ def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspecti
     """
     if calibration is None:
         return raw
-    thresholds = thresholds_of(calibration, inspection.false_reject, inspection.review)
+    thresholds = inspection.thresholds(calibration)
     verdict = thresholds.verdict(raw.score)
     calibrated = calibration.calibrated(raw.score, thresholds.review.threshold)
     judged = replace(raw, verdict=verdict, calibrated=calibrated)
@@ -65,8 +77,13 @@ def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspecti
 
 
 @lru_cache(maxsize=32)
-def thresholds_of(
+def _thresholds_of(
     calibration: Calibration, false_reject: float | None, review: float | None
 ) -> Thresholds:
     """`Calibration.thresholds`, cached per operating point because it takes milliseconds."""
     return calibration.thresholds(false_reject, review)
+
+
+@lru_cache(maxsize=32)
+def _thresholds_at(calibration: Calibration, review: float, reject: float) -> Thresholds:
+    return calibration.thresholds_at(review, reject)

@@ -68,11 +68,21 @@ def blend(
 ) -> np.ndarray:
     """(H, W, 3) uint8: colour over the image, more opaque where it is more anomalous."""
     height, width = image.shape[:2]
-    low, high = heat_range
-    resized = cv2.resize(anomaly_map.astype(np.float32), (width, height))
-    level = ((resized - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    level = _level(cv2.resize(anomaly_map.astype(np.float32), (width, height)), heat_range)
     opacity = _opacities()[level]
     return cv2.blendLinear(np.ascontiguousarray(image), _colours(level), 1 - opacity, opacity)
+
+
+def heat_layer(anomaly_map: np.ndarray, heat_range: tuple[float, float]) -> Image.Image:
+    """The colours of `blend` alone, RGBA at the size of the map, to lay over an image."""
+    level = _level(anomaly_map.astype(np.float32), heat_range)
+    alpha = (255 * _opacities()[level]).round().astype(np.uint8)
+    return Image.fromarray(np.dstack([_colours(level), alpha]))
+
+
+def _level(anomaly_map: np.ndarray, heat_range: tuple[float, float]) -> np.ndarray:
+    low, high = heat_range
+    return ((anomaly_map - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)

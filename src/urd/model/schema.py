@@ -19,6 +19,7 @@ from urd.system.schema import (
     Text,
 )
 
+MOST_SIZES = 8  # different sizes of training images; with more, any size is usual
 MOST_SCORES = 100_000  # in a calibration, and of synthetic anomalies
 
 
@@ -39,8 +40,17 @@ class CalibrationFields(Checked):
         return self
 
 
+_Size = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
 class DataFacts(Open):
-    """Facts of the training images; empty if the networks were not trained from a folder."""
+    """Facts of the training images; empty if the networks were not trained from a folder.
+
+    Attributes:
+        brightness: the lowest, median and highest mean value of an image, 0 to 255.
+        grey: every image is grey.
+        image_sizes: (height, width) of the images; `None`: too many different ones.
+    """
 
     fingerprint: Name | None = None
     synthesis_fingerprint: Name | None = None
@@ -50,6 +60,12 @@ class DataFacts(Open):
     textures: Count | None = None
     foreground: Text | None = None
     region_of_interest: Literal["one per image", "one for all images"] | None = None
+    brightness: (
+        Annotated[list[Annotated[float, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+        | None
+    ) = None
+    grey: bool | None = None
+    image_sizes: Annotated[list[_Size], Field(min_length=1, max_length=MOST_SIZES)] | None = None
 
     def with_foreground(self, foreground: str) -> DataFacts:
         return self.model_copy(update={"foreground": foreground})

@@ -95,7 +95,7 @@ def read_textures(config: FitConfig) -> Tensor:
         note(f"textures: {line}")
     # Sort by folder, then by name: the order decides which texture an iteration draws.
     paths = sorted(found.images, key=lambda path: (path.parent, path))
-    images, _, _ = decode_or_refuse(
+    images, *_ = decode_or_refuse(
         paths,
         config.image_size,
         Reading.of(config),

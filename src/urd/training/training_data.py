@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from urd.data import (
 )
 from urd.errors import UsageError
 from urd.model.header import ModelHeader
-from urd.model.schema import DataFacts
+from urd.model.schema import MOST_SIZES, DataFacts
 from urd.synthesis.textures import split_textures
 from urd.system.progress import note
 from urd.system.seeding import generator
@@ -88,7 +89,7 @@ def load_training_data(
             do not fit the images.
     """
     paths = [sample.path for sample in samples]
-    images, kept, failures = decode_or_refuse(
+    images, kept, failures, sizes = decode_or_refuse(
         paths,
         config.image_size,
         Reading.of(config),
@@ -97,6 +98,7 @@ def load_training_data(
         label="Reading",
     )
     paths = [paths[index] for index in kept]
+    of_camera = camera_facts(images, sizes)
     foreground, method = find_foreground(images, paths, config)
     rois = read_rois(config.roi, config.ignore, config.image_size, Reading.of(config))
     roi = None
@@ -131,6 +133,7 @@ def load_training_data(
         skipped=len(failures),
         textures=len(textures),
         foreground=method,
+        **of_camera,
         **_of_rois(rois),
     )
     return TrainingData(
@@ -141,6 +144,22 @@ def load_training_data(
         [paths[index] for index in train_index.tolist()],
         rois.everywhere if rois else None,
     )
+
+
+def camera_facts(images: np.ndarray, sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """What the camera of good images (N, H, W, 3) uint8 gives, so that a change can be noticed.
+
+    Args:
+        sizes: (height, width) of each original image.
+    """
+    means = np.array([image.mean() for image in images])
+    grey = all((image[..., :1] == image).all() for image in images)
+    common = [list(size) for size, _ in Counter(sizes).most_common(MOST_SIZES + 1)]
+    return {
+        "brightness": [float(v) for v in (means.min(), np.median(means), means.max())],
+        "grey": bool(grey),
+        "image_sizes": common if len(common) <= MOST_SIZES else None,
+    }
 
 
 def _of_rois(rois: Rois | None) -> dict[str, Any]:
@@ -155,7 +174,7 @@ def held_out(paths: Sequence[Path], header: ModelHeader) -> list[Path]:
     If the pixels are the same, the seed gives the same split.
     """
     config = header.config
-    images, kept, _ = decode_all(paths, config.image_size, Reading.of(config))
+    images, kept, _, _ = decode_all(paths, config.image_size, Reading.of(config))
     images = paint_outside(images, header.roi, header.mean)
     if _fingerprint(torch.from_numpy(images).permute(0, 3, 1, 2)) != header.data.fingerprint:
         return []

@@ -1,0 +1,1 @@
+"""On the line: judge parts as they come, store every judgement, and tell other machines."""
