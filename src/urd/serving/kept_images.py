@@ -87,6 +87,11 @@ def heat_of(image: Path) -> Path:
     return image.with_name(image.name + _HEAT)
 
 
+def image_of(path: Path) -> Path:
+    """The kept image to which a file belongs: itself, or the image of a heat map."""
+    return path.with_name(path.name.removesuffix(_HEAT))
+
+
 def remove_kept(folder: Path, name: str) -> int:
     """Delete a kept image and its heat map; returns the bytes that this gives back."""
     freed = 0

@@ -14,6 +14,7 @@ from urd.errors import UrdError, UsageError
 from urd.inspection.calibration import Thresholds
 from urd.inspection.judge import Inspection
 from urd.inspection.prediction import Failure, Prediction
+from urd.model.run_folder import model_file_of
 
 PICTURE_SIDE = 1600  # pixels of the picture that a prediction keeps
 _TRIES = 3
@@ -133,10 +134,25 @@ def file_sha256(path: Path) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    from urd.model.run_folder import RunFolder
-
-    if path.is_dir():
-        return [RunFolder(path).model]
     if path.suffix.lower() == ".xml":
         return [path, path.with_suffix(".bin")]
-    return [path]
+    return [model_file_of(path)]
+
+
+def thresholds_in_force(run: Path, store: Path | None) -> Inspection:
+    """The thresholds that a person has set for a model in a store; without one, as calibrated.
+
+    Raises:
+        UsageError: there is no such store or model.
+        StoreError: the store cannot be read.
+    """
+    if store is None:
+        return Inspection()
+    from urd.serving.store import Store
+
+    opened = Store(store, create=False)
+    try:
+        change = opened.threshold_change(file_sha256(run)) or {}
+    finally:
+        opened.close()
+    return Inspection(review_at=change.get("review"), reject_at=change.get("reject"))
