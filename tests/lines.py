@@ -83,6 +83,7 @@ def record(verdict: str | None = "OK", score: float | None = 0.5, **facts) -> Re
         "overlay": None,
         "map": None,
         "error": None,
+        "camera": [],
         "defects": [],
     }
     usual = {

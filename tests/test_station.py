@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from PIL import Image
 
 from urd import Detector
 from urd.errors import NotWritten, UsageError
+from urd.inspection.camera import CameraWatch
 from urd.model.schema import DataFacts
-from urd.serving.camera import CameraWatch
 from urd.serving.kept_images import heat_of
 from urd.serving.retention import prune
 from urd.serving.served_model import ServedModel, file_sha256, thresholds_in_force
@@ -313,3 +314,15 @@ def test_the_core_of_serving_imports_no_torch():
         "urd.serving.verify; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_predict_says_in_its_last_lines_that_the_camera_has_changed(urd, tmp_path, run):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for n in range(10):
+        with Image.open(io.BytesIO(good_bytes(n))) as image:
+            image.point(lambda v: min(255, int(1.4 * v))).save(folder / f"{n}.png")
+    _, out, _ = urd("predict", run, folder, "--out", tmp_path / "out", "--overlays", "none")
+    assert "Camera: 3 images are odd" in out and "all lighter than in training" in out
+    rows = [json.loads(r) for r in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert [bool(row["camera"]) for row in rows] == [False] * 7 + [True] * 3

@@ -102,6 +102,8 @@ def predict(
         print(", ".join(f"{verdicts[name]} {name}" for name in VERDICTS))
     if thresholds is not None and (short := thresholds.shortfall()):
         print(short)
+    if odd := [row for row in rows if row["camera"]]:
+        print(f"Camera: {len(odd)} images are odd. {odd[0]['path']}: {odd[0]['camera'][0]}")
     if failed:
         raise SystemExit(1)
     if fail_on_ng and verdicts["NG"]:

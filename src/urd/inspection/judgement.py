@@ -33,7 +33,7 @@ def judgement(
     height: int | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """The judgement of one image. The writer of overlays and maps fills in `overlay` and `map`.
+    """The judgement of one image. Others fill in `overlay`, `map` and `camera`.
 
     Args:
         verdict: `None`: the detector has no thresholds and does not look for defects.
@@ -52,6 +52,7 @@ def judgement(
         "overlay": None,
         "map": None,
         "error": error,
+        "camera": [],
         "defects": [asdict(defect) for defect in defects or ()],
     }
 
@@ -91,6 +92,7 @@ def json_schema() -> dict[str, Any]:
         overlay: str | None = Field(description="picture, relative to the folder of the rows")
         map: str | None = Field(description="anomaly map, relative to the folder of the rows")
         error: str | None
+        camera: list[str] = Field(description="what is odd about the image itself, in words")
         defects: list[Defect]
 
     return Judgement.model_json_schema()

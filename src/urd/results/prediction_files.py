@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from urd.detector import Detector
 from urd.errors import UrdError
 from urd.evaluation.map_files import write_map
 from urd.inspection.calibration import Verdict
+from urd.inspection.camera import CAMERA_SIDE, CameraWatch
 from urd.inspection.judge import Inspection
 from urd.inspection.pictures import MAX_SIDE, save_picture
 from urd.inspection.prediction import Failure, Prediction
@@ -119,13 +121,9 @@ def _judge_to(
     pictures = overlay_names(paths)
     map_files = map_names(paths) if maps else [None] * len(paths)
     rows = []
-    judged = zip(
-        paths,
-        pictures,
-        map_files,
-        detector.predict_many(paths, batch_size, inspection, MAX_SIDE if drawn else 0),
-        strict=True,
-    )
+    side = MAX_SIDE if drawn else CAMERA_SIDE
+    results = detector.predict_many(paths, batch_size, inspection, side)
+    judged = zip(paths, pictures, map_files, _watched(results, detector), strict=True)
     with growing(out / PARTIAL_NAME) as add_line:
         planned = [*(pictures if drawn else ()), *filter(None, map_files)]
         add_line(json.dumps({_PLANNED: planned}))
@@ -145,6 +143,19 @@ def _judge_to(
     return rows
 
 
+def _watched(
+    results: Iterable[Prediction | Failure], detector: Detector
+) -> Iterator[tuple[Prediction | Failure, tuple[str, ...]]]:
+    """Each result, and what is odd about its image itself."""
+    watch = CameraWatch(detector.header.data)
+    for result in results:
+        messages: tuple[str, ...] = ()
+        if isinstance(result, Prediction) and result.picture is not None:
+            pixels = hashlib.sha256(result.picture.tobytes()).hexdigest()
+            messages = watch.look(result.picture, result.size, pixels)
+        yield result, messages
+
+
 def _copy_rows(partial: Path, rows: Path) -> None:
     with partial.open("rb") as source, rows.open("wb") as target:
         source.readline()  # skip the list of planned files
@@ -157,10 +168,11 @@ def _row(
     path: Path,
     picture: str,
     map_file: str | None,
-    result: Prediction | Failure,
+    watched: tuple[Prediction | Failure, tuple[str, ...]],
 ) -> dict[str, Any]:
     """The judgement, with the names of the written picture and map."""
-    row = {**result.to_dict(), "path": printable(path)}
+    result, camera = watched
+    row = {**result.to_dict(), "path": printable(path), "camera": list(camera)}
     if isinstance(result, Failure):
         return row
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from urd.errors import UrdError
+from urd.inspection.camera import CameraWatch
 from urd.inspection.prediction import Failure, Prediction
-from urd.serving.camera import CameraWatch
 from urd.serving.kept_images import KeptImages
 from urd.serving.record import Record, Stored
 from urd.serving.served_model import ServedModel
@@ -87,6 +88,7 @@ class Station:
     receivers: Sequence[str] = ()
     camera: Literal["warn", "strict"] = "warn"
     _watches: dict[str, CameraWatch] = field(default_factory=dict)
+    _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def conclude(
         self,
@@ -161,6 +163,7 @@ class Station:
         if isinstance(result, Failure) or result.picture is None:
             return ()
         facts = model.detector.header.data
-        watch = self._watches.setdefault(model.name, CameraWatch(facts))
-        watch.facts = facts  # a reloaded model may know another camera
-        return watch.look(result.picture, result.size, arrived.content)
+        with self._looking:  # several threads may conclude; a watch is for one at a time
+            watch = self._watches.setdefault(model.name, CameraWatch(facts))
+            watch.facts = facts  # a reloaded model may know another camera
+            return watch.look(result.picture, result.size, arrived.content)

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from urd.model.schema import DataFacts
-
+CAMERA_SIDE = 256  # pixels of a picture that are enough here
 _FLAT = 2.0  # standard deviation of grey values, 0 to 255; a real scene has more
 _PARTS = 16  # brightness is judged over so many parts together
 _MARGIN = 6.0  # grey values
 _ASPECT = 0.02
+_SMALL = 128  # pixels; larger pictures are reduced first, which is faster
+
+
+class CameraFacts(Protocol):
+    """What the model file knows of the training images (`urd.model.schema.DataFacts`)."""
+
+    @property
+    def brightness(self) -> Sequence[float] | None: ...
+
+    @property
+    def grey(self) -> bool | None: ...
+
+    @property
+    def image_sizes(self) -> Sequence[Sequence[int]] | None: ...
 
 
 @dataclass
@@ -29,7 +44,7 @@ class CameraWatch:
         last: SHA-256 of the image before; the same twice means a camera that stands still.
     """
 
-    facts: DataFacts
+    facts: CameraFacts
     last: str | None = None
     _brightness: deque[float] = field(default_factory=lambda: deque(maxlen=_PARTS))
 
@@ -38,9 +53,10 @@ class CameraWatch:
 
         Args:
             picture: RGB, reduced or not. size: (height, width) of the original.
-            content: SHA-256 of the file.
+            content: identifies the file or its pixels.
         """
-        values = np.asarray(picture.convert("RGB"), np.float32)
+        rgb = picture.convert("RGB")
+        values = np.asarray(rgb.reduce(max(1, max(rgb.size) // _SMALL)), np.float32)
         found = [
             self._repeated(content),
             _flat(values),
@@ -56,7 +72,7 @@ class CameraWatch:
 
     def _another_size(self, size: tuple[int, int]) -> str | None:
         known = self.facts.image_sizes
-        if known is None or list(size) in known:
+        if known is None or size in {tuple(pair) for pair in known}:
             return None
         height, width = size
         usual = known[0]
