@@ -21,7 +21,7 @@ PEAKS = (0.1, 0.2, 0.3)
 CALIBRATION = Calibration(PEAKS, PEAKS, (0.05, 0.06, 0.07), "test")
 KEYS = [
     *("version", "path", "verdict", "score", "calibrated", "n_defects", "width", "height"),
-    *("overlay", "map", "error", "defects"),
+    *("overlay", "map", "error", "camera", "defects"),
 ]
 
 

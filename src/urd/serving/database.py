@@ -85,6 +85,7 @@ CREATE TABLE moves (
     target TEXT,
     identity TEXT NOT NULL
 );
+CREATE TABLE files (path BLOB PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -204,6 +205,11 @@ def refuse_network(path: Path) -> None:
     kind = file_system_of(path)
     if kind.startswith(_NETWORK):
         raise UsageError(f"{path} is on a network file system ({kind}): use a local disk")
+
+
+def on_network(path: Path) -> bool:
+    """Whether a path is on a network file system."""
+    return file_system_of(path).startswith(_NETWORK)
 
 
 def file_system_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from urd.serving.database import Database, StoreError
 from urd.serving.record import Record, Stored, iso
 from urd.system.files import write_atomically
 
-__all__ = ["Delivery", "Move", "Store", "StoreError"]
+__all__ = ["Addition", "Delivery", "Move", "Store", "StoreError"]
 _ROW = """
 SELECT j.sequence, j.body, j.image, r.time AS reviewed, r.decision, r.person, r.reason
 FROM judgements j LEFT JOIN reviews r
@@ -40,6 +40,15 @@ class Move:
     target: str | None
     identity: str
     sequence: int = 0
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A judgement to store, who gets it as an event, and what becomes of its file."""
+
+    record: Record
+    receivers: Sequence[str] = ()
+    move: Move | None = None
 
 
 @dataclass(frozen=True)
@@ -89,42 +98,54 @@ class Store:
         Raises:
             StoreError: nothing was stored.
         """
-        body = record.body()
+        return self.add_many([Addition(record, tuple(receivers), move)])[0]
+
+    def add_many(self, additions: Sequence[Addition]) -> list[tuple[Stored, bool]]:
+        """`add` for several judgements in one transaction: all are stored, or none is.
+
+        Raises:
+            StoreError: nothing was stored.
+        """
         with self.database.writing() as connection:
-            if record.key is not None and (known := self._by_key(connection, record.key)):
-                return known, False
-            cursor = connection.execute(
-                "INSERT INTO judgements (time, source, model, model_sha256, part, path, verdict, "
-                "score, key, image, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    record.time,
-                    record.source,
-                    record.model,
-                    record.model_sha256,
-                    record.part,
-                    body["path"],
-                    body["verdict"],
-                    body["score"],
-                    record.key,
-                    record.image,
-                    json.dumps(body, allow_nan=False),
-                ),
+            return [self._add(connection, addition) for addition in additions]
+
+    def _add(self, connection: sqlite3.Connection, addition: Addition) -> tuple[Stored, bool]:
+        record, receivers, move = addition.record, addition.receivers, addition.move
+        if record.key is not None and (known := self._by_key(connection, record.key)):
+            return known, False
+        body = record.body()
+        cursor = connection.execute(
+            "INSERT INTO judgements (time, source, model, model_sha256, part, path, verdict, "
+            "score, key, image, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.time,
+                record.source,
+                record.model,
+                record.model_sha256,
+                record.part,
+                body["path"],
+                body["verdict"],
+                body["score"],
+                record.key,
+                record.image,
+                json.dumps(body, allow_nan=False),
+            ),
+        )
+        sequence = int(cursor.lastrowid or 0)
+        stored = Stored(sequence, body, record.image)
+        event = json.dumps(event_of(stored), allow_nan=False)
+        connection.executemany(
+            "INSERT INTO outbox (id, sequence, receiver, body, due) VALUES (?, ?, ?, ?, ?)",
+            [
+                (f"msg_{secrets.token_hex(16)}", sequence, name, event, 0.0)
+                for name in receivers
+            ],
+        )
+        if move is not None:
+            connection.execute(
+                "INSERT INTO moves VALUES (?, ?, ?, ?)",
+                (sequence, move.source, move.target, move.identity),
             )
-            sequence = int(cursor.lastrowid or 0)
-            stored = Stored(sequence, body, record.image)
-            event = json.dumps(event_of(stored), allow_nan=False)
-            connection.executemany(
-                "INSERT INTO outbox (id, sequence, receiver, body, due) VALUES (?, ?, ?, ?, ?)",
-                [
-                    (f"msg_{secrets.token_hex(16)}", sequence, name, event, 0.0)
-                    for name in receivers
-                ],
-            )
-            if move is not None:
-                connection.execute(
-                    "INSERT INTO moves VALUES (?, ?, ?, ?)",
-                    (sequence, move.source, move.target, move.identity),
-                )
         return stored, True
 
     def check(self) -> None:
