@@ -107,7 +107,20 @@ class FitConfig:
         "inspection",
         path=True,
     )
-    iterations: int = _option(5000, "Number of training iterations.", "training", "training")
+    iterations: int = _option(
+        5000,
+        "Number of training iterations. auto: 300, and on to 3000 while the student still gets "
+        "better on held-out good images.",
+        "training",
+        "training",
+    )
+    most_iterations: int = _option(
+        0,
+        "Go on to this number while the student still gets better on held-out good images. 0: do "
+        "not go on.",
+        "training",
+        "expert",
+    )
     batch_size: int = _option(16, "Images per iteration.", "training", "training")
     image_size: tuple[int, int] = _option(
         (256, 256),
@@ -218,6 +231,12 @@ class FitConfig:
             raise UsageError(
                 f"unknown option {quoted(unknown[0])} in {source}; choose from {', '.join(kinds)}"
             )
+        if settings.get("iterations") == AUTO:
+            settings = {
+                **_AUTO_ITERATIONS,
+                **settings,
+                "iterations": _AUTO_ITERATIONS["iterations"],
+            }
         return cls(**{name: convert(name, kinds[name], v) for name, v in settings.items()})
 
     def to_dict(self) -> dict[str, Any]:
@@ -250,7 +269,8 @@ class FitOptions(TypedDict, total=False):
     foreground: str | Path
     roi: str | Path
     ignore: str | Path
-    iterations: int
+    iterations: int | Literal["auto"]
+    most_iterations: int
     batch_size: int
     image_size: int | str | tuple[int, int]
     seed: int
@@ -280,8 +300,11 @@ def options(*, scope: Scope | None = None, path: bool | None = None) -> list[str
     ]
 
 
+AUTO = "auto"
+_AUTO_ITERATIONS = {"iterations": 300, "most_iterations": 3000}
 _LIMITS: dict[str, tuple[float, float]] = {
     "iterations": (1, 10_000_000),
+    "most_iterations": (0, 10_000_000),
     "batch_size": (1, 4096),
     "memory": (1, 100_000),
     "seed": (0, 2**63 - 1),

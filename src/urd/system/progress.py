@@ -64,6 +64,12 @@ class Progress:
                 flush=True,
             )
 
+    def extend(self, total: int) -> None:
+        """There is more to do than was planned."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], total=total)
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.stop()

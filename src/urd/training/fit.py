@@ -35,11 +35,22 @@ from urd.training import resume as resuming
 from urd.training.checkpoint import load_checkpoint, load_expert, read_facts, save_expert
 from urd.training.choose_score import choose_score
 from urd.training.loop import Keep, train
+from urd.training.plan import Plan
 from urd.training.prepare import build_networks, prepare_teacher
 from urd.training.remember import distances_to_the_rest, remember
 from urd.training.schema import GoodImageDistance
 from urd.training.training_data import HELD_OUT, TrainingData, load_training_data
-from urd.training.validation import SyntheticScores, SyntheticValidation, calibrate_on
+from urd.training.validation import (
+    GOOD_DISTANCE,
+    SyntheticScores,
+    SyntheticValidation,
+    calibrate_on,
+)
+
+_NOT_FLAT = (
+    "After {} iterations the student was still getting better on held-out good images. More "
+    "iterations may help: --iterations auto."
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ def _fit(
     saved = read_facts(run) if resume and run else None
     expert = _expert(config, backbone, run if saved else None)
     data = load_training_data(samples, config, backbone.mean, device)
-    facts = {**data.facts.to_dict(), "settings": resuming.fixed_settings(config)}
+    facts = resuming.facts_to_keep(data.facts, config)
     if saved is not None:
         resuming.check_checkpoint(saved, data.facts, config)
     good = data.train.images if saved is None else None
@@ -112,8 +123,12 @@ def _fit(
 
     def validate(model: DetectorNetwork) -> dict[str, float]:
         assert holdout is not None
-        return holdout.score(InferenceNetworks(model, precision), Scorer()).summary()
+        scores = holdout.score(InferenceNetworks(model, precision), Scorer())
+        return {**scores.summary(), GOOD_DISTANCE: scores.good_distance}
 
+    plan = Plan.of(config, saved.planned if saved else None)
+    if saved is not None:
+        plan.distances = {int(n): value for n, value in (saved.distances or {}).items()}
     model, threads = DetectorNetwork(teacher, None), torch.get_num_threads()
     if VARIANTS[config.variant].student:
         networks = build_networks(expert, teacher, config, device)
@@ -123,12 +138,16 @@ def _fit(
             networks,
             data.train,
             config,
+            plan=plan,
             first=saved.iteration if saved else 0,
             threads=saved.threads if saved else None,
             keep=Keep(run, facts) if run else None,
             validate=validate if holdout else None,
         )
         model = networks.model
+        config = replace(config, iterations=plan.iterations)
+        if plan.still_falls():
+            note(_NOT_FLAT.format(plan.iterations))
     fitted = _judged(model, data, holdout, config, backbone, expert, precision, threads)
     if run is not None:
         run.forget_older_model()  # first, so that no old result is ever beside the new model

@@ -20,15 +20,17 @@ from urd.model.run_folder import RunFolder
 from urd.networks.detector_network import DetectorNetwork
 from urd.synthesis.corruption import corrupt
 from urd.system.machine import precision_on
-from urd.system.progress import Progress
+from urd.system.progress import Progress, note
 from urd.training.batches import batch_indices, draw_for_iteration
 from urd.training.checkpoint import NotFinite, save_checkpoint
 from urd.training.clean_features import CleanFeatures
 from urd.training.curve import Curve
+from urd.training.plan import Plan
 from urd.training.schedule import set_learning_rates
 from urd.training.shared_cores import shared_cores
 from urd.training.step import Autocast, Networks, train_with_expert, train_without_expert
 from urd.training.training_data import TrainingImages
+from urd.training.validation import GOOD_DISTANCE
 
 _LOG_EVERY = 10
 
@@ -50,14 +52,16 @@ def train(
     data: TrainingImages,
     config: FitConfig,
     *,
+    plan: Plan | None = None,
     first: int = 0,
     threads: int | None = None,
     keep: Keep | None = None,
     validate: Callable[[DetectorNetwork], dict[str, float]] | None = None,
 ) -> int:
-    """Run the iterations from `first` to `config.iterations`; return the number of threads.
+    """Run the iterations from `first` to the end of the plan; return the number of threads.
 
     Args:
+        plan: it may grow, if `validate` gives a `good_distance`; `None`: `config.iterations`.
         threads: of the part before `first`; `None`: what suits this machine now.
 
     Raises:
@@ -65,8 +69,9 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; with `keep`, a checkpoint was written.
     """
     autocast = autocast_for(data.images.device, config.precision)
+    plan = plan or Plan(config.iterations)
     curve = Curve(keep.run.curve if keep else None, first)
-    progress = Progress(f"Training {config.variant}", config.iterations, first)
+    progress = Progress(f"Training {config.variant}", plan.iterations, first)
     saved_at = time.monotonic()
     features = None
     if networks.expert is not None:
@@ -74,7 +79,9 @@ def train(
 
     def save(iteration: int) -> None:
         if keep is not None:
-            facts = {**keep.facts, "threads": cores.threads}
+            distances = {str(n): value for n, value in plan.distances.items()}
+            facts = {**keep.facts, "threads": cores.threads, "planned": plan.iterations}
+            facts["distances"] = distances
             save_checkpoint(keep.run, networks, iteration, facts)
 
     with (
@@ -83,29 +90,32 @@ def train(
         _deterministic(),
         shared_cores(data.images.device, threads) as cores,
     ):
-        for iteration in range(first, config.iterations):
-            set_learning_rates(networks, config, iteration)
+        iteration = first
+        while iteration < plan.iterations:
+            set_learning_rates(networks, config, iteration, plan.iterations)
             losses = train_iteration(networks, data, config, iteration, autocast, features)
-            done = iteration + 1
+            iteration = done = iteration + 1
             cores.done(done - first)
             curve.add(losses, config.batch_size)
-            if done % _LOG_EVERY == 0 or done == config.iterations:
+            if done % _LOG_EVERY == 0 or done == plan.iterations:
                 progress.update(done, curve.write(done))
-            if validate is not None and _validation_is_due(done, config):
-                curve.write_validation(done, validate(networks.model))
+            if validate is not None and _validation_is_due(done, config, plan):
+                found = validate(networks.model)
+                plan.distances[done] = found.get(GOOD_DISTANCE, math.nan)
+                curve.write_validation(done, found)
+            if plan.look(done):
+                progress.extend(plan.iterations)
+                note(f"The student still gets better: it goes on to {plan.iterations} iterations.")
             if stop_requested():
                 save(done)
                 raise Interrupted(
-                    f"stopped after iteration {done} of {config.iterations}; --resume continues"
+                    f"stopped after iteration {done} of {plan.iterations}; --resume continues"
                 )
-            if (
-                done < config.iterations
-                and time.monotonic() - saved_at >= config.checkpoint_seconds
-            ):
+            if done < plan.iterations and time.monotonic() - saved_at >= config.checkpoint_seconds:
                 save(done)
                 saved_at = time.monotonic()
     if not all(torch.isfinite(t).all() for t in networks.model.state_dict().values()):
-        raise NotFinite(f"NaN or Inf in the weights after iteration {config.iterations}")
+        raise NotFinite(f"NaN or Inf in the weights after iteration {plan.iterations}")
     return cores.threads
 
 
@@ -147,9 +157,9 @@ def autocast_for(device: torch.device, precision: str) -> Autocast:
     return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
-def _validation_is_due(done: int, config: FitConfig) -> bool:
+def _validation_is_due(done: int, config: FitConfig, plan: Plan) -> bool:
     every = config.validate_every or max(50, math.ceil(config.iterations / 10))
-    return done % every == 0 or done == config.iterations
+    return done % every == 0 or done == plan.iterations
 
 
 def _deterministic() -> AbstractContextManager[None]:

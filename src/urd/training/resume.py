@@ -58,6 +58,12 @@ def fixed_settings(config: FitConfig) -> dict[str, Any]:
     return {name: value for name, value in config.to_dict().items() if name not in free}
 
 
+def facts_to_keep(data: DataFacts, config: FitConfig) -> dict[str, Any]:
+    """What a checkpoint keeps of data and settings, for `check_checkpoint`."""
+    kept = {k: v for k, v in data.to_dict().items() if k in Checkpoint.model_fields}
+    return {**kept, "settings": fixed_settings(config)}
+
+
 def _same_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
     for name, value in now.items():
         if before.get(name) != value:
@@ -83,7 +89,7 @@ def check_checkpoint(saved: Checkpoint, now: DataFacts, config: FitConfig) -> No
     before = FitConfig.from_mapping(saved.settings)  # a new option has its default
     _same_settings(fixed_settings(before), fixed_settings(config))
     _same_images(saved, now)
-    if saved.iteration > config.iterations:
+    if saved.iteration > max(config.iterations, config.most_iterations):
         raise UsageError(
             f"the run has already done {saved.iteration} iterations, so iterations cannot be "
             f"{config.iterations}; give a larger number"
@@ -102,7 +108,7 @@ def check_finished(
     Raises:
         UsageError: something differs.
     """
-    if header.config.iterations != config.iterations:
+    if header.config.iterations != config.iterations and not config.most_iterations:
         raise UsageError(
             f"{run.path} has finished its {header.config.iterations} iterations and has no "
             "checkpoint to continue from; pass --overwrite to train again"

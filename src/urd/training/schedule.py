@@ -10,13 +10,18 @@ from urd.training.step import Networks
 _FALLING = 0.3  # of the iterations, at the end, with the schedule `decay`
 
 
-def set_learning_rates(networks: Networks, config: FitConfig, iteration: int) -> None:
+def set_learning_rates(
+    networks: Networks, config: FitConfig, iteration: int, planned: int | None = None
+) -> None:
     """Set the rates for an iteration; the student's rises over the first `warm_up` iterations.
 
     Adam's first steps change each weight by the full learning rate. Without the rise they can ruin
     a part of a level for long.
+
+    Args:
+        planned: iterations of this training; `None`: as in the settings.
     """
-    share = _share(config, iteration)
+    share = _share(config, iteration / (planned or config.iterations))
     risen = min(1.0, (iteration + 1) / max(1, config.warm_up))
     rates = {networks.student_optimizer: config.student_lr * risen}
     if networks.teacher_optimizer is not None:
@@ -26,9 +31,8 @@ def set_learning_rates(networks: Networks, config: FitConfig, iteration: int) ->
             group["lr"] = rate * share
 
 
-def _share(config: FitConfig, iteration: int) -> float:
-    """The share of the full rate that the schedule allows."""
-    done = iteration / config.iterations
+def _share(config: FitConfig, done: float) -> float:
+    """The share of the full rate that the schedule allows; `done` is a share of the training."""
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
     if config.schedule == "decay":

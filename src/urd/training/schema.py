@@ -23,6 +23,8 @@ class Checkpoint(Checked):
     foreground: Text
     region_of_interest: Text | None = None
     threads: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    planned: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    distances: Annotated[dict[Name, Number], Field(max_length=100_000)] | None = None
 
 
 class GoodImageDistance(Checked):

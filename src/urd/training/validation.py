@@ -21,6 +21,7 @@ from urd.system.seeding import generator
 from urd.training.training_data import TrainingImages
 
 MAX_IMAGES = 64
+GOOD_DISTANCE = "good_distance"  # mean value of the maps of clean images
 _BATCH = 8
 
 
@@ -28,13 +29,15 @@ _BATCH = 8
 class SyntheticScores:
     """Image scores (N,) of clean and of corrupted images; maps and masks of the corrupted ones.
 
-    `maps` is (N, H, W) float, `masks` (N, H, W) bool.
+    `maps` is (N, H, W) float, `masks` (N, H, W) bool. `good_distance` is the mean of all maps of
+    clean images.
     """
 
     clean: np.ndarray
     corrupted: np.ndarray
     maps: np.ndarray
     masks: np.ndarray
+    good_distance: float = math.nan
 
     def summary(self) -> dict[str, float]:
         """Image AUROC of corrupted against clean images, and pixel AP; only if defined."""
@@ -64,7 +67,7 @@ class SyntheticValidation:
     def score(self, networks: InferenceNetworks, scorer: Scorer) -> SyntheticScores:
         """Score all images of the set."""
         draw = self.corruption
-        clean_scores, corrupted_scores, maps = [], [], []
+        clean_scores, corrupted_scores, maps, clean_means = [], [], [], []
         for start in range(0, len(draw.mask), _BATCH):
             part = slice(start, min(start + _BATCH, len(draw.mask)))
             clean = self.data.images[part].float() / 255
@@ -72,7 +75,9 @@ class SyntheticValidation:
             mask, blend = draw.mask[part], draw.blend[part]
             corrupted = corrupt(clean, textures, type(draw)(mask, draw.texture_index[part], blend))
             roi = None if self.data.roi is None else self.data.roi[part]
-            clean_scores.append(_scored(networks, scorer, clean, roi)[1])
+            of_clean, scores = _scored(networks, scorer, clean, roi)
+            clean_scores.append(scores)
+            clean_means.append(of_clean.flatten(1).mean(dim=1))
             found, scores = _scored(networks, scorer, corrupted, roi)
             maps.append(found)
             corrupted_scores.append(scores)
@@ -81,6 +86,7 @@ class SyntheticValidation:
             torch.cat(corrupted_scores).cpu().numpy(),
             torch.cat(maps).cpu().numpy(),
             draw.mask[:, 0].bool().cpu().numpy(),
+            float(torch.cat(clean_means).double().mean()),
         )
 
 
