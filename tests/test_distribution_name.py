@@ -77,4 +77,6 @@ def test_the_doctor_says_how_to_get_what_is_missing(monkeypatch):
     from urd import doctor
 
     monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "nncf" else name)
-    assert doctor.doctor().missing_extras == ["pip install 'urd-inspect[openvino]'"]
+    found = doctor.doctor()
+    assert found.missing_extras == ["pip install 'urd-inspect[openvino]'"]
+    assert not found.line["OpenVINO files"] and found.line["ONNX files"]

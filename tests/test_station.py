@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from urd import Detector
 from urd.errors import NotWritten, UsageError
 from urd.inspection.camera import CameraWatch
+from urd.inspection.prediction import Failure
 from urd.model.schema import DataFacts
 from urd.serving.kept_images import heat_of
 from urd.serving.retention import prune
@@ -326,3 +328,25 @@ def test_predict_says_in_its_last_lines_that_the_camera_has_changed(urd, tmp_pat
     assert "Camera: 3 images are odd" in out and "all lighter than in training" in out
     rows = [json.loads(r) for r in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert [bool(row["camera"]) for row in rows] == [False] * 7 + [True] * 3
+
+
+def test_an_image_that_was_not_stored_is_no_repetition_when_it_comes_again(
+    tmp_path, model, monkeypatch
+):
+    line = station(tmp_path, camera="strict")
+
+    def fail(*_):
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(line.store, "add", fail)
+        assert not concluded(line, model, good_bytes(3)).stored
+    assert concluded(line, model, good_bytes(3)).row["verdict"] == "OK"
+
+
+def test_a_file_that_was_not_read_keeps_nothing(tmp_path, model):
+    line = station(tmp_path)
+    failure = Failure(Path("huge.png"), "larger than 10 bytes")
+    outcome = line.conclude(model, Arrived(b"", "", 0.0, Path("huge.png")), failure)
+    assert outcome.row["verdict"] == "ERROR" and outcome.row["content_sha256"] is None
+    assert not line.store.images.exists()

@@ -23,6 +23,16 @@ _EXTRAS = {  # modules that each extra installs; they are searched, not imported
     "openvino": ("openvino", "nncf", "onnx", "onnxscript"),
     "anomalib": ("anomalib",),
     "imagenet": tuple(package.module for package in PACKAGES.values()),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "watchfiles"),
+    "mqtt": ("paho",),
+    "modbus": ("pymodbus",),
+}
+_ON_THE_LINE = {  # what each extra gives to a line
+    "urd watch and urd serve": "serve",
+    "events by MQTT": "mqtt",
+    "state by Modbus": "modbus",
+    "ONNX files": "onnx",
+    "OpenVINO files": "openvino",
 }
 
 
@@ -37,13 +47,17 @@ class BackboneFinding:
 
 @dataclass(frozen=True)
 class Findings:
-    """The results of `urd doctor`; `missing_extras` says how to install each missing extra."""
+    """The results of `urd doctor`.
+
+    `missing_extras` says how to install each missing extra; `line` whether a part of a line works.
+    """
 
     versions: dict[str, str]
     machine: dict[str, Any]
     bfloat16: bool
     backbones: list[BackboneFinding]
     missing_extras: list[str]
+    line: dict[str, bool]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,12 +72,13 @@ def doctor(tags: Sequence[str] = ()) -> Findings:
         machine(device),
         computes_in_bfloat16(device),
         [_examine(tag) for tag in dict.fromkeys([BUILTIN, *preferred, *tags])],
-        [
-            how_to_install(extra)
-            for extra, needs in _EXTRAS.items()
-            if not all(map(find_spec, needs))
-        ],
+        [how_to_install(extra) for extra in _EXTRAS if not _is_installed(extra)],
+        {what: _is_installed(extra) for what, extra in _ON_THE_LINE.items()},
     )
+
+
+def _is_installed(extra: str) -> bool:
+    return all(map(find_spec, _EXTRAS[extra]))
 
 
 def _examine(tag: str) -> BackboneFinding:

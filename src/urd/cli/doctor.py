@@ -31,6 +31,8 @@ def doctor(tags: tuple[str, ...], json_file: Path | None) -> None:
     for backbone in found.backbones:
         print(f"{'usable' if backbone.usable else 'NOT usable'}: {backbone.tag}")
         print(f"    {backbone.reason}")
+    works = [what for what, here in found.line.items() if here]
+    print(f"on the line: {', '.join(works) or 'nothing yet'}")
     for hint in found.missing_extras:
         print(f"not installed: {hint}")
     if any(backbone.tag in tags and not backbone.usable for backbone in found.backbones):

@@ -97,12 +97,20 @@ class Opening:
         from urd.detector import Detector
 
         detector = Detector.load(run, self.device, self.precision)
+        self.apply(detector)
+        return detector
+
+    def apply(self, detector: Detector) -> None:
+        """Set how an opened detector reads images, and its regions.
+
+        Raises:
+            UsageError: as `Detector.inspect_in`.
+        """
         detector.reading = detector.reading.changed(
             max_megapixels=self.max_megapixels, page=self.page
         )
         if self.roi or self.ignore:
             detector.inspect_in(self.roi, self.ignore)
-        return detector
 
 
 def detector_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -50,7 +50,7 @@ class KeptImages:
         If the row cannot be stored, the image stays without a row until `urd store prune` finds it.
 
         Args:
-            content: SHA-256 of the image; it decides which OK images are in the sample.
+            content: SHA-256 of the image, empty if it was not read; it decides which OK images are in the sample.
 
         Returns:
             The path in the folder, for the row; `None`: not kept.
@@ -58,7 +58,7 @@ class KeptImages:
         Raises:
             NotWritten: the disk is full, or there is no permission.
         """
-        if not self._wanted(result, content):
+        if not content or not self._wanted(result, content):  # a file that was not read
             return None
         day = time.strftime("%Y-%m-%d", time.gmtime(now))
         name = f"{day}/{content[:16]}-{secrets.token_hex(4)}{_suffix(image)}"

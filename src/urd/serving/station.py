@@ -103,6 +103,7 @@ class Station:
         """
         if arrived.key is not None and (known := self._known(arrived.key)):
             return Outcome(known.to_dict(), result, new=False)
+        before = self._watch_of(model).last
         messages = self._looked(model, arrived, result)
         if messages and self.camera == "strict" and isinstance(result, Prediction):
             result = Failure(arrived.path or result.path or Path("image"), "; ".join(messages))
@@ -119,7 +120,7 @@ class Station:
             now,
             1000 * (time.monotonic() - arrived.began),
             part=arrived.part,
-            content=arrived.content,
+            content=arrived.content or None,
             camera=messages,
             key=arrived.key,
             heat_range=result.heat_range if isinstance(result, Prediction) else None,
@@ -129,6 +130,7 @@ class Station:
             record = Record(**{**vars(record), "image": kept})
             row, new = self.store.add(record, self.receivers, move)
         except UrdError as error:
+            self._unsee(model, before)
             body = {"sequence": None, **record.body(), "reviewed": None}
             return Outcome(body, result, stored=False, problem=str(error))
         return Outcome(row.to_dict(), result, new=new)
@@ -162,8 +164,16 @@ class Station:
     ) -> tuple[str, ...]:
         if isinstance(result, Failure) or result.picture is None:
             return ()
-        facts = model.detector.header.data
         with self._looking:  # several threads may conclude; a watch is for one at a time
-            watch = self._watches.setdefault(model.name, CameraWatch(facts))
-            watch.facts = facts  # a reloaded model may know another camera
-            return watch.look(result.picture, result.size, arrived.content)
+            return self._watch_of(model).look(result.picture, result.size, arrived.content)
+
+    def _watch_of(self, model: ServedModel) -> CameraWatch:
+        facts = model.detector.header.data
+        watch = self._watches.setdefault(model.name, CameraWatch(facts))
+        watch.facts = facts  # a reloaded model may know another camera
+        return watch
+
+    def _unsee(self, model: ServedModel, last: str | None) -> None:
+        """Forget an image that was not stored: if it comes again, it is no repetition."""
+        with self._looking:
+            self._watch_of(model).last = last

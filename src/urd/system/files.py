@@ -123,13 +123,25 @@ def _holding(place: Path, wait: float = 0.0) -> Iterator[None]:
             with suppress(OSError):
                 place.rmdir()
             raise OSError(getattr(error, "errno", None), _reason(error)) from error
+    lock_file = _identity(place / "lock")
     try:
         yield
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        if (
+            _identity(place / "lock") == lock_file
+        ):  # another folder may have taken the path meanwhile
+            shutil.rmtree(place, ignore_errors=True)
         lock.release()
         with suppress(OSError):  # Windows cannot delete the lock file until the lock is released
             place.rmdir()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def remove_leftovers(folder: Path, *, below: bool = False) -> None:

@@ -1,0 +1,252 @@
+"""`urd watch`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from urd.cli.options import Opening, detector_options
+from urd.cli.receivers import Receivers, receiver_options, sending
+
+if TYPE_CHECKING:
+    from urd.inspection.judge import Inspection
+    from urd.serving.served_model import ServedModel
+    from urd.serving.station import Outcome
+
+_READY = "When a file is complete: rest:MS, done or rename; see above."
+_THEN = "What becomes of a judged file: keep, delete or move:FOLDER."
+_KEEP = "Which images the store keeps. rejects+sample: all that are not OK, and 1 in 50 of the OK."
+_PART = (
+    "The part's identity: stem (the file name without its suffix), none, or a regular expression "
+    "with one group, which is searched in the file name."
+)
+_CAMERA = (
+    "What to do with an image that is odd in itself, such as one that repeats the one before: "
+    "warn says it in the row, strict makes it an ERROR."
+)
+_MOST_BYTES = 256 * 2**20
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--store",
+    "store_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="SQLite file for the judgements, on a local disk. It is made if it does not exist.",
+)
+@click.option("--ready", default="rest:500", show_default=True, metavar="RULE", help=_READY)
+@click.option("--then", default="keep", show_default=True, metavar="RULE", help=_THEN)
+@click.option(
+    "--aside",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where images go that cannot be judged.  [default: STORE.aside]",
+)
+@click.option("--part", default="stem", show_default=True, metavar="RULE", help=_PART)
+@click.option("--name", help="The model's name in the rows.  [default: the name of RUN]")
+@click.option(
+    "--keep",
+    type=click.Choice(["all", "rejects+sample", "none"]),
+    default="rejects+sample",
+    show_default=True,
+    help=_KEEP,
+)
+@click.option(
+    "--camera",
+    type=click.Choice(["warn", "strict"]),
+    default="warn",
+    show_default=True,
+    help=_CAMERA,
+)
+@click.option(
+    "--rescan",
+    type=click.FloatRange(0.05, 3600.0),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Look at the whole folder this often. Changes are also seen at once.",
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    default=_MOST_BYTES,
+    show_default=True,
+    metavar="N",
+    help="A larger file is an ERROR.",
+)
+@click.option(
+    "--false-reject",
+    type=float,
+    help="Target NG rate on good images; overrides the calibrated one.",
+)
+@click.option("--review", type=float, help="The same for REVIEW or NG together.")
+@click.option(
+    "--smallest-area", type=float, default=0.0, help="Smallest defect to report, in pixels."
+)
+@click.option("--mm-per-pixel", type=float, help="Scale of the images, for areas in mm2.")
+@click.option("--once", is_flag=True, help="Judge the files that are complete now, then end.")
+@click.option("--json", "as_json", is_flag=True, help="Print each row as one line of JSON.")
+@click.option("--quiet", is_flag=True, help="Print no line for each image.")
+@receiver_options
+@detector_options
+def watch(
+    run: Path,
+    folder: Path,
+    store_file: Path,
+    ready: str,
+    then: str,
+    aside: Path | None,
+    part: str,
+    name: str | None,
+    keep: Literal["all", "rejects+sample", "none"],
+    camera: Literal["warn", "strict"],
+    rescan: float,
+    max_bytes: int,
+    false_reject: float | None,
+    review: float | None,
+    smallest_area: float,
+    mm_per_pixel: float | None,
+    once: bool,
+    as_json: bool,
+    quiet: bool,
+    batch_size: int,
+    opening: Opening,
+    receivers: Receivers,
+) -> None:
+    """Judge images as they arrive in FOLDER, with RUN (a run folder, model or exported file).
+
+    Each image gets one row in the store: what is already judged is not judged again, also after a
+    restart or a power cut. A new file of an old name is a new image. Folders below FOLDER count
+    too. Files that cannot be judged get the verdict ERROR and go to the folder of --aside. Hidden
+    files, files that end in .part or .tmp, and folders of results are left alone.
+
+    A file is complete (--ready) when
+
+    \b
+    rest:MS  it has not changed for MS milliseconds;
+    done     NAME.png.done lies beside NAME.png;
+    rename   it has the name of an image: the writer writes under another name,
+             such as NAME.png.part, then renames it.
+
+    Let the writer use done or rename if you can, and new names: a slow writer may rest in the
+    middle of a file. One urd watch may watch a folder at a time.
+
+    Ctrl-C or SIGTERM ends it after the images in hand (exit code 130 or 0); a second one at once.
+    """
+    from urd.inspection.judge import Inspection
+    from urd.serving.after import Then
+    from urd.serving.kept_images import KeptImages
+    from urd.serving.part import Part
+    from urd.serving.readiness import Ready
+    from urd.serving.station import Station
+    from urd.serving.store import Store
+    from urd.serving.watch import Watch, WatchSettings
+    from urd.system import progress
+
+    progress.show()
+    settings = WatchSettings(
+        ready=Ready.parse(ready),
+        then=Then.parse(then),
+        aside=aside,
+        part=Part(part),
+        rescan=rescan,
+        most_bytes=max_bytes,
+        batch_size=batch_size,
+        once=once,
+    )
+    inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
+    with _stopped_by_signals() as (stop, received):
+        model = _model(run, name, inspection, opening)
+        store = Store(store_file)
+        try:
+            station = Station(store, "watch", KeptImages(store.images, keep), camera=camera)
+            watching = Watch(station, model, folder, settings, _printer(as_json, quiet))
+            progress.note(f"watching {folder} with {model.name} ({model.engine})")
+            if short := model.thresholds.shortfall():
+                progress.note(short)
+            with sending(receivers.deliveries(store, watching.idle_seconds)) as deliveries:
+                station.receivers = deliveries.names
+                watching.not_stored = deliveries.not_stored
+                watching.run(stop)
+        finally:
+            store.close()
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
+
+
+def _model(run: Path, name: str | None, inspection: Inspection, opening: Opening) -> ServedModel:
+    from urd.serving.served_model import ServedModel
+    from urd.system.files import printable
+
+    path = run.absolute()
+    name = name or printable(Path(path.name if path.is_dir() else path.stem))
+    model = ServedModel.load(
+        name, run, inspection, device=opening.device, precision=opening.precision
+    )
+    opening.apply(model.detector)
+    return model
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[tuple[threading.Event, list[int]]]:
+    """Ctrl-C and SIGTERM set the event while the body runs; which of them came is in the list.
+
+    The thread of `urd.__main__` counts on, so that a second signal ends the process at once.
+    """
+    stop, received = threading.Event(), list[int]()
+
+    def heed(number: int, frame: object) -> None:
+        received.append(number)
+        stop.set()
+
+    before: dict[signal.Signals, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # a shell's background jobs ignore Ctrl-C
+            before[number] = signal.signal(number, heed)
+    try:
+        yield stop, received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _printer(as_json: bool, quiet: bool) -> Callable[[Outcome], None]:
+    """What prints a line for each image. A full disk behind the output must not end the watch."""
+    from urd.serving.saying import Mentions
+
+    mentions = Mentions()
+
+    def show(outcome: Outcome) -> None:
+        if quiet:
+            return
+        try:
+            print(
+                json.dumps(outcome.row, allow_nan=False) if as_json else _line(outcome.row),
+                flush=True,
+            )
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            mentions.once("output", f"cannot print the lines: {error.strerror or error}")
+
+    return show
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A row for people: time, verdict, score, path, and what is odd."""
+    score = "-" if row["score"] is None else f"{row['score']:.4f}"
+    path = row["path"] if row["path"].isprintable() else repr(row["path"])
+    error = () if row["error"] is None or row["error"] in row["camera"] else (row["error"],)
+    said = "; ".join((*error, *row["camera"]))
+    return f"{row['time']} {row['verdict']:<6} {score:>8} {path}{said and '  ' + said}"
