@@ -78,7 +78,7 @@ CREATE TABLE outbox (
     parked INTEGER NOT NULL DEFAULT 0,
     error TEXT
 );
-CREATE INDEX outbox_due ON outbox(receiver, parked, due, sequence);
+CREATE INDEX outbox_next ON outbox(receiver, parked, sequence);
 CREATE TABLE moves (
     sequence INTEGER PRIMARY KEY REFERENCES judgements(sequence),
     source TEXT NOT NULL,
