@@ -27,8 +27,10 @@ VERBS = {
     "metrics": "Compute exact metrics of anomaly maps from any method.",
     "predict": "Judge images and mark their anomalies.",
     "report": "Write one HTML file about a run, with pictures of its mistakes.",
+    "serve": "Judge images that come over HTTP, and store each judgement.",
     "store": "Export, back up and prune the judgements of a line.",
     "verify": "Judge parts that are known to be good or bad, before a shift.",
+    "watch": "Judge images as they arrive in a folder.",
 }
 
 

@@ -177,8 +177,10 @@ def watch(
                 progress.note(short)
             with sending(receivers.deliveries(store, watching.idle_seconds)) as deliveries:
                 station.receivers = deliveries.names
-                watching.not_stored = deliveries.not_stored
+                station.not_stored = watching.not_stored = deliveries.not_stored
                 watching.run(stop)
+                if once and (waiting := deliveries.drain()):
+                    progress.note(f"{waiting} events are not sent; the next urd watch sends them")
         finally:
             store.close()
     if signal.SIGINT in received:

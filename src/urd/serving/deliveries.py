@@ -86,6 +86,25 @@ class Deliveries:
         for worker in self._workers:
             worker.thread.start()
 
+    def drain(self, timeout: float = 10.0) -> int:
+        """Wait until all events are sent, but not longer; returns how many still wait.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        end = time.monotonic() + timeout
+        while waiting := self._waiting():
+            if time.monotonic() > end:
+                break
+            time.sleep(0.05)
+        return waiting
+
+    def _waiting(self) -> int:
+        if not self._stores or not self.names:
+            return 0
+        counts = outbox_counts(self._stores[0])
+        return sum(counts[name]["waiting"] for name in self.names if name in counts)
+
     def stop(self, timeout: float = 5.0) -> None:
         """End the threads; the state becomes none. What was not sent waits in the store.
 

@@ -50,7 +50,8 @@ class KeptImages:
         If the row cannot be stored, the image stays without a row until `urd store prune` finds it.
 
         Args:
-            content: SHA-256 of the image, empty if it was not read; it decides which OK images are in the sample.
+            content: SHA-256 of the image; it decides which OK images are in the sample. Empty: the
+                file was not read, and nothing is kept.
 
         Returns:
             The path in the folder, for the row; `None`: not kept.

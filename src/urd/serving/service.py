@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from urd.errors import UsageError
 from urd.serving.served_model import ServedModel
@@ -12,11 +14,16 @@ from urd.serving.store import Store
 
 @dataclass
 class Service:
-    """The store, the models by name, and the station that stores what they judge."""
+    """The store, the models by name, and the station that stores what they judge.
+
+    Attributes:
+        receivers: the state of those who are told, as `Deliveries.problems` gives it.
+    """
 
     store: Store
     models: dict[str, ServedModel]
     station: Station
+    receivers: Callable[[], list[dict[str, Any]]] = list
 
     def model(self, name: str) -> ServedModel:
         """Raises UsageError if there is no model of this name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +79,7 @@ class Station:
     Attributes:
         source: watch or serve.
         receivers: names of those who get each judgement as an event.
+        not_stored: called with the reason when a judgement cannot be stored.
         camera: `strict` makes an image that is odd in itself an ERROR; `warn` says it in the row.
     """
 
@@ -87,6 +88,7 @@ class Station:
     images: KeptImages
     receivers: Sequence[str] = ()
     camera: Literal["warn", "strict"] = "warn"
+    not_stored: Callable[[str], None] = lambda _: None
     _watches: dict[str, CameraWatch] = field(default_factory=dict)
     _looking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -131,6 +133,7 @@ class Station:
             row, new = self.store.add(record, self.receivers, move)
         except UrdError as error:
             self._unsee(model, before)
+            self.not_stored(str(error))
             body = {"sequence": None, **record.body(), "reviewed": None}
             return Outcome(body, result, stored=False, problem=str(error))
         return Outcome(row.to_dict(), result, new=new)

@@ -1,0 +1,1 @@
+"""`urd serve`: judge images that come over HTTP."""
