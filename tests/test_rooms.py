@@ -106,3 +106,47 @@ def test_help_imports_neither_pydantic_nor_yaml():
 def test_opening_an_exported_file_imports_no_timm():
     code = "import sys, urd.detector, urd.results.prediction_files; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+ONLY_POSIX = {
+    "modules": {"fcntl", "pwd", "grp", "termios", "resource", "tty", "pty", "posix", "syslog"},
+    "os": {"fork", "getuid", "geteuid", "getpgid", "killpg", "setsid", "mkfifo", "statvfs"}
+    | {"chown", "fchmod", "sched_getaffinity", "getloadavg", "nice", "wait4", "uname"},
+    "signal": {"SIGKILL", "SIGHUP", "SIGSTOP", "SIGCONT", "SIGALRM", "SIGUSR1", "alarm", "pause"},
+}
+
+
+def only_posix(path: Path):
+    """Uses of what Windows has not, outside of a `try`, an `if` and a `with suppress`."""
+    tree = ast.parse(path.read_text())
+    guarded = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try | ast.If | ast.IfExp)
+        or (isinstance(node, ast.With) and "suppress" in ast.unparse(node.items[0]))
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name in ONLY_POSIX["modules"]]
+        elif isinstance(node, ast.ImportFrom) and node.module in ONLY_POSIX["modules"]:
+            names = [node.module]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            of_module = ONLY_POSIX.get(node.value.id, set())
+            names = [f"{node.value.id}.{node.attr}"] if node.attr in of_module else []
+        if node not in guarded:
+            yield from names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_nothing_that_windows_has_not_is_used_without_a_guard(path):
+    assert list(only_posix(path)) == []
+
+
+def test_the_search_for_posix_finds_it(tmp_path):
+    module = tmp_path / "m.py"
+    module.write_text(
+        "import fcntl\nimport os\nos.fork()\nif hasattr(os, 'fork'):\n    os.fork()\n"
+    )
+    assert list(only_posix(module)) == ["fcntl", "os.fork"]
