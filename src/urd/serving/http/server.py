@@ -177,8 +177,9 @@ def _protocol(refused: Callable[[Refusal], None]) -> type[asyncio.Protocol]:
                 self._time_head()
 
         def on_response_complete(self) -> None:
+            unread = self.conn.their_state is h11.SEND_BODY  # now: the next request may be there
             super().on_response_complete()
-            if self.conn.their_state is h11.SEND_BODY:  # `EarlyAnswers` has waited long enough
+            if unread:  # `EarlyAnswers` has waited long enough
                 self.transport.close()
 
         def send_400_response(self, msg: str) -> None:
