@@ -136,10 +136,7 @@ class Store:
         event = json.dumps(event_of(stored), allow_nan=False)
         connection.executemany(
             "INSERT INTO outbox (id, sequence, receiver, body, due) VALUES (?, ?, ?, ?, ?)",
-            [
-                (f"msg_{secrets.token_hex(16)}", sequence, name, event, 0.0)
-                for name in receivers
-            ],
+            [(f"msg_{secrets.token_hex(16)}", sequence, name, event, 0.0) for name in receivers],
         )
         if move is not None:
             connection.execute(
