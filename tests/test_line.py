@@ -120,3 +120,21 @@ def test_a_model_that_judges_limit_samples_wrongly_is_not_served(urd, tmp_path, 
     two = [f"a={run}", f"b={run}"]
     code, _, error = urd("serve", *two, *store, "--verify", tmp_path / "limits")
     assert code == 2 and "say for which model" in error
+
+
+def test_a_backlog_does_not_open_the_gate(tmp_path, run, started):
+    """An image that waited while nobody watched belongs to a part that is long gone."""
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    (folder / "old.png").write_bytes(good_bytes(3))
+    with PlcServer() as plc:
+        store = Store(tmp_path / "line.sqlite")
+        started(
+            "watch", run, folder, "--store", store.path, "--ready", "rest:12000",
+            "--modbus", f"127.0.0.1:{plc.port}",
+        )  # fmt: skip
+        until(lambda: store.newest(), 60)
+        row = store.newest()
+        assert row.body["verdict"] == "OK" and row.body["waited_seconds"] > 10
+        until(lambda: plc.now[3] == row.sequence)
+        assert plc.now[0] == NONE and plc.now[4] > 100

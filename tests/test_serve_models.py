@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,8 +51,6 @@ def recalibrated(run) -> None:
 
 def other_size(run, trained) -> None:
     detector = Detector.load(trained)
-    from dataclasses import replace
-
     detector.header = replace(detector.header, config=replace(detector.config, image_size=(96, 64)))
     detector.save(run / "model.safetensors")
 
@@ -103,8 +102,6 @@ def test_a_model_that_cannot_serve_is_refused_and_the_old_one_goes_on(
             case "size":
                 other_size(run, trained)
             case "uncalibrated":
-                from dataclasses import replace
-
                 detector = Detector.load(trained)
                 detector.header = replace(detector.header, calibration=None)
                 detector.save(file)
@@ -113,6 +110,17 @@ def test_a_model_that_cannot_serve_is_refused_and_the_old_one_goes_on(
         assert "not loaded" in answer.json()["error"]
         assert client.get("/v1/models").json() == before
         assert client.post(PREDICT, content=bad_bytes()).json()["verdict"] == "NG"
+
+
+def test_a_reload_opens_and_reads_as_before(app, client, run):
+    model = app.state.parts.service.models["m"]
+    model.detector.reading = model.detector.reading.changed(max_megapixels=1)
+    model.inspection = replace(model.inspection, smallest_area=7.0)
+    recalibrated(run)
+    assert client.post(RELOAD).json()["changed"]
+    new = app.state.parts.service.models["m"]
+    assert new is not model and new.detector.reading.max_megapixels == 1
+    assert new.inspection.smallest_area == 7.0
 
 
 def test_a_reload_takes_no_path_and_no_unknown_model(client):

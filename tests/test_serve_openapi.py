@@ -8,6 +8,11 @@ from hypothesis.errors import Unsatisfiable
 from lines import bad_bytes, good_bytes, tiny_run
 from web import application, bearer, client_of, tokens, until
 
+from urd.data.images_in_memory import IN_MEMORY
+from urd.inspection.prediction import Failure
+from urd.serving.http import batching
+from urd.serving.http.answers import FAILED
+
 schemathesis = pytest.importorskip("schemathesis")
 GenerationMode = schemathesis.GenerationMode
 
@@ -39,19 +44,24 @@ def run(tmp_path_factory, weights_file):
 
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory, run):
+def app(tmp_path_factory, run):
     folder = tmp_path_factory.mktemp("described")
     app = application(folder, run, hosts=frozenset({"testserver"}), tokens=tokens(folder))
     line = app.state.parts.line
     line.start()
     until(lambda: line.problem is None)
-    yield schemathesis.openapi.from_asgi(
+    yield app
+    line.stop()
+
+
+@pytest.fixture(scope="module")
+def described(app):
+    return schemathesis.openapi.from_asgi(
         "/openapi.json",
         always_on(app),
         headers=bearer("admin"),
         config=schemathesis.Config.from_dict({"checks": CHECKS}),
     )
-    line.stop()
 
 
 def always_on(app):
@@ -85,6 +95,42 @@ def test_answers_to_images_are_described(described, image):
     )
     answer = case.call_and_validate(headers=bearer("predict"))
     assert answer.status_code == (422 if image == b"no image" else 200)
+
+
+def test_rare_answers_are_described(app, described, monkeypatch):
+    parts = app.state.parts
+    predict, ready = (described.find_operation_by_label(name) for name in (OURS[0], OURS[4]))
+
+    def answer(operation, status: int, image: bytes | None = None, **headers) -> None:
+        more = {} if image is None else {"body": image, "media_type": "application/octet-stream"}
+        path = {} if image is None else {"path_parameters": {"name": "m"}}
+        found = operation.Case(**path, **more).call(headers={**bearer("predict"), **headers})
+        assert found.status_code == status
+        assert str(status) in operation.definition.raw["responses"]
+        operation.validate_response(found)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.gate, "places", 0)
+        answer(predict, 503, good_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.line, "_late", lambda job: Failure(IN_MEMORY, "too late: 9 ms"))
+        answer(predict, 504, good_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(batching, "judge", lambda *_: [Failure(IN_MEMORY, f"{FAILED}x")])
+        answer(predict, 500, good_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(batching, "judge", lambda *_: 1 / 0)
+        answer(predict, 500, good_bytes())
+    key = {"Idempotency-Key": "k"}
+    answer(predict, 200, good_bytes(), **key)
+    answer(predict, 200, good_bytes(), **key)
+    answer(predict, 409, bad_bytes(), **key)
+    answer(predict, 415, good_bytes(), **{"Content-Encoding": "gzip"})
+    answer(predict, 413, bytes(parts.settings.max_bytes + 1))
+    answer(predict, 403, good_bytes(), **bearer("read"))
+    answer(predict, 401, good_bytes(), Authorization="Bearer x")
+    monkeypatch.setattr(parts.line, "problem", "the first image is not judged yet")
+    answer(ready, 503)
 
 
 def fuzz(schema, name: str, mode: GenerationMode, examples: int) -> None:

@@ -350,3 +350,16 @@ def test_a_file_that_was_not_read_keeps_nothing(tmp_path, model):
     outcome = line.conclude(model, Arrived(b"", "", 0.0, Path("huge.png")), failure)
     assert outcome.row["verdict"] == "ERROR" and outcome.row["content_sha256"] is None
     assert not line.store.images.exists()
+
+
+def test_a_grey_image_is_odd_where_all_were_in_colour():
+    facts = DataFacts(brightness=[100.0, 110.0, 120.0], grey=False)
+    (message,) = CameraWatch(facts).look(scene(110), (48, 64), "1")
+    assert "the training images are in colour" in message
+    assert CameraWatch(facts).look(scene(110, colour=True), (48, 64), "1") == ()
+
+
+def test_an_image_of_a_backlog_says_how_long_it_waited(tmp_path, model):
+    row = concluded(station(tmp_path), model, good_bytes(3), came=0.0).row
+    assert row["waited_seconds"] > 1e9
+    assert concluded(station(tmp_path), model, good_bytes(4)).row["waited_seconds"] == 0.0

@@ -268,3 +268,14 @@ def test_the_verb(urd, tmp_path):
     assert urd("store", "prune", path)[0] == 2
     code, _, error = urd("store", "events", tmp_path / "no.sqlite")
     assert code == 2 and "no store at" in error
+
+
+def test_a_store_that_was_removed_or_replaced_takes_no_row(store, tmp_path):
+    """SQLite would go on writing to a file without a name, and all rows would be lost."""
+    store.add(record())
+    store.path.rename(tmp_path / "moved.sqlite")
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        store.add(record())
+    Store(store.path).close()
+    with pytest.raises(StoreError, match="was removed or replaced"):
+        store.add(record())

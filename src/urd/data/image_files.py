@@ -131,6 +131,8 @@ def decode(data: bytes, path: Path, reading: Reading) -> Picture:
         UnreadableImage: as in `read_rgb`, but small images are allowed.
     """
     kind = format_of(data[:HEAD_BYTES])
+    if not data:
+        raise UnreadableImage(path, "the file is empty")
     if kind is None:
         raise UnreadableImage(path, "not an image of a known format")
     if kind not in _OPENERS:

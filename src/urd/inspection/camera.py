@@ -82,9 +82,14 @@ class CameraWatch:
         return f"{width}x{height} px: another {what} than in training ({usual[1]}x{usual[0]})"
 
     def _coloured(self, values: np.ndarray) -> str | None:
-        if not self.facts.grey or (values == values[..., :1]).all():
+        grey = bool((values == values[..., :1]).all())
+        if self.facts.grey in (None, grey):
             return None
-        return "in colour: the training images are grey"
+        return (
+            "grey: the training images are in colour"
+            if grey
+            else ("in colour: the training images are grey")
+        )
 
     def _shifted(self, mean: float) -> str | None:
         """Say when the last parts are all lighter, or all darker, than all training images."""

@@ -48,7 +48,7 @@ class DataFacts(Open):
 
     Attributes:
         brightness: the lowest, median and highest mean value of an image, 0 to 255.
-        grey: every image is grey.
+        grey: whether all images are grey; `None`: some are, or it is not known.
         image_sizes: (height, width) of the images; `None`: too many different ones.
     """
 

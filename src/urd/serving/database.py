@@ -119,6 +119,15 @@ class Database:
         self._lock = threading.RLock()
         with self._errors():
             self._connection = self._open()
+        self._opened = self._file()
+
+    def _file(self) -> tuple[int, int] | None:
+        """Which file lies at the path; `None`: there is none."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -165,6 +174,8 @@ class Database:
             StoreError: the disk is full, the file is damaged, or another program locks it.
         """
         with self._lock, self._errors():
+            if self._file() != self._opened:  # what is written now would be lost
+                raise StoreError(f"{self.path} was removed or replaced: restart urd with the store")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

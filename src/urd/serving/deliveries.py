@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -184,7 +185,7 @@ class Worker:
         self.clock = clock
         self.thread = threading.Thread(target=self._run, name=sender.name, daemon=True)
         self._stopping = stopping
-        self._lock = _lock(store, sender.name)
+        self._lock = _lock(store, sender)
         self._failures = 0
         self._error: str | None = None
         self._since: float | None = None
@@ -262,12 +263,19 @@ class Worker:
         self._error = self._since = None
 
 
-def _lock(store: Path, name: str) -> BaseFileLock:
-    """The lock of one receiver of one store; the operating system frees it if the process dies."""
+def _lock(store: Path, sender: Sender) -> BaseFileLock:
+    """The lock of one receiver of one store; the operating system frees it if the process dies.
+
+    A PLC has one lock for all stores of this machine: two lines in the same registers would
+    overwrite each other's state.
+    """
     from filelock import FileLock
 
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return FileLock(store.with_name(f"{store.name}.{digest}.sends"), thread_local=False)
+    digest = hashlib.sha256(sender.name.encode()).hexdigest()[:12]
+    place = store.with_name(f"{store.name}.{digest}.sends")
+    if isinstance(sender, ModbusSender):
+        place = Path(tempfile.gettempdir(), f"urd-{digest}.sends")
+    return FileLock(place, thread_local=False, mode=0o666)
 
 
 def _of_earlier(name: str, count: dict[str, Any]) -> dict[str, Any]:

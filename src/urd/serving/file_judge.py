@@ -115,10 +115,12 @@ class FileJudge:
     def _arrived(self, file: Complete, image: bytes, problem: str | None) -> Arrived:
         """The image with its key: path, size, time and content; nothing was read: no content."""
         content = "" if problem else hashlib.sha256(image).hexdigest()
-        size, written, *_ = file.identity.split(" ")
+        size, written, changed, _ = file.identity.split(" ")
         facts = b"\0".join((os.fsencode(file.path), f"{size} {written} {content}".encode()))
         key = hashlib.sha256(facts).hexdigest()
-        return Arrived(image, content, file.since, file.path, self.part.of(file.path), key)
+        part = self.part.of(file.path)
+        # The time of the last change: copies may keep an old time of the content.
+        return Arrived(image, content, file.since, file.path, part, key, int(changed) / 1e9)
 
     @property
     def _needs_path(self) -> bool:

@@ -14,7 +14,7 @@ from urd.serving.store import Store, StoreError
 
 CODES = {"none": 0, "OK": 1, "REVIEW": 2, "NG": 3, "ERROR": 4}
 LONGEST_IDLE = 10.0  # seconds
-_LATE = 10.0  # seconds; what was seen so long after it was judged is not for the part at the gate
+_LATE = 10.0  # seconds after the image came; then it is not for the part at the gate
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class State:
     Attributes:
         name: none, OK, REVIEW, NG or ERROR.
         sequence: of the newest judgement of the store; it never falls.
-        age: of that judgement, in seconds; `None`: the store is empty.
+        age: of its image, in seconds; `None`: the store is empty.
         row: the judgement that the state comes from; `None`: it comes from none.
         stalled: the judging loop does not turn.
         problem: why the state is ERROR although no judgement says so.
@@ -89,7 +89,7 @@ class LineState:
         self._version: int | None = None  # of the data, when we last read them
         self._last = 0
         self._row: dict[str, Any] | None = None
-        self._judged: float | None = None  # steady time of the newest judgement
+        self._judged: float | None = None  # steady time at which the newest image came
         self._fresh = True
 
     def begin(self) -> None:
@@ -137,7 +137,8 @@ class LineState:
         if newest is not None and sequence > self._last:
             self._last = sequence
             judged = datetime.fromisoformat(newest.body["time"]).timestamp()
-            age = max(0.0, self.clock.wall() - judged)
+            # An image that waited belongs to a part that is no longer at the gate.
+            age = max(0.0, self.clock.wall() - judged) + newest.body.get("waited_seconds", 0.0)
             self._judged = self.clock.steady() - age
             self._row = None if self._fresh or age > _LATE else newest.body
         self._version, self._fresh = version, False

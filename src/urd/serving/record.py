@@ -24,6 +24,7 @@ class Record:
         camera: what is odd about the image itself, in words.
         key: two records with the same key are one row; `None`: always a new row.
         image: the kept image, relative to the folder of images; `None`: not kept.
+        waited: seconds from the complete file to `time`; an image of a backlog has waited long.
     """
 
     judgement: dict[str, Any]
@@ -40,6 +41,7 @@ class Record:
     key: str | None = None
     image: str | None = None
     heat_range: tuple[float, float] | None = None
+    waited: float = 0.0
 
     def body(self) -> dict[str, Any]:
         """The record in the one schema of judgements, with further fields."""
@@ -53,6 +55,7 @@ class Record:
             "engine": self.engine,
             "thresholds": self.thresholds,
             "heat_range": None if self.heat_range is None else list(self.heat_range),
+            "waited_seconds": round(self.waited, 3),
             "milliseconds": round(self.milliseconds, 2),
             "content_sha256": self.content,
             "camera": list(self.camera),

@@ -28,6 +28,7 @@ class Arrived:
     Attributes:
         image: the bytes of the file. content: their SHA-256.
         began: `time.monotonic()` when the first byte was there.
+        came: when the file was complete, in seconds since 1970; `None`: just now.
         path: where it lay; `None`: it came over the network.
         part: the identity of the part. key: two images with the same key are one row.
     """
@@ -38,6 +39,7 @@ class Arrived:
     path: Path | None = None
     part: str | None = None
     key: str | None = None
+    came: float | None = None
 
     @classmethod
     def of(
@@ -48,9 +50,11 @@ class Arrived:
         path: Path | None = None,
         part: str | None = None,
         key: str | None = None,
+        came: float | None = None,
     ) -> Arrived:
         content = hashlib.sha256(image).hexdigest()
-        return cls(image, content, time.monotonic() if began is None else began, path, part, key)
+        begun = time.monotonic() if began is None else began
+        return cls(image, content, begun, path, part, key, came)
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Station:
             camera=messages,
             key=arrived.key,
             heat_range=result.heat_range if isinstance(result, Prediction) else None,
+            waited=0.0 if arrived.came is None else max(0.0, now - arrived.came),
         )
         try:
             kept = self._kept(arrived, result, now)

@@ -22,7 +22,11 @@ _STRICT = {"good": ("NG", "ERROR", "REVIEW"), "bad": ("OK", "ERROR", "REVIEW")}
 
 @dataclass(frozen=True)
 class LimitSample:
-    """A known part and what the detector says about it."""
+    """A known part and what the detector says about it.
+
+    Attributes:
+        limits: scores above them are REVIEW and NG.
+    """
 
     path: Path
     kind: str
@@ -30,12 +34,15 @@ class LimitSample:
     score: float | None
     wrong: bool
     reason: str | None = None
+    limits: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "path": printable(self.path)}
 
     def __str__(self) -> str:
-        what = self.reason or f"score {self.score:.4f}"
+        review, reject = self.limits or (0.0, 0.0)
+        above = f"REVIEW above {review:.4f}, NG above {reject:.4f}"
+        what = self.reason or f"score {self.score:.4f}; {above}"
         return f"{self.path}: a {self.kind} part is {self.verdict} ({what})"
 
 
@@ -75,9 +82,11 @@ def verify(
     Raises:
         UsageError: the detector has no thresholds.
     """
-    if detector.thresholds(inspection) is None:
+    thresholds = detector.thresholds(inspection)
+    if thresholds is None:
         raise UsageError("the detector has no thresholds: run urd calibrate RUN GOOD")
     samples = list(samples)
+    limits = (thresholds.review.threshold, thresholds.reject.threshold)
     wrong = _STRICT if strict else _WRONG
     paths = [path for _, path in samples]
     judged = track(detector.predict_many(paths, batch_size, inspection), "Verifying", len(paths))
@@ -87,5 +96,6 @@ def verify(
         if isinstance(result, Failure):
             results.append(LimitSample(path, kind, verdict, None, is_wrong, result.reason))
         else:
-            results.append(LimitSample(path, kind, verdict, result.score, is_wrong))
+            found = LimitSample(path, kind, verdict, result.score, is_wrong, limits=limits)
+            results.append(found)
     return results

@@ -295,7 +295,11 @@ def _alone(folder: Path, store: Store, then: Then) -> Iterator[None]:
         try:
             stack.enter_context(writing(folder, below=False))
         except NotWritten as error:
-            if then.moves or isinstance(error.__cause__, Timeout):
+            if isinstance(error.__cause__, Timeout):
+                raise NotWritten(
+                    f"another urd watch already watches {folder}: end it first"
+                ) from error
+            if then.moves:
                 raise
             name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
             beside = store.path.with_name(f"{store.path.name}.watch-{name}")

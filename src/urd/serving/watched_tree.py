@@ -135,6 +135,8 @@ class WatchedTree:
             reason = "a folder of masks"
         elif holds_results(Path(path)):
             reason = "a folder of earlier results"
+        elif path.endswith(_OF_STORES):
+            reason = "a folder of a store"
         else:
             return True
         self._mentions.once(f"folder {path}", f"passed over, as {reason}: {path}")
@@ -145,6 +147,7 @@ class WatchedTree:
         self._mentions.once(what, text)
 
 
+_OF_STORES = (".sqlite.images", ".sqlite.aside", ".db.images", ".db.aside")
 _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",

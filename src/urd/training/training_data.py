@@ -153,11 +153,11 @@ def camera_facts(images: np.ndarray, sizes: Sequence[tuple[int, int]]) -> dict[s
         sizes: (height, width) of each original image.
     """
     means = np.array([image.mean() for image in images])
-    grey = all((image[..., :1] == image).all() for image in images)
+    grey = {bool((image[..., :1] == image).all()) for image in images}
     common = [list(size) for size, _ in Counter(sizes).most_common(MOST_SIZES + 1)]
     return {
         "brightness": [float(v) for v in (means.min(), np.median(means), means.max())],
-        "grey": bool(grey),
+        "grey": grey.pop() if len(grey) == 1 else None,
         "image_sizes": common if len(common) <= MOST_SIZES else None,
     }
 

@@ -61,9 +61,10 @@ class Access:
         async def caller_with_scope(request: Request) -> Caller:
             caller = self._caller(request)
             if caller is None:
+                given = "authorization" in request.headers
                 raise Refusal(
                     401,
-                    "give a token: Authorization: Bearer TOKEN",
+                    "the token is wrong" if given else "give a token: Authorization: Bearer TOKEN",
                     "token",
                     {"WWW-Authenticate": "Bearer"},
                 )

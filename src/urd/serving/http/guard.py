@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from urd.errors import first_line
+from urd.errors import first_line, quoted
 from urd.serving.http.refusal import Refusal, error_answer
 
 _SECURITY = {
@@ -74,9 +74,10 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or host_name(hosts[0]) not in self.hosts:
-            raise Refusal(
-                400, "this name is not answered: start urd serve with --allow-host NAME", "host"
-            )
+            hint = "start urd serve with --allow-host NAME"
+            if hosts:
+                hint = f"start urd serve with --allow-host {quoted(host_name(hosts[0]))}"
+            raise Refusal(400, f"the name in the header Host is not answered: {hint}", "host")
         if scope["method"] in _SAFE:
             return
         for origin in headers.getlist("origin"):
