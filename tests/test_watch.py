@@ -820,7 +820,7 @@ def test_a_folder_that_vanishes_is_watched_again_when_it_is_back(line, inbox, sa
         put(inbox / "c.png", seed=2)
         until(lambda: len(line.rows()) == 3)
         until(lambda: any("is back" in text for text in said))
-        with pytest.raises(NotWritten, match="another call"):
+        with pytest.raises(NotWritten, match="another urd watch"):
             line.watch().run(threading.Event())
     assert len([text for text in said if "is not there" in text]) == 1
 
@@ -831,7 +831,7 @@ def test_a_folder_that_comes_back_with_another_watch_ends_this_one(line, inbox, 
     (tmp_path / "new").mkdir()
     with (
         writing(tmp_path / "new", below=False),
-        pytest.raises(NotWritten, match="another call"),
+        pytest.raises(NotWritten, match="another urd watch"),
         Running(line.watch(rescan=0.05)) as running,
     ):
         until(lambda: len(line.rows()) == 1)
@@ -898,7 +898,7 @@ def test_a_second_watch_of_a_folder_is_refused(line, inbox, tmp_path, urd, file)
         until(lambda: len(line.rows()) == 1)
         other = tmp_path / "other.sqlite"
         code, _, error = urd("watch", file, inbox, "--store", other, "--once")
-        assert code == 1 and "another call of urd" in error
+        assert code == 1 and "another urd watch already watches" in error
     assert urd("watch", file, inbox, "--store", other, "--once")[0] == 0
 
 

@@ -298,7 +298,7 @@ def _alone(folder: Path, store: Store, then: Then) -> Iterator[None]:
             if isinstance(error.__cause__, Timeout):
                 raise NotWritten(
                     f"another urd watch already watches {folder}: end it first"
-                ) from error
+                ) from error.__cause__
             if then.moves:
                 raise
             name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]

@@ -51,6 +51,7 @@ class Circumstances(BaseModel):
     heat_range: tuple[float, float] | None = Field(
         description="anomaly values of the first and the last colour of pictures"
     )
+    waited_seconds: float = Field(description="0; for files, from the whole file to the judgement")
     milliseconds: float = Field(description="from the request to the judgement")
     content_sha256: str = Field(description="of the image file")
     reviewed: dict[str, Any] | None = Field(description="the last decision of a person")
