@@ -81,7 +81,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if "disk" in options.parts and "FAULTS_STATE" in os.environ:
         disk = interruptions.FullDisk(Path(os.environ["FAULTS_STATE"]))
         tried["disk"] = interruptions.full_disks(
-            world, options.verbs, disk, 2 if options.short else 200
+            world, options.verbs, disk, 2 if options.short else 300
         )
     for part, verbs in tried.items():
         result[part] = {}
