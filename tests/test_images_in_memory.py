@@ -108,7 +108,7 @@ def test_pillow_images_of_every_mode_are_read(mode):
 
 
 def test_broken_bytes_are_an_unreadable_image():
-    for content, reason in ((b"", "not an image"), (b"text", "not an image")):
+    for content, reason in ((b"", "the file is empty"), (b"text", "not an image")):
         with pytest.raises(UnreadableImage, match=reason) as error:
             rgb_of(content, Reading())
         assert not isinstance(error.value, UsageError)
