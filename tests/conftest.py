@@ -61,6 +61,15 @@ def few_threads():
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
+@pytest.fixture(autouse=True)
+def no_wakeup():
+    """An event loop of an earlier test may have left its wake-up file, whose number is now another.
+
+    A signal would write a byte there, for example into the connection of the test runner.
+    """
+    signal.set_wakeup_fd(-1)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def interruptible():
     """A shell's background jobs ignore Ctrl-C, and so would everything that they start."""

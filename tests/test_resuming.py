@@ -100,8 +100,8 @@ def test_ctrl_c_saves_and_resume_goes_on(data, tiny_config, tmp_path, monkeypatc
     original = loop.train_iteration
 
     def interrupted(networks, images, settings, iteration, *others):
-        if iteration == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+        if iteration == 2:  # what Python calls at Ctrl-C; test_cli.py sends a real one
+            signal.getsignal(signal.SIGINT)(signal.SIGINT, None)
         return original(networks, images, settings, iteration, *others)
 
     with monkeypatch.context() as patch:
