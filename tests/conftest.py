@@ -24,6 +24,7 @@ from urd.system.seeding import generator
 from urd.training.prepare import prepare_networks
 from urd.training.step import Networks
 
+pytest.register_assert_rewrite("asking", "lines", "peers", "watched", "web")
 TINY = "test_resnet.r160_in1k"  # timm's own test network, 0.3 M parameters
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -12,7 +12,8 @@ from urd import Detector
 from urd.serving.kept_images import KeptImages
 from urd.serving.record import Record
 from urd.serving.served_model import ServedModel
-from urd.serving.station import Station
+from urd.serving.service import Service
+from urd.serving.station import Arrived, Station
 from urd.serving.store import Store
 
 
@@ -96,3 +97,15 @@ def record(verdict: str | None = "OK", score: float | None = 0.5, **facts) -> Re
         "milliseconds": 12.345,
     }
     return Record(judgement, **{**usual, **facts})
+
+
+def service_of(folder: Path, model: ServedModel, **settings) -> Service:
+    line = station(folder, "serve", **settings)
+    return Service(line.store, {model.name: model}, line)
+
+
+def put(service: Service, image: bytes, **facts) -> dict:
+    """Judge an image and store it; gives the row."""
+    (model,) = service.models.values()
+    (result,) = model.judge([image])
+    return service.station.conclude(model, Arrived.of(image, **facts), result).row

@@ -11,10 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from lines import bad_bytes, good_bytes, record, served, station, tiny_run
+from lines import bad_bytes, good_bytes, put, record, served, service_of, tiny_run
 
 from urd.inspection.prediction import Failure
-from urd.serving.service import Service
 from urd.serving.station import Arrived
 
 fastapi = pytest.importorskip("fastapi", reason="the extra serve is not installed")
@@ -62,16 +61,14 @@ def serving(service, require=everybody, routes=None):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, weights_file):
     folder = tmp_path_factory.mktemp("page")
-    model = served(tiny_run(folder, weights_file))
-    line = station(folder, "serve")
-    return Service(line.store, {model.name: model}, line)
+    return service_of(folder, served(tiny_run(folder, weights_file)))
 
 
 @pytest.fixture(scope="module")
 def address(service):
     for number in range(3):
-        put(service, good_bytes(number), f"G{number}")
-    put(service, bad_bytes(), "N1")
+        put(service, good_bytes(number), part=f"G{number}")
+    put(service, bad_bytes(), part="N1")
     with serving(service) as (url, _):
         yield url
 
@@ -108,12 +105,6 @@ def visit(browser):
     assert not wrong and hosts == {"127.0.0.1"}
 
 
-def put(service, image, part, **facts):
-    (model,) = service.models.values()
-    (result,) = model.judge([image])
-    return service.station.conclude(model, Arrived.of(image, part=part, **facts), result).row
-
-
 def tile(page, part):
     return page.locator(".tile", has_text=part)
 
@@ -141,7 +132,7 @@ def test_a_new_part_appears_without_a_reload(service, address, visit):
     see(tile(page, "N1"))
     assert tile(page, "N1").locator(".verdict").inner_text() == "NG"
     page.evaluate("window.mine = true")
-    put(service, bad_bytes(5), "new-1")
+    put(service, bad_bytes(5), part="new-1")
     reads(page.locator("#stage-part"), "new-1")
     reads(page.locator("#stage-verdict"), "NG")
     reads(page.locator(".tile .part").first, "new-1")
@@ -156,8 +147,8 @@ def test_a_held_part_stays_while_others_come(service, address, visit):
     page = visit(address)
     hold(page, "N1")
     before = page.locator(".tile .part").all_inner_texts()
-    put(service, good_bytes(7), "later-1")
-    put(service, good_bytes(8), "later-2")
+    put(service, good_bytes(7), part="later-1")
+    put(service, good_bytes(8), part="later-2")
     reads(page.locator("#new-parts"), "2 new")
     assert page.locator(".tile .part").all_inner_texts() == before
     reads(page.locator("#stage-part"), "N1")
@@ -189,7 +180,7 @@ def test_a_part_without_a_verdict_shows_its_image_or_a_reason(service, address, 
     (model,) = service.models.values()
     failure = Failure(Path("image"), "too late")
     service.station.conclude(model, Arrived.of(good_bytes(41), part="E-image"), failure)
-    put(service, b"no image", "E-none")
+    put(service, b"no image", part="E-none")
     page = visit(address)
     hold(page, "E-none")
     reads(page.locator("#stage-verdict"), "ERROR")
@@ -229,7 +220,7 @@ def test_a_point_of_the_chart_opens_its_part(service, address, visit):
 
 
 def test_a_decision_is_stored_with_name_and_reason(service, address, visit):
-    sequence = put(service, bad_bytes(11), "decide-1")["sequence"]
+    sequence = put(service, bad_bytes(11), part="decide-1")["sequence"]
     page = visit(address)
     playwright.expect(page.locator("#decision")).to_be_hidden()  # not while parts pass by
     hold(page, "decide-1")
@@ -328,7 +319,7 @@ def test_a_change_by_another_person_is_not_overwritten(service, address, visit):
 
 
 def test_texts_from_outside_stay_texts(service, address, visit):
-    put(service, bad_bytes(21), XSS)
+    put(service, bad_bytes(21), part=XSS)
     service.store.add(record(None, None, part=f"2{XSS}", camera=(XSS,), model=XSS))
     page = visit(address)
     reads(tile(page, "2<img").locator(".part"), f"2{XSS}")
@@ -346,7 +337,7 @@ def test_search_by_part_verdict_and_time(service, address, visit):
     page.click("#search button[type=submit]")
     reads(page.locator("#parts-title"), "Search: 3 found")
     assert page.locator(".tile .part").all_inner_texts() == ["G2", "G1", "G0"]
-    put(service, good_bytes(31), "G-after-search")
+    put(service, good_bytes(31), part="G-after-search")
     page.fill("#search-part", "N1")
     page.select_option("#search-verdict", "NG")
     page.fill("#search-since", "2001-01-01T00:00")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from lines import bad_bytes, good_bytes, tiny_run
+from lines import bad_bytes, good_bytes, put, served, service_of, tiny_run
 from web import application, bearer, client_of, tokens, until
 
 from urd.data.images_in_memory import IN_MEMORY
 from urd.inspection.prediction import Failure
 from urd.serving.http import batching
 from urd.serving.http.answers import FAILED
+from urd.serving.http.app import create_app
+from urd.serving.http.settings import Settings
 
 schemathesis = pytest.importorskip("schemathesis")
 GenerationMode = schemathesis.GenerationMode
@@ -26,6 +28,19 @@ OURS = [
     "GET /metrics",
     "POST /login",
     "POST /logout",
+]
+OF_THE_PAGE = [
+    "GET /v1/judgements",
+    "GET /v1/judgements/{sequence}",
+    "GET /v1/judgements/{sequence}/image",
+    "GET /v1/judgements/{sequence}/heat",
+    "POST /v1/judgements/{sequence}/review",
+    "GET /v1/counts",
+    "GET /v1/status",
+    "GET /v1/models/{name}/scores",
+    "GET /v1/models/{name}/thresholds",
+    "POST /v1/models/{name}/thresholds",
+    "POST /v1/models/{name}/thresholds/preview",
 ]
 # A valid request can hold no image: 422 with the verdict ERROR. A wrong login can be too large.
 CHECKS = {
@@ -64,6 +79,16 @@ def described(app):
     )
 
 
+@pytest.fixture(scope="module")
+def of_the_page(tmp_path_factory, run):
+    """The same application with two rows, by the usual checks."""
+    service = service_of(tmp_path_factory.mktemp("page"), served(run))
+    put(service, good_bytes())
+    put(service, bad_bytes())
+    app = create_app(service, Settings(hosts=frozenset({"testserver"})))
+    return schemathesis.openapi.from_asgi("/openapi.json", always_on(app))
+
+
 def always_on(app):
     """The application without its beginning and end, which schemathesis has for each request."""
 
@@ -82,6 +107,12 @@ def always_on(app):
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_generated_requests_get_described_answers(described, name, mode):
     fuzz(described, name, mode, EXAMPLES)
+
+
+@pytest.mark.parametrize("name", OF_THE_PAGE)
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_generated_requests_of_the_page_get_described_answers(of_the_page, name, mode):
+    fuzz(of_the_page, name, mode, examples=6)
 
 
 @pytest.mark.parametrize("image", [good_bytes(), bad_bytes(), b"no image"])

@@ -6,13 +6,12 @@ import base64
 import io
 import json
 import random
-import sqlite3
 
 import numpy as np
 import pytest
 from lines import bad_bytes, good_bytes, tiny_run
 from PIL import Image
-from web import PREDICT, application, client_of, rows, until
+from web import PREDICT, application, client_of, rows
 
 from urd.inspection.judgement import SCHEMA_FILE
 from urd.serving.http import batching
@@ -260,7 +259,7 @@ def test_an_answer_that_waited_too_long_for_the_disk_is_an_error(tmp_path, run, 
 
 def test_a_network_that_fails_is_an_error_for_its_image_alone(app, client, monkeypatch):
     engine = app.state.parts.service.models["m"].detector.engine
-    bad = app.state.parts.service.models["m"].detector._judging(None).prepare(bad_bytes()).pixels
+    bad = app.state.parts.service.models["m"].detector.judging(None).prepare(bad_bytes()).pixels
     real = type(engine).__call__
 
     def fails(self, pixels, rois):
@@ -309,54 +308,6 @@ def test_a_failing_store_stops_no_line(app, client, monkeypatch):
     assert (content["stored"], content["sequence"]) == (False, None)
     assert content["problem"] == "the store failed: database or disk is full"
     assert "urd_store_failures_total 1.0" in client.get("/metrics").text
-
-
-def test_rows_that_wait_share_a_transaction_and_its_failure(tmp_path, monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
-
-    from lines import record
-
-    store = LineStore(tmp_path / "line.sqlite")
-    groups = []
-    real = LineStore.add_many
-
-    def noted(self, additions):
-        groups.append(len(additions))
-        return real(self, additions)
-
-    monkeypatch.setattr(LineStore, "add_many", noted)
-    with ThreadPoolExecutor(8) as pool:
-        with store._turn:  # as if a write were going on
-            adding = [pool.submit(store.add, record(key=f"k{n % 6}")) for n in range(8)]
-            until(lambda: len(store._waiting) == 8)
-        stored = [job.result() for job in adding]
-    assert groups == [8]
-    assert sorted(row.sequence for row, new in stored if new) == [1, 2, 3, 4, 5, 6]
-    assert sum(not new for _, new in stored) == 2
-    store.close()
-    with pytest.raises(StoreError):
-        store.add(record())
-
-
-def test_a_locked_store_costs_one_wait_not_one_for_each_part(tmp_path, monkeypatch):
-    from lines import record
-
-    from urd.serving.http import line_store
-
-    store = LineStore(tmp_path / "line.sqlite")
-    store.database._connection.execute("PRAGMA busy_timeout = 1")
-    monkeypatch.setattr(line_store, "_SLOW_SECONDS", 0.0)
-    other = sqlite3.connect(tmp_path / "line.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreError, match="locked"):
-        store.add(record())
-    other.execute("ROLLBACK")
-    with pytest.raises(StoreError, match="locked"):
-        store.add(record())  # it rests, so it has not tried
-    store._rests_until = 0.0
-    assert store.add(record())[1]
-    other.close()
-    store.close()
 
 
 @pytest.mark.parametrize("count", [200])

@@ -90,7 +90,10 @@ def test_search(store):
     verdicts = ("OK", "NG", "REVIEW", "ERROR", "NG")
     for index, verdict in enumerate(verdicts):
         store.add(record(verdict, part=f"P{index}", time=1000.0 + index, model=f"m{index % 2}"))
-    found = lambda **wanted: [row.sequence for row in store.search(**wanted)]  # noqa: E731
+
+    def found(**wanted):
+        return [row.sequence for row in store.search(**wanted)]
+
     assert found() == [5, 4, 3, 2, 1]
     assert found(verdict="NG") == [5, 2]
     assert found(part="P") == [5, 4, 3, 2, 1]
@@ -220,11 +223,11 @@ def test_a_full_disk_stores_nothing_and_the_next_row_works(store):
     with store.database.reading() as connection:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-    added = 0
+    added = []
     with pytest.raises(StoreError, match="full"):
-        for added in range(100):  # noqa: B007
-            store.add(record(part="x" * 200))
-    assert sum(store.counts().values()) == added
+        for _ in range(100):
+            added.append(store.add(record(part="x" * 200)))
+    assert sum(store.counts().values()) == len(added)
     with store.database.reading() as connection:
         connection.execute("PRAGMA max_page_count = 100000")
     assert store.add(record())[1]

@@ -226,7 +226,7 @@ class Detector:
             NotJudged: the file cannot be decoded, or the score is not finite.
             UsageError: not an image, or an array or Pillow image that cannot be used.
         """
-        return self._judging(inspection).one(image, channels)
+        return self.judging(inspection).one(image, channels)
 
     def calibrate(
         self,
@@ -301,7 +301,7 @@ class Detector:
             channels: as `predict`.
         """
 
-        return self._judging(inspection).many(images, batch_size, picture_side, channels)
+        return self.judging(inspection).many(images, batch_size, picture_side, channels)
 
     def evaluate(
         self, data: str | Path, batch_size: int = 8, resamples: int = 1000
@@ -340,7 +340,12 @@ class Detector:
         }
         return replace(found, metrics={**found.metrics, **facts})
 
-    def _judging(self, inspection: Inspection | None) -> Judging:
+    def judging(self, inspection: Inspection | None = None) -> Judging:
+        """What judges images in steps: decode and resize one, then score several together.
+
+        Raises:
+            UsageError: it was trained with one region per image, and has none.
+        """
         if self.roi_per_image and self._rois is None:
             raise UsageError(
                 "this detector was trained with one region per image: give the regions (--roi, "

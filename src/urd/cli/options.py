@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -83,10 +83,10 @@ class Opening:
 
     device: str
     precision: str | None
-    roi: str
-    ignore: str
     max_megapixels: int | None
     page: int | None
+    roi: str = ""
+    ignore: str = ""
 
     def open(self, run: Path) -> Detector:
         """The detector of RUN.
@@ -113,15 +113,68 @@ class Opening:
             detector.inspect_in(self.roi, self.ignore)
 
 
+def with_flags(
+    flags: Sequence[Callable[..., Any]], function: Callable[..., None]
+) -> Callable[..., None]:
+    """The function with these flags, which the help shows in this order."""
+    for flag in reversed(flags):
+        function = flag(function)
+    return function
+
+
+def inspection_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Flags for thresholds and defects; the verb gets `inspection`."""
+
+    @functools.wraps(function)
+    def with_inspection(
+        false_reject: float | None,
+        review: float | None,
+        smallest_area: float,
+        mm_per_pixel: float | None,
+        **options: Any,
+    ) -> None:
+        from urd.inspection.judge import Inspection
+
+        inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
+        function(inspection=inspection, **options)
+
+    flags = [
+        click.option(
+            "--false-reject",
+            type=float,
+            help="Target NG rate on good images; overrides the calibrated one.",
+        ),
+        click.option("--review", type=float, help="The same for REVIEW or NG together."),
+        click.option(
+            "--smallest-area",
+            type=float,
+            default=0.0,
+            help="Smallest defect to report, in pixels.",
+        ),
+        click.option("--mm-per-pixel", type=float, help="Scale of the images, for areas in mm2."),
+    ]
+    return with_flags(flags, with_inspection)
+
+
 def detector_options(function: Callable[..., None]) -> Callable[..., None]:
     """Flags of the verbs that judge images; the verb gets `opening` and `batch_size`."""
+    size = click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
+    return size(opening_options(function))
+
+
+def opening_options(function: Callable[..., None], *, roi: bool = True) -> Callable[..., None]:
+    """Flags that say how a detector is opened; the verb gets `opening`.
+
+    Args:
+        roi: also flags for one region per image, which belongs to the image's file.
+    """
 
     @functools.wraps(function)
     def with_opening(**options: Any) -> None:
-        own = {field.name: options.pop(field.name) for field in dataclasses.fields(Opening)}
+        names = [field.name for field in dataclasses.fields(Opening)]
+        own = {name: options.pop(name) for name in names if name in options}
         function(opening=Opening(**own), **options)
 
-    size = click.option("--batch-size", type=click.IntRange(1, 4096), default=8, show_default=True)
     device = click.option(
         "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
     )
@@ -130,7 +183,8 @@ def detector_options(function: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice(["auto", "float32", "bfloat16"]),
         help="auto: bfloat16 if the hardware supports it, else float32.  [default: as in training]",
     )
-    return size(device(precision(roi_options(reading_options(with_opening)))))
+    reading = reading_options(with_opening)
+    return device(precision(roi_options(reading) if roi else reading))
 
 
 def roi_options(function: Function) -> Function:

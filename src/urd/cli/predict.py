@@ -7,10 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import Opening, detector_options, only_writer
+from urd.cli.options import Opening, detector_options, inspection_options, only_writer
+
+if TYPE_CHECKING:
+    from urd.inspection.judge import Inspection
 
 NG_FOUND = 3
 _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG; it stays 1 if one cannot be judged."
@@ -21,16 +25,7 @@ _FAIL_ON_NG = f"Exit code {NG_FOUND} if an image is NG; it stays 1 if one cannot
 @click.argument("images", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 @detector_options
-@click.option(
-    "--false-reject",
-    type=float,
-    help="Target NG rate on good images; overrides the calibrated one.",
-)
-@click.option("--review", type=float, help="The same for REVIEW or NG together.")
-@click.option(
-    "--smallest-area", type=float, default=0.0, help="Smallest defect to report, in pixels."
-)
-@click.option("--mm-per-pixel", type=float, help="Scale of the images, for areas in mm2.")
+@inspection_options
 @click.option("--fail-on-ng", is_flag=True, help=_FAIL_ON_NG)
 @click.option(
     "--overlays",
@@ -47,10 +42,7 @@ def predict(
     out: Path,
     batch_size: int,
     opening: Opening,
-    false_reject: float | None,
-    review: float | None,
-    smallest_area: float,
-    mm_per_pixel: float | None,
+    inspection: Inspection,
     fail_on_ng: bool,
     overlays: str,
     maps: bool,
@@ -71,7 +63,6 @@ def predict(
     from urd.data import find_named
     from urd.errors import UsageError
     from urd.evaluation.tally import VERDICTS
-    from urd.inspection.judge import Inspection
     from urd.results.prediction_files import predict_to
     from urd.system import progress
     from urd.system.files import refuse_existing
@@ -84,11 +75,10 @@ def predict(
     paths = found.images
     refuse_existing(out, allowed=overwrite, hint="--overwrite to write into it")
     detector = opening.open(run)
-    inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
     thresholds = detector.thresholds(inspection)
     if thresholds is None and overlays == "rejects":
         raise UsageError(f"{run} has no thresholds to reject by: run urd calibrate RUN GOOD")
-    if thresholds is None and (fail_on_ng or false_reject is not None or review is not None):
+    if thresholds is None and (fail_on_ng or inspection.names_shares):
         raise UsageError(f"{run} has no thresholds: run urd calibrate RUN GOOD")
     rows = predict_to(out, detector, paths, batch_size, inspection, maps=maps, overlays=overlays)
     failed = [row for row in rows if row["error"]]

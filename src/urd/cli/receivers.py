@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from urd.cli.options import with_flags
+
 if TYPE_CHECKING:
     from urd.serving.deliveries import Deliveries
     from urd.serving.store import Store
@@ -120,10 +122,7 @@ def receiver_options(function: Callable[..., None]) -> Callable[..., None]:
         receivers.check()
         function(receivers=receivers, **options)
 
-    wrapped: Callable[..., None] = with_receivers
-    for flag in reversed(_FLAGS):
-        wrapped = flag(wrapped)
-    return wrapped
+    return with_flags(_FLAGS, with_receivers)
 
 
 _FILE = click.Path(path_type=Path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from urd.cli.options import reading_options
+from urd.cli.line_options import Keeping, line_options, served_model
+from urd.cli.options import inspection_options, opening_options
 from urd.cli.receivers import Receivers, receiver_options, sending
 
 if TYPE_CHECKING:
@@ -26,12 +28,7 @@ _MODULES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="[NAME=]RUN...")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="File for the judgements, such as line1.sqlite; it is made if it is not there.",
-)
+@line_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
@@ -45,20 +42,6 @@ _MODULES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
     multiple=True,
     metavar="NAME",
     help="Name by which clients call this machine; may be given several times.",
-)
-@click.option(
-    "--keep",
-    type=click.Choice(["all", "rejects+sample", "none"]),
-    default="rejects+sample",
-    show_default=True,
-    help="Which images are kept beside the store.",
-)
-@click.option(
-    "--camera",
-    type=click.Choice(["warn", "strict"]),
-    default="warn",
-    show_default=True,
-    help="strict: an image that is odd in itself is an ERROR.",
 )
 @click.option(
     "--batch-size",
@@ -96,23 +79,8 @@ _MODULES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
     metavar="X",
     help="Longest time for the upload of an image.",
 )
-@click.option(
-    "--false-reject",
-    type=float,
-    help="Target NG rate on good images; overrides the calibrated one.",
-)
-@click.option("--review", type=float, help="The same for REVIEW or NG together.")
-@click.option(
-    "--smallest-area", type=float, default=0.0, help="Smallest defect to report, in pixels."
-)
-@click.option("--mm-per-pixel", type=float, help="Scale of the images, for areas in mm2.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="auto: bfloat16 if the hardware supports it, else float32.  [default: as in training]",
-)
-@reading_options
+@inspection_options
+@functools.partial(opening_options, roi=False)
 @receiver_options
 @click.option(
     "--verify",
@@ -124,9 +92,9 @@ _MODULES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 @click.option("--access-log", is_flag=True, help="Write a line for each request.")
 def serve(
     runs: tuple[str, ...],
-    store: Path,
     host: str,
     port: int,
+    keeping: Keeping,
     receivers: Receivers,
     **options: Any,
 ) -> None:
@@ -159,8 +127,8 @@ def serve(
         models = _models(named, options)
         settings = _settings(tokens, hosts, checks, options)
         what = ", ".join(f"{model.name} ({model.engine})" for model in models)
-        line = f"Listening at http://{address_of(bound)}, models {what}, store {store}"
-        interrupted = _run(models, store, settings, bound, line, receivers, options)
+        line = f"Listening at http://{address_of(bound)}, models {what}, store {keeping.store}"
+        interrupted = _run(models, keeping, settings, bound, line, receivers, options)
     if interrupted:
         raise KeyboardInterrupt
 
@@ -268,18 +236,7 @@ def _models(named: dict[str, Path], options: dict[str, Any]) -> list[ServedModel
 
 
 def _load(name: str, path: Path, options: dict[str, Any]) -> ServedModel:
-    from urd.inspection.judge import Inspection
-    from urd.serving.served_model import ServedModel
-
-    wanted = ("false_reject", "review", "smallest_area", "mm_per_pixel")
-    inspection = Inspection(**{key: options[key] for key in wanted})
-    model = ServedModel.load(
-        name, path, inspection, device=options["device"], precision=options["precision"]
-    )
-    model.detector.reading = model.detector.reading.changed(
-        max_megapixels=options["max_megapixels"], page=options["page"]
-    )
-    return model
+    return served_model(name, path, options["inspection"], options["opening"])
 
 
 def _checks(given: tuple[str, ...], names: list[str]) -> dict[str, Path]:
@@ -335,7 +292,7 @@ def _settings(
 
 def _run(
     models: list[ServedModel],
-    path: Path,
+    keeping: Keeping,
     settings: Settings,
     bound: socket.socket,
     line: str,
@@ -349,13 +306,10 @@ def _run(
     from urd.serving.http.app import create_app
     from urd.serving.http.line_store import LineStore
     from urd.serving.http.server import serve
-    from urd.serving.kept_images import KeptImages
     from urd.serving.service import Service
-    from urd.serving.station import Station
 
-    with closing(LineStore(path)) as store:
-        kept = KeptImages(store.images, options["keep"])
-        station = Station(store, "serve", kept, camera=options["camera"])
+    with closing(LineStore(keeping.store)) as store:
+        station = keeping.station(store, "serve")
         for model in models:
             station.refresh(model)
             if wrong := settings.check(model) if settings.check else []:

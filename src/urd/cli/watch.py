@@ -8,28 +8,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from urd.cli.options import Opening, detector_options
+from urd.cli.line_options import Keeping, line_options, served_model
+from urd.cli.options import Opening, detector_options, inspection_options
 from urd.cli.receivers import Receivers, receiver_options, sending
+from urd.system.signals import stop_signals
 
 if TYPE_CHECKING:
     from urd.inspection.judge import Inspection
-    from urd.serving.served_model import ServedModel
     from urd.serving.station import Outcome
 
 _READY = "When a file is complete: rest:MS, done or rename; see above."
 _THEN = "What becomes of a judged file: keep, delete or move:FOLDER."
-_KEEP = "Which images the store keeps. rejects+sample: all that are not OK, and 1 in 50 of the OK."
 _PART = (
     "The part's identity: stem (the file name without its suffix), none, or a regular expression "
     "with one group, which is searched in the file name."
-)
-_CAMERA = (
-    "What to do with an image that is odd in itself, such as one that repeats the one before: "
-    "warn says it in the row, strict makes it an ERROR."
 )
 _MOST_BYTES = 256 * 2**20
 
@@ -37,14 +33,7 @@ _MOST_BYTES = 256 * 2**20
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--store",
-    "store_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="FILE",
-    help="SQLite file for the judgements, on a local disk. It is made if it does not exist.",
-)
+@line_options
 @click.option("--ready", default="rest:500", show_default=True, metavar="RULE", help=_READY)
 @click.option("--then", default="keep", show_default=True, metavar="RULE", help=_THEN)
 @click.option(
@@ -55,20 +44,6 @@ _MOST_BYTES = 256 * 2**20
 )
 @click.option("--part", default="stem", show_default=True, metavar="RULE", help=_PART)
 @click.option("--name", help="The model's name in the rows.  [default: the name of RUN]")
-@click.option(
-    "--keep",
-    type=click.Choice(["all", "rejects+sample", "none"]),
-    default="rejects+sample",
-    show_default=True,
-    help=_KEEP,
-)
-@click.option(
-    "--camera",
-    type=click.Choice(["warn", "strict"]),
-    default="warn",
-    show_default=True,
-    help=_CAMERA,
-)
 @click.option(
     "--rescan",
     type=click.FloatRange(0.05, 3600.0),
@@ -85,16 +60,7 @@ _MOST_BYTES = 256 * 2**20
     metavar="N",
     help="A larger file is an ERROR.",
 )
-@click.option(
-    "--false-reject",
-    type=float,
-    help="Target NG rate on good images; overrides the calibrated one.",
-)
-@click.option("--review", type=float, help="The same for REVIEW or NG together.")
-@click.option(
-    "--smallest-area", type=float, default=0.0, help="Smallest defect to report, in pixels."
-)
-@click.option("--mm-per-pixel", type=float, help="Scale of the images, for areas in mm2.")
+@inspection_options
 @click.option("--once", is_flag=True, help="Judge the files that are complete now, then end.")
 @click.option("--json", "as_json", is_flag=True, help="Print each row as one line of JSON.")
 @click.option("--quiet", is_flag=True, help="Print no line for each image.")
@@ -103,25 +69,20 @@ _MOST_BYTES = 256 * 2**20
 def watch(
     run: Path,
     folder: Path,
-    store_file: Path,
     ready: str,
     then: str,
     aside: Path | None,
     part: str,
     name: str | None,
-    keep: Literal["all", "rejects+sample", "none"],
-    camera: Literal["warn", "strict"],
     rescan: float,
     max_bytes: int,
-    false_reject: float | None,
-    review: float | None,
-    smallest_area: float,
-    mm_per_pixel: float | None,
     once: bool,
     as_json: bool,
     quiet: bool,
     batch_size: int,
     opening: Opening,
+    keeping: Keeping,
+    inspection: Inspection,
     receivers: Receivers,
 ) -> None:
     """Judge images as they arrive in FOLDER, with RUN (a run folder, model or exported file).
@@ -144,12 +105,9 @@ def watch(
 
     Ctrl-C or SIGTERM ends it after the images in hand (exit code 130 or 0); a second one at once.
     """
-    from urd.inspection.judge import Inspection
     from urd.serving.after import Then
-    from urd.serving.kept_images import KeptImages
     from urd.serving.part import Part
     from urd.serving.readiness import Ready
-    from urd.serving.station import Station
     from urd.serving.store import Store
     from urd.serving.watch import Watch, WatchSettings
     from urd.system import progress
@@ -165,12 +123,11 @@ def watch(
         batch_size=batch_size,
         once=once,
     )
-    inspection = Inspection(false_reject, review, smallest_area, mm_per_pixel)
     with _stopped_by_signals() as (stop, received):
-        model = _model(run, name, inspection, opening)
-        store = Store(store_file)
+        model = served_model(name or _name_of(run), run, inspection, opening)
+        store = Store(keeping.store)
         try:
-            station = Station(store, "watch", KeptImages(store.images, keep), camera=camera)
+            station = keeping.station(store, "watch")
             watching = Watch(station, model, folder, settings, _printer(as_json, quiet))
             progress.note(f"watching {folder} with {model.name} ({model.engine})")
             if short := model.thresholds.shortfall():
@@ -187,17 +144,11 @@ def watch(
         raise KeyboardInterrupt
 
 
-def _model(run: Path, name: str | None, inspection: Inspection, opening: Opening) -> ServedModel:
-    from urd.serving.served_model import ServedModel
+def _name_of(run: Path) -> str:
     from urd.system.files import printable
 
     path = run.absolute()
-    name = name or printable(Path(path.name if path.is_dir() else path.stem))
-    model = ServedModel.load(
-        name, run, inspection, device=opening.device, precision=opening.precision
-    )
-    opening.apply(model.detector)
-    return model
+    return printable(Path(path.name if path.is_dir() else path.stem))
 
 
 @contextmanager
@@ -212,15 +163,8 @@ def _stopped_by_signals() -> Iterator[tuple[threading.Event, list[int]]]:
         received.append(number)
         stop.set()
 
-    before: dict[signal.Signals, Any] = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # a shell's background jobs ignore Ctrl-C
-            before[number] = signal.signal(number, heed)
-    try:
+    with stop_signals(heed):
         yield stop, received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _printer(as_json: bool, quiet: bool) -> Callable[[Outcome], None]:

@@ -55,7 +55,7 @@ class Judging:
         Raises:
             NotJudged: the image cannot be read, or its score is not finite.
         """
-        (result,) = self._scored([self.prepare(image, channels=channels)])
+        (result,) = self.scored([self.prepare(image, channels=channels)])
         if isinstance(result, Failure):
             raise NotJudged(result.path, result.reason)
         return result
@@ -79,7 +79,7 @@ class Judging:
         with closing(prepared):  # stop the threads if the caller stops early
             while batch := list(itertools.islice(prepared, batch_size)):
                 readable = [item for item in batch if not isinstance(item, Failure)]
-                scored = iter(self._scored(readable) if readable else ())
+                scored = iter(self.scored(readable) if readable else ())
                 for item in batch:
                     yield item if isinstance(item, Failure) else next(scored)
 
@@ -98,7 +98,7 @@ class Judging:
         picture = reduced(rgb, picture_side) if picture_side else None
         return Prepared(pixels, (rgb.height, rgb.width), path, roi, picture)
 
-    def _scored(self, batch: list[Prepared]) -> list[Prediction | Failure]:
+    def scored(self, batch: list[Prepared]) -> list[Prediction | Failure]:
         """Run one forward pass and judge each map; a map that is not finite gives a `Failure`."""
         rois = [item.roi for item in batch if item.roi is not None]
         maps, scores = self.engine(

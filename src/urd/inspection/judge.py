@@ -41,6 +41,11 @@ class Inspection:
         if (self.review_at is None) != (self.reject_at is None):
             raise UsageError("give both review_at and reject_at, or neither")
 
+    @property
+    def names_shares(self) -> bool:
+        """Whether it asks for other target shares than the calibrated ones."""
+        return self.false_reject is not None or self.review is not None
+
     def thresholds(self, calibration: Calibration) -> Thresholds:
         """The thresholds between OK, REVIEW and NG, and those of maps."""
         if self.review_at is not None and self.reject_at is not None:

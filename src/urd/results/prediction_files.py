@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from urd.inspection.judge import Inspection
 from urd.inspection.pictures import MAX_SIDE, save_picture
 from urd.inspection.prediction import Failure, Prediction
 from urd.system.csv_text import csv_text
-from urd.system.files import growing, printable, refuse_special, write_together, writing
+from urd.system.files import absolute, growing, printable, refuse_special, write_together, writing
 from urd.system.progress import track
 from urd.system.threads import map_ahead
 
@@ -210,7 +209,7 @@ def map_names(paths: Sequence[Path]) -> list[str]:
 @cache
 def _folders_of(folder: Path) -> tuple[str, ...]:
     """The folders between the test set and the image; outside a test set, the last folder."""
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link must keep its own name
+    folder = absolute(folder)  # a link must keep its own name
     for above in folder.parents:
         for of_layout in FOLDERS.values():
             truth = above.parent / of_layout.ground_truth

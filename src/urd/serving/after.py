@@ -22,7 +22,7 @@ from urd.serving.moving import place, settle, taken_name, was_placed
 from urd.serving.readiness import MARKER
 from urd.serving.saying import Mentions, say
 from urd.serving.store import Move, Store, StoreError
-from urd.system.files import remove_leftovers
+from urd.system.files import absolute, remove_leftovers
 
 _TRIES = 4  # to take a file from its folder; on Windows another program may hold it for a while
 _LONGEST = 30.0  # seconds between two tries
@@ -52,7 +52,7 @@ class Then:
         if text == "delete":
             return cls(moves=True)
         if text.startswith("move:") and (name := text.removeprefix("move:")):
-            return cls(moves=True, folder=Path(os.path.abspath(name)))  # noqa: PTH100
+            return cls(moves=True, folder=absolute(name))
         raise UsageError(f"--then is {quoted(text)}; give keep, delete or move:FOLDER")
 
 

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,8 +134,7 @@ class Station:
         )
         try:
             kept = self._kept(arrived, result, now)
-            record = Record(**{**vars(record), "image": kept})
-            row, new = self.store.add(record, self.receivers, move)
+            row, new = self.store.add(replace(record, image=kept), self.receivers, move)
         except UrdError as error:
             self._unsee(model, before)
             self.not_stored(str(error))

@@ -62,11 +62,12 @@ def export_rows(
     def write(new: Path) -> None:
         nonlocal count
         with new.open("w", encoding="utf-8", newline="") as file:
-            for count, line in enumerate(lines(store.rows(since, until))):  # noqa: B007
+            for line in lines(store.rows(since, until)):
                 file.write(line)
+                count += 1
 
     write_atomically(out, write)
-    return count
+    return count - 1  # the first is the heading
 
 
 def _as_csv(rows: Iterable[Stored]) -> Iterator[str]:

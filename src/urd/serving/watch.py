@@ -29,7 +29,7 @@ from urd.serving.station import Outcome, Station
 from urd.serving.store import Store, StoreError
 from urd.serving.wakeups import Wakeups
 from urd.serving.watched_tree import FolderAway, WatchedTree
-from urd.system.files import writing
+from urd.system.files import absolute, writing
 
 MAX_BYTES = 256 * 2**20
 _TURN = 0.25  # seconds; the longest pause of the loop
@@ -85,8 +85,8 @@ class Watch:
         report: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         store = station.store
-        self.folder = Path(os.path.abspath(folder))  # noqa: PTH100 - a link keeps its own name
-        aside = _absolute(settings.aside or store.path.with_name(store.path.name + ".aside"))
+        self.folder = absolute(folder)
+        aside = absolute(settings.aside or store.path.with_name(store.path.name + ".aside"))
         others = [aside, store.images, *filter(None, [settings.then.folder])]
         _refuse(self.folder, others)
         model.judge([])  # refuses a detector that lacks its regions of interest
@@ -320,7 +320,3 @@ def _refuse(folder: Path, others: list[Path]) -> None:
             raise UsageError(f"{folder} is watched: move files to another folder")
         if other.exists() and not other.is_dir():
             raise UsageError(f"{other} is a file; a folder is needed")
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name

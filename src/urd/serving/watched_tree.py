@@ -82,7 +82,7 @@ class WatchedTree:
 
     def is_image(self, path: str, status: os.stat_result) -> bool:
         """Whether to judge a file; says what else it is, once for each kind."""
-        name = os.path.basename(path)  # noqa: PTH119
+        name = os.path.basename(path)  # noqa: PTH119 - likewise
         if name.startswith(".") or name.lower().endswith(_UNFINISHED):
             return False
         if not stat.S_ISREG(status.st_mode):
@@ -91,7 +91,7 @@ class WatchedTree:
             return False
         if has_image_name(Path(name)):
             return True
-        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - likewise
         what = f"files that end in {suffix}" if suffix else "files without a suffix"
         self._mentions.once(
             f"suffix {suffix}", f"passed over, as no images: {what}, such as {path}"
@@ -131,7 +131,7 @@ class WatchedTree:
             return False
         if identity in above:
             reason = "a link to a folder above it"
-        elif os.path.basename(path) == GROUND_TRUTH:  # noqa: PTH119
+        elif os.path.basename(path) == GROUND_TRUTH:  # noqa: PTH119 - likewise
             reason = "a folder of masks"
         elif holds_results(Path(path)):
             reason = "a folder of earlier results"

@@ -250,6 +250,11 @@ def growing(path: Path, *, mode: Literal["a", "w"] = "w") -> Iterator[Callable[[
         yield add_line
 
 
+def absolute(path: str | Path) -> Path:
+    """An absolute path without `..`; unlike `Path.resolve`, links keep their own names."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - pathlib has no such function
+
+
 def printable(path: Path) -> str:
     """A path as valid text: bytes of its name that are not UTF-8 are written as escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from urd.networks.detector_network import DetectorNetwork
 from urd.synthesis.corruption import corrupt
 from urd.system.machine import precision_on
 from urd.system.progress import Progress, note
+from urd.system.signals import stop_signals
 from urd.training.batches import batch_indices, draw_for_iteration
 from urd.training.checkpoint import NotFinite, save_checkpoint
 from urd.training.clean_features import CleanFeatures
@@ -174,9 +174,6 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
     So the loop can save a checkpoint. The second signal stops at once, in case an iteration hangs.
     """
     requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # no handlers allowed here
-        yield requested.is_set
-        return
 
     def request(number: int, frame: object) -> None:
         if requested.is_set():
@@ -185,10 +182,5 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
         with suppress(OSError, RuntimeError):  # the signal may interrupt another print
             print("Stopping after this iteration; repeat to stop at once.", file=sys.stderr)
 
-    heeded = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
-    previous = {s: signal.signal(s, request) for s in heeded}
-    try:
+    with stop_signals(request):
         yield requested.is_set
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

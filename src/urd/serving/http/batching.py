@@ -209,7 +209,7 @@ def refuse_other_image(row: Mapping[str, Any], arrived: Arrived) -> None:
 def prepare(model: ServedModel, image: bytes) -> Prepared | Failure:
     """Decode an image for the network."""
     try:
-        return model.detector._judging(model.inspection).prepare(image, PICTURE_SIDE)
+        return model.detector.judging(model.inspection).prepare(image, PICTURE_SIDE)
     except UnreadableImage as error:
         return Failure(error.path, error.reason)
 
@@ -218,8 +218,8 @@ def judge(model: ServedModel, items: Sequence[Prepared | Failure]) -> list[Resul
     """Judge prepared images together; if that fails, one by one, so that others do not suffer."""
     readable = [item for item in items if isinstance(item, Prepared)]
     try:
-        judging = model.detector._judging(model.inspection)
-        scored: list[Result] = judging._scored(readable) if readable else []
+        judging = model.detector.judging(model.inspection)
+        scored: list[Result] = judging.scored(readable) if readable else []
     except Exception as error:  # of a runtime, or out of memory
         if len(readable) > 1:
             return [judge(model, [item])[0] for item in items]

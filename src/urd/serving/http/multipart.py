@@ -30,7 +30,7 @@ def form_fields(content_type: str, body: bytes) -> dict[str, bytes]:
         raise _damaged("its boundary is missing or too long")
     reader = _Reader()
     try:
-        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
+        parser = MultipartParser(boundary, reader.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
@@ -55,7 +55,7 @@ class _Reader:
         self._name, self._value = bytearray(), bytearray()
         self._data = bytearray()
 
-    def callbacks(self) -> dict[str, Any]:
+    def callbacks(self) -> Any:
         return {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, a, b: self._name.extend(data[a:b]),

@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,13 +19,14 @@ import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import HANDLED_SIGNALS
 
 from urd.errors import UrdError, UsageError
 from urd.serving.http.parts import Parts
 from urd.serving.http.refusal import RETRY_SECONDS, Refusal
+from urd.system.signals import stop_signals
 
 _HEAD_BYTES = 2**14
+
 _HEAD_SECONDS = 10.0  # for the head of a request
 _CONNECTIONS = 500
 _IDLE_SECONDS = 75  # of a connection; a slow line sends a part a minute
@@ -123,16 +123,8 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
+        with stop_signals(self.handle_exit):
             yield
-            return
-        heeded = [n for n in HANDLED_SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self.handle_exit) for number in heeded}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.caught:  # the store is safe: each row is a transaction
@@ -155,7 +147,7 @@ def _protocol(refused: Callable[[Refusal], None]) -> type[asyncio.Protocol]:
     class Protocol(H11Protocol):
         _head_timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             if len(self.connections) > _CONNECTIONS:
                 refused(Refusal(503, "", "connections"))
