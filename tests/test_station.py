@@ -363,3 +363,10 @@ def test_an_image_of_a_backlog_says_how_long_it_waited(tmp_path, model):
     row = concluded(station(tmp_path), model, good_bytes(3), came=0.0).row
     assert row["waited_seconds"] > 1e9
     assert concluded(station(tmp_path), model, good_bytes(4)).row["waited_seconds"] == 0.0
+
+
+@pytest.mark.parametrize("name", ["empty", "absent.onnx"])
+def test_a_place_without_a_model_is_named(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=rf"there is no model at .*{name}: give a run of urd fit"):
+        file_sha256(tmp_path / name)

@@ -128,6 +128,12 @@ def file_sha256(path: Path) -> str:
             with part.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
+        except FileNotFoundError as error:
+            place = "the folder " if path.is_dir() else ""
+            raise UsageError(
+                f"there is no model at {place}{path}: give a run of urd fit, a model file or an "
+                "exported file"
+            ) from error
         except OSError as error:
             raise UsageError(f"{part} cannot be read: {error.strerror or error}") from error
     return digest.hexdigest()
