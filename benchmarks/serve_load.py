@@ -41,7 +41,7 @@ from pathlib import Path
 from urd.serving.served_model import ServedModel
 model = ServedModel.load("m", Path(sys.argv[1]))
 images = [path.read_bytes() for path in sorted(Path(sys.argv[2]).iterdir())[:int(sys.argv[3])]]
-judging = model.detector._judging(model.inspection)
+judging = model.detector.judging(model.inspection)
 prepared = [judging.prepare(image) for image in images]
 
 def median_ms(function):
@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
     parser.add_argument("--short", action="store_true", help="4 seconds per phase, 120 images")
     parser.add_argument("--keep", default="rejects+sample", help="as urd serve --keep")
+    parser.add_argument("--name", help="what the model is called in the table of figures")
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     arguments = parser.parse_args()
     seconds, count = (4.0, 120) if arguments.short else (arguments.seconds, 600)
@@ -252,7 +253,9 @@ def main() -> None:
         from urd.system.files import write_json
         from urd.system.machine import machine
 
-        write_json(arguments.out, {"machine": machine(), "keep": arguments.keep, **result})
+        name = arguments.name or arguments.run.name
+        facts = {"machine": machine(), "model": name, "keep": arguments.keep}
+        write_json(arguments.out, {**facts, **result})
 
 
 if __name__ == "__main__":

@@ -66,15 +66,19 @@ def test_starts(script):
 
 def test_the_table_of_figures_holds_what_was_measured(tmp_path):
     shutil.copy(RESULTS / "job.json", tmp_path)
+    page = tmp_path / "speed.md"
+    page.write_text("Kept.\n<!-- From here on: made by benchmarks/speed.py -->\nold figures\n")
     script = BENCHMARKS / "speed.py"
-    command = [sys.executable, script, "--collect", "--results", tmp_path]
+    command = [sys.executable, script, "--collect", "--results", tmp_path, "--page", page]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     measured = json.loads((tmp_path / "job.json").read_text())
     rows = [line for line in done.stdout.splitlines() if line.startswith("| whole job")]
     assert len(rows) == 1
-    assert f"{measured['ratio']:.2f}x" in rows[0]
-    assert (tmp_path / "speed.md").read_text() == done.stdout.removesuffix("\n")
+    assert f"{measured['ratio']:.2f}" in rows[0]
+    assert page.read_text().startswith("Kept.\n")
+    assert page.read_text().endswith(done.stdout.removesuffix("\n"))
+    assert "old figures" not in page.read_text()
 
 
 def test_the_guide_is_averaged_over_good_and_defective_places(data, tiny_config, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,20 @@ import psutil
 import torch
 
 from urd.errors import UsageError, first_line
+from urd.system.processor import processor_name
 
 _CONTAINER = Path("/sys/fs/cgroup")
 
 
 def machine(device: torch.device | str | None = None) -> dict[str, Any]:
-    """Processor, threads, GPU (for a CUDA device) and PyTorch version, as results record them."""
-    model = platform.processor()
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        lines = cpu_info.read_text(encoding="utf-8").splitlines()
-        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
+    """Processor, its fastest instructions, threads, GPU (for a CUDA device), PyTorch's version.
+
+    Results record them: figures compare on the same machine only.
+    """
     on_gpu = device is not None and torch.device(device).type == "cuda"
     return {
-        "cpu": model,
+        "cpu": processor_name(),
+        "instructions": _fastest_instructions(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
         "torch": torch.__version__,
@@ -74,9 +73,23 @@ def precision_on(device: torch.device | str, precision: str) -> str:
     return "bfloat16" if computes_in_bfloat16(torch.device(device)) else "float32"
 
 
+def _fastest_instructions() -> str:
+    """The newest vector instructions of this processor that PyTorch uses."""
+    capabilities = _processor_capabilities()
+    for name in ("amx_bf16", "avx512_bf16"):
+        if capabilities.get(name):
+            return name.upper().replace("_", "-")
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def _processor_capabilities() -> dict[str, Any]:
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
+
+
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16, so that it is faster than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities = _processor_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
