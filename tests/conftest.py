@@ -55,6 +55,7 @@ def shown():
 def silent_at_first():
     """A command that ran in this process has switched progress on."""
     progress.show(False)
+    progress.set_talk(progress.Talk.USUAL)
 
 
 @pytest.fixture(autouse=True)

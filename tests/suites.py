@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import psutil
 import yaml
 from conftest import TINY
 
+from urd.method_version import METHOD_VERSION
+from urd.suites.executor import Execution
 from urd.suites.records import RESULT_NAME, BenchmarkResult
 from urd.suites.suite import Job
 from urd.suites.tasks import Ended
@@ -51,7 +54,7 @@ def identity(job: Job, digest: str = "") -> dict[str, object]:
         "category": job.category,
         "settings": job.settings,
         "textures": "procedural",
-        "method_version": 1,
+        "method_version": METHOD_VERSION,
     }
 
 
@@ -72,12 +75,22 @@ def result(job: Job, **metrics: object) -> BenchmarkResult:
     return BenchmarkResult.model_validate(content)
 
 
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """The processes whose last argument is the folder, or one below it: jobs of a suite."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        last = (process.info["cmdline"] or [""])[-1]
+        if last == str(folder) or last.startswith(f"{folder}/"):
+            found.append(process)
+    return found
+
+
 class InstantExecutor:
     """Every job leaves the same figures at once; one whose name is in `failing` leaves a reason."""
 
     failing: tuple[str, ...] = ()
 
-    def __init__(self, device: str, parallel: int) -> None:
+    def __init__(self, how: Execution, device: str, out: Path) -> None:
         pass
 
     def run(self, tasks):

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from suites import write_roots, write_suite
+from suites import processes_in, write_roots, write_suite
 
 from urd.metrics import METRICS
 from urd.suites.places import Places
@@ -123,12 +123,9 @@ def done(out):
 def assert_no_job_is_left(out):
     """The job's process ends with the suite's, however that one ended."""
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-        if not any("-m urd.suites" in x and str(out) in x for x in listing.stdout.split("\n")):
-            return
+    while processes_in(out / "jobs"):
+        assert time.monotonic() < deadline, "a job outlived its suite"
         time.sleep(0.1)
-    raise AssertionError("a job outlived its suite")
 
 
 def test_a_suite_that_is_stopped_says_how_to_go_on(arguments, tmp_path):

@@ -31,7 +31,7 @@ def test_every_seed_is_exact():
     ("options", "message"),
     [
         *(({"seed": wrong}, "seed") for wrong in (2**63, 1.5, "1.5", float("nan"))),
-        ({"iterations": "2.5"}, r"'2\.5': give a whole number"),
+        ({"iterations": "2.5"}, r"'2\.5': give a whole number, or auto"),
         ({"holdout": "much"}, "holdout cannot be 'much': give a number"),
         *(
             ({"image_size": wrong}, f"'{wrong}': give N or HEIGHTxWIDTH")
@@ -90,7 +90,7 @@ def test_a_file_may_name_a_preset_which_a_flag_overrides(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("preset: fast\nbatch_size: 3\n")
     config = resolve_config(config_file=file)
-    assert (config.iterations, config.batch_size) == (150, 3)
+    assert (config.iterations, config.batch_size) == (100, 3)
     edge = resolve_config(preset="edge", config_file=file)
     assert (edge.student, edge.batch_size) == ("slim", 3)
     file.write_text("preset: quick\n")

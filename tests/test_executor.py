@@ -9,10 +9,10 @@ import sys
 import time
 
 import pytest
-from suites import identity, write_suite
+from suites import identity, processes_in, write_suite
 
 from urd.errors import UsageError
-from urd.suites.executor import EXECUTORS, make_executor
+from urd.suites.executor import EXECUTORS, Execution
 from urd.suites.local_executor import LocalExecutor, devices_at_once
 from urd.suites.records import JobOrder, read_order
 from urd.suites.suite import read_suite
@@ -116,10 +116,10 @@ import sys
 from pathlib import Path
 from urd.suites.local_executor import LocalExecutor
 from urd.suites.records import read_order
-from urd.suites.tasks import Task
+from urd.suites.tasks import WITH_PARENT, Task
 folder = Path(sys.argv[1])
 task = Task("a", folder / "job", read_order(folder / "job.json"))
-list(LocalExecutor("cpu", 1, (sys.executable, "-c", sys.argv[2])).run([task]))
+list(LocalExecutor("cpu", 1, (sys.executable, "-c", sys.argv[2], WITH_PARENT)).run([task]))
 """
 # The child of a suite as it is, but for the work.
 CHILD = """
@@ -136,14 +136,10 @@ def test_a_child_ends_with_its_parent(tasks, tmp_path, how):
     (tmp_path / "job.json").write_text(tasks[0].order.model_dump_json())
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path), CHILD])
     wait_for((tmp_path / "job" / "begun").exists)
+    assert len(processes_in(tmp_path / "job")) == 1
     parent.send_signal(how)
     parent.wait()
-    wait_for(lambda: not is_running(str(tmp_path / "job")))
-
-
-def is_running(argument: str) -> bool:
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    return any(line.endswith(f" {argument}") for line in listing.stdout.splitlines())
+    wait_for(lambda: not processes_in(tmp_path / "job"))
 
 
 def test_one_job_per_gpu_or_per_eight_cores():
@@ -161,9 +157,17 @@ def test_one_job_per_gpu_or_per_eight_cores():
         devices_at_once("auto", 3, gpus=2, cores=64)
 
 
-def test_executors_are_known_by_their_names(monkeypatch):
-    assert make_executor("local", "cpu", 2).devices == ["cpu", "cpu"]
-    with pytest.raises(UsageError, match="unknown executor 'cloud'; choose from local"):
-        make_executor("cloud", "cpu", 1)
-    monkeypatch.setitem(EXECUTORS, "cloud", lambda device, parallel: (device, parallel))
-    assert make_executor("cloud", "cpu", 1) == ("cpu", 1)
+def test_executors_are_known_by_their_names(monkeypatch, tmp_path):
+    assert Execution("local", 2).executor("cpu", tmp_path).devices == ["cpu", "cpu"]
+    for how, message in (
+        (Execution("cloud"), "unknown executor 'cloud'; choose from local, ray, slurm"),
+        (Execution("local:8"), "--on local:8: only ray takes an address"),
+        (Execution("ray:"), "--on ray:: only ray takes an address, as ray:ADDRESS"),
+        (Execution(submit=True), "--submit belong to --on slurm"),
+        (Execution(sbatch="--time=1"), "--sbatch and --submit belong to --on slurm"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            how.executor("cpu", tmp_path)
+    monkeypatch.setitem(EXECUTORS, "cloud", lambda *given: given)
+    how = Execution("cloud", 1)
+    assert how.executor("cpu", tmp_path) == (how, "cpu", tmp_path)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from filelock import FileLock
 from suites import identity, write_suite
 
+from urd import method_version
 from urd.errors import UrdError
+from urd.method_version import METHOD_VERSION
 from urd.metrics import METRICS
 from urd.suites.job import run_job
 from urd.suites.records import JOB_NAME, JobOrder, read_result
@@ -28,10 +31,15 @@ def folder(data, tmp_path, options):
     return tmp_path / "job"
 
 
+def done(folder):
+    run_job(folder)
+    return read_result(folder / "result.json")
+
+
 def test_a_result_says_what_was_ordered_and_what_was_measured(folder, data):
-    result = run_job(folder)
-    assert result == read_result(folder / "result.json")
-    assert (result.data, result.category, result.method_version) == ("folder", "whole", 1)
+    result = done(folder)
+    assert (result.data, result.category) == ("folder", "whole")
+    assert result.method_version == METHOD_VERSION
     assert set(METRICS) <= set(result.measured) and "image_auroc_low" in result.measured
     assert (result.measured["n_good"], result.measured["n_defective"]) == (4, 4)
     assert result.fit_seconds is not None and result.evaluate_seconds is not None
@@ -45,7 +53,7 @@ def test_what_a_stopped_job_left_behind_never_blocks_it(folder, options):
     (folder / "run" / "checkpoint").mkdir(parents=True)
     (folder / "run" / "config.yaml").write_text(yaml.safe_dump(options))
     (folder / "run" / "checkpoint" / "state.safetensors").write_bytes(b"half")
-    result = run_job(folder)
+    result = done(folder)
     assert result.measured["n_good"] == 4
     assert result.fit_seconds is not None  # all of it was done now
 
@@ -55,3 +63,24 @@ def test_there_are_no_figures_of_a_part_of_the_test_set(folder, data):
     with pytest.raises(UrdError, match=r"1 test images cannot be judged.*text\.png"):
         run_job(folder)
     assert not (folder / "result.json").exists()
+
+
+def test_a_job_with_a_result_is_not_done_again(folder):
+    done(folder)
+    before = (folder / "result.json").stat().st_mtime_ns
+    run_job(folder)
+    assert (folder / "result.json").stat().st_mtime_ns == before
+
+
+def test_two_processes_never_do_the_same_job(folder):
+    place = folder / ".writer.urd-part"
+    place.mkdir()
+    with FileLock(place / "lock"), pytest.raises(UrdError, match="another call of urd is writing"):
+        run_job(folder, wait=0.1)
+    assert not (folder / "run").exists() and not (folder / "result.json").exists()
+
+
+def test_an_order_of_another_version_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(method_version, "METHOD_VERSION", METHOD_VERSION + 1)
+    with pytest.raises(UrdError, match="ordered by another version of urd"):
+        run_job(folder)

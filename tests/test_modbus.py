@@ -167,6 +167,13 @@ def test_a_mute_plc_is_an_error_of_the_delivery(line, monkeypatch):
         assert not sender.connected
 
 
+def test_no_connection_says_why(line):
+    port = free_port()
+    sender = ModbusSender(Plc("127.0.0.1", port), line.state, clock=line.time.clock)
+    with pytest.raises(NotDelivered, match=f"no connection to 127.0.0.1:{port}: .*refused"):
+        sender.turn()
+
+
 def test_a_plc_without_these_registers_says_so(line):
     with PlcServer() as plc, pytest.raises(NotDelivered, match="95 to 101: it has no such"):
         sender_to(plc, line, address=95)

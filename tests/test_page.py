@@ -25,6 +25,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this computer")
 SOON = 20_000  # ms, on a busy computer
 XSS = "<img src=x onerror=alert(1)>"
+LABELS_FIT = """() => [["NG ", "→ REVIEW"], ["REVIEW ", "→ NG"]].every(([before, after]) => {
+    const item = document.querySelector("#examples li"), words = item.lastElementChild;
+    words.replaceChildren(before, Object.assign(words.lastElementChild, { innerText: after }));
+    return item.scrollWidth <= item.clientWidth;
+})"""
 
 
 def everybody(scope):
@@ -256,6 +261,8 @@ def test_thresholds_are_tried_confirmed_and_changed(service, address, visit):
     reads(page.locator("#effect"), effect)
     reads_in(page.locator("#review-share"), "of good parts to be REVIEW or NG")
     playwright.expect(page.locator("#examples li")).to_have_count(min(changed, 12), timeout=SOON)
+    page.set_viewport_size({"width": 1920, "height": 1080})  # with larger text
+    assert page.evaluate(LABELS_FIT)
     before = service.store.threshold_changes(model.sha256)
     page.click("#apply")
     reads(page.locator("#confirm-effect"), effect)

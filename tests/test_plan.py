@@ -8,7 +8,7 @@ import pytest
 from conftest import assert_same_weights
 
 from urd import Detector
-from urd.config import FitConfig
+from urd.config import FitConfig, resolve_config
 from urd.errors import UsageError
 from urd.training import loop, plan
 from urd.training.plan import Plan
@@ -56,6 +56,41 @@ def test_auto_is_two_numbers():
     assert (config.iterations, config.most_iterations) == (300, 500)
     with pytest.raises(UsageError, match="iterations cannot be 'automatic'"):
         FitConfig.from_mapping({"iterations": "automatic"})
+
+
+def test_epochs_raise_the_iterations_with_the_number_of_images():
+    config = FitConfig(iterations=100, epochs=4.0, batch_size=8)
+    assert Plan.of(config, 20).iterations == 100
+    assert Plan.of(config, 321).iterations == 161
+    assert Plan.of(config, 321, planned=400).iterations == 400
+    assert Plan.of(FitConfig(iterations=100), 10_000).iterations == 100
+
+
+def test_who_names_a_number_of_iterations_gets_it():
+    assert resolve_config(preset="fast").epochs == 4.0
+    named = resolve_config(preset="fast", options={"iterations": 50})
+    assert (named.iterations, named.epochs) == (50, 0.0)
+    both = resolve_config(preset="fast", options={"iterations": 50, "epochs": 2})
+    assert (both.iterations, both.epochs) == (50, 2.0)
+
+
+def test_a_training_of_epochs_is_resumed(data, tmp_path, tiny_config, monkeypatch):
+    settings = {**tiny_config.to_dict(), "iterations": 2, "epochs": 3.0, "batch_size": 2}
+    whole = Detector.fit(data, tmp_path / "whole", **settings)
+    assert whole.config.iterations > 5
+    real = loop.train_iteration
+
+    def interrupted(networks, training, config, iteration, *rest):
+        if iteration == 3:
+            raise KeyboardInterrupt
+        return real(networks, training, config, iteration, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "train_iteration", interrupted)
+        Detector.fit(data, tmp_path / "cut", **{**settings, "checkpoint_seconds": 0.0})
+    resumed = Detector.fit(data, tmp_path / "cut", resume=True)
+    assert resumed.config.iterations == whole.config.iterations
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.fixture

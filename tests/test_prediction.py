@@ -39,6 +39,16 @@ def test_judged_and_not_calibrated(raw):
     assert judged.verdict == "NG" and len(judged.defects) == 1 and judged.calibrated > 0.5
 
 
+def test_the_marks_of_the_colour_bar_are_values_of_maps(raw):
+    """If the score is the peak of the map they are the thresholds, also those that a person set."""
+    usual = judge(raw, CALIBRATION, Inspection())
+    assert usual.marks == (0.3, 0.3)
+    assert usual.scale.marks() == [("REVIEW", 0.3), ("NG", 0.3)] and raw.scale.marks() == []
+    assert judge(raw, CALIBRATION, Inspection(review_at=0.5, reject_at=0.7)).marks == (0.5, 0.7)
+    mean = Calibration((0.01, 0.02, 0.03), PEAKS, PEAKS, "test", 0.25, 0.5)
+    assert judge(raw, mean, Inspection()).marks == (0.2, 0.3)
+
+
 def test_to_dict_has_the_same_keys_for_all_and_is_json(raw):
     judged = judge(raw, CALIBRATION, Inspection(mm_per_pixel=0.5))
     failure = Failure(Path("x.png"), "broken")
@@ -67,17 +77,17 @@ def test_the_map_at_another_size(raw):
 
 def test_the_overlay_shows_the_image_where_nothing_is_wrong(raw):
     shown = np.asarray(raw.overlay())
-    original = np.asarray(Image.open(raw.path))
-    assert shown.shape[1] == 64 and shown.shape[0] > 64  # the legend
-    assert np.abs(shown[:8, :8].astype(int) - original[:8, :8]).max() < 3
-    assert np.abs(shown[28:36, 28:36].astype(int) - original[28:36, 28:36]).mean() > 20
+    original = np.asarray(Image.open(raw.path).resize((320, 320), Image.Resampling.NEAREST))
+    assert shown.shape[1] == 320 and shown.shape[0] > 320  # a tiny image; below is the legend
+    assert np.abs(shown[:40, :40].astype(int) - original[:40, :40]).max() < 3
+    assert np.abs(shown[140:180, 140:180].astype(int) - original[140:180, 140:180]).mean() > 20
 
 
 def test_an_array_needs_its_image_to_be_drawn_on(raw):
     alone = Prediction(raw.score, raw.anomaly_map, raw.size)
     with pytest.raises(UsageError, match=r"overlay\(image\)"):
         alone.overlay()
-    assert alone.overlay(Image.new("RGB", (64, 64))).width == 64
+    assert alone.overlay(Image.new("RGB", (640, 64)), max_side=400).width == 400
 
 
 @pytest.mark.parametrize("with_file", [True, False])

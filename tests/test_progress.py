@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from urd.system import progress
-from urd.system.progress import Progress, clock, note, track
+from urd.system.progress import Progress, Talk, clock, note, track, warn
 
 
 def test_silent_unless_asked_for(capsys):
@@ -23,13 +23,55 @@ def test_a_plain_line_tells_count_and_time_left(shown, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     bar = Progress("Training", 100, start=20)
+    now[0] = 4.0
+    bar.update(22)  # too early for a line
     now[0] = 10.0
-    bar.update(30)  # too early for a line
+    bar.update(30)  # the first line comes soon
+    now[0] = 20.0
+    bar.update(35)  # and the next one 15 seconds later
     now[0] = 40.0
     bar.update(40, "loss 0.5")
     bar.close()
-    # 20 of them took 40 seconds, so 60 more take 120.
-    assert capsys.readouterr().err == "Training 40/100 loss 0.5 2:00 left\n"
+    # 10 of them took 10 seconds, so 70 more take 70; then 20 took 40, so 60 more take 120.
+    lines = "Training 30/100 1:10 left\nTraining 40/100 loss 0.5 2:00 left\n"
+    assert capsys.readouterr().err == lines
+
+
+def test_the_time_left_comes_from_the_last_minute(shown, capsys, monkeypatch):
+    """The first iterations are slow: caches are empty."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = Progress("Training", 1000)
+    for count, time in ((1, 100.0), (2, 200.0), (32, 230.0), (62, 260.0), (92, 290.0)):
+        now[0] = time
+        bar.update(count)
+    assert capsys.readouterr().err.splitlines()[-1] == "Training 92/1000 15:08 left"
+
+
+def test_the_bar_shows_the_time_left_from_the_first_step_on(shown, capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    bar = Progress("Training", 10)
+    now[0] = 2.0
+    bar.update(1)
+    (task,) = bar._bar.tasks
+    bar.close()
+    assert task.fields["left"] == "0:18 left"
+
+
+def test_quiet_keeps_warnings_and_verbose_adds_times(shown, capsys):
+    said = {}
+    for level in Talk:
+        progress.set_talk(level)
+        warn("trouble")
+        note("news")
+        assert list(track(range(3), "Counting", 3)) == [0, 1, 2]
+        said[level] = capsys.readouterr().err.splitlines()
+    assert said[Talk.QUIET] == ["trouble"]
+    assert said[Talk.USUAL] == ["trouble", "news"]
+    assert said[Talk.VERBOSE][:2] == ["trouble", "news"]
+    assert said[Talk.VERBOSE][2].startswith("Counting: 3 in 0.")
 
 
 def test_items_pass_and_an_error_ends_the_bar(shown):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_version_0_1 import write
 
-from urd.suites.executor import EXECUTORS
+from urd.suites.executor import EXECUTORS, Execution
 from urd.suites.places import Places
 from urd.suites.records import RESULTS_NAME
 from urd.suites.runner import missing_jobs, run_suite
@@ -22,7 +22,7 @@ FIXTURES = Path(__file__).parent / "fixtures" / "version_0_1"
 class NoExecutor:
     """Every job fails."""
 
-    def __init__(self, device, parallel):
+    def __init__(self, how, device, out):
         pass
 
     def run(self, tasks):
@@ -39,7 +39,7 @@ def places(tmp_path, monkeypatch):
         write(part / f"test/good/{index}.ppm", 7 * index + 3)
         write(part / f"test/square/{index}.ppm", 7 * index + 4, square=True)
     monkeypatch.setitem(EXECUTORS, "none", NoExecutor)
-    return Places({"folder": tmp_path / "root"}, executor="none")
+    return Places({"folder": tmp_path / "root"}, execution=Execution("none"))
 
 
 def test_results_of_an_older_method_are_kept_but_the_jobs_are_done_again(places, tmp_path):

@@ -17,7 +17,7 @@ SOURCE = Path(urd.__file__).parent
 ROWS = [
     ("errors", "method_version"),
     ("system",),
-    ("option_values",),
+    ("option_values", "presets"),
     ("config",),
     ("metrics", "data", "synthesis", "backbones"),
     ("networks",),
@@ -26,7 +26,7 @@ ROWS = [
     ("engines",),
     ("training", "evaluation"),
     ("detector",),
-    ("results", "export", "suites", "integrations", "doctor", "serving"),
+    ("results", "export", "suites", "bulk", "integrations", "doctor", "serving"),
     ("demo", "anomalib"),
     ("cli",),
     ("__main__",),

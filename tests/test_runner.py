@@ -12,7 +12,7 @@ from filelock import FileLock
 from suites import InstantExecutor, identity, measured, write_roots, write_suite
 
 from urd.errors import UrdError, UsageError
-from urd.suites.executor import EXECUTORS
+from urd.suites.executor import EXECUTORS, Execution
 from urd.suites.places import Places
 from urd.suites.records import RESULTS_NAME
 from urd.suites.runner import missing_jobs, run_suite
@@ -38,7 +38,8 @@ def out(tmp_path):
 def places(roots, weights_file, monkeypatch):
     monkeypatch.setattr(InstantExecutor, "failing", ())
     monkeypatch.setitem(EXECUTORS, "instant", InstantExecutor)
-    return Places({"folder": roots}, {"*": str(weights_file)}, executor="instant")
+    instant = Execution("instant")
+    return Places({"folder": roots}, {"*": str(weights_file)}, execution=instant)
 
 
 def test_what_is_missing_is_done_once(suite, places, out):

@@ -115,7 +115,7 @@ def test_a_model_that_cannot_serve_is_refused_and_the_old_one_goes_on(
 def test_a_reload_opens_and_reads_as_before(app, client, run):
     model = app.state.parts.service.models["m"]
     model.detector.reading = model.detector.reading.changed(max_megapixels=1)
-    model.inspection = replace(model.inspection, smallest_area=7.0)
+    model._in_force = (replace(model.inspection, smallest_area=7.0), None)
     recalibrated(run)
     assert client.post(RELOAD).json()["changed"]
     new = app.state.parts.service.models["m"]

@@ -129,6 +129,28 @@ def test_thresholds_of_a_person_are_in_force_at_once_and_after_a_restart(tmp_pat
     assert concluded(line, model, good_bytes(3)).row["verdict"] == "OK"
 
 
+def test_thresholds_and_their_number_change_in_one_step(run):
+    """A row never has the old thresholds with the number of the new ones."""
+    seen = []
+
+    class Watched(ServedModel):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            seen.append(self.facts())  # what another thread may see now
+
+    model = served(run)
+    model.__class__ = Watched
+    model.set_thresholds({"id": 3, "review": 5.0, "reject": 6.0})
+    model.set_thresholds({"id": 4, "review": 7.0, "reject": 8.0})
+    assert seen == [
+        {"review": 5.0, "reject": 6.0, "change": 3},
+        {"review": 7.0, "reject": 8.0, "change": 4},
+    ]
+    with pytest.raises(UsageError):
+        model.set_thresholds({"id": 5, "review": 2.0, "reject": 1.0})
+    assert model.facts() == seen[-1] and len(seen) == 2
+
+
 def test_thresholds_of_a_person_say_what_to_expect(model):
     calibration = model.detector.header.calibration
     lowest = calibration.thresholds_at(calibration.scores[0], calibration.scores[-1])

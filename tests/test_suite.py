@@ -9,8 +9,9 @@ from conftest import TINY
 from suites import write_suite
 
 from urd import method_version
-from urd.config import PRESETS, FitConfig, options
+from urd.config import FitConfig, options
 from urd.errors import UsageError
+from urd.presets import PRESETS
 from urd.suites import suite as suite_module
 from urd.suites.suite import Job, read_suite, shipped_suites
 

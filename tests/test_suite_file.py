@@ -55,6 +55,22 @@ def test_categories_that_yaml_reads_as_numbers(tmp_path):
     assert [job.category for job in read_suite(str(tmp_path / "a.yaml")).jobs] == ["01", "02"]
 
 
+def test_varied_settings_are_named_with_their_option(tmp_path):
+    """Only variants and backbones speak for themselves."""
+    vary = {
+        "variant": ["rd", "urd"],
+        "student_lr": [0.005, 0.001],
+        "how": {"with both": {"batch_size": 4}},
+    }
+    jobs = read_suite(write_suite(tmp_path, vary=vary, seeds=[0])).jobs
+    assert {frozenset(job.label.split(", ")) for job in jobs} == {
+        frozenset((variant, rate, "with both"))
+        for variant in ("rd", "urd")
+        for rate in ("student_lr=0.005", "student_lr=0.001")
+    }
+    assert {job.settings["student_lr"] for job in jobs} == {0.005, 0.001}
+
+
 def test_a_published_row_holds_percent():
     row = {"name": "A", "source": "2020", "data": "btad", "aupro": 98, "note": "n"}
     (parsed,) = parse_suite({"title": "t", "data": {"btad": "all"}, "published": [row]}).published

@@ -259,6 +259,43 @@ def test_a_second_watch_of_a_folder_is_refused(line, inbox, tmp_path, urd, file)
     assert urd("watch", file, inbox, "--store", other, "--once")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("watched", "wanted", "words"),
+    [(".", "deeper", "which contains"), ("deeper", ".", "which lies in")],
+)
+def test_a_watch_around_or_in_another_one_is_refused(
+    line, inbox, tmp_path, urd, file, watched, wanted, words
+):
+    put(inbox / "deeper" / "a.png")
+    put(inbox / "beside" / "b.png")
+    call = ["watch", file, inbox / wanted, "--once", "--ready", "rename", "--store"]
+    first = Line(inbox / watched, line.model, line.store.path)
+    with Running(first.watch()):
+        until(lambda: len(line.rows()) >= 1)
+        code, _, error = urd(*call, line.store.path)
+        assert code == 1 and words in error and "another urd watch with this store" in error
+        beside = ["watch", file, inbox / "beside", "--once", "--store", tmp_path / "2.sqlite"]
+        assert urd(*beside)[0] == 0  # another store is another line
+    assert urd(*call, line.store.path)[0] == 0
+
+
+def test_folders_beside_each_other_are_watched_with_one_store(line, inbox, tmp_path):
+    """A name that begins like another one is no folder in it; what a kill left is of no effect."""
+    other = tmp_path / "in2"
+    other.mkdir()
+    for folder in (inbox, other):
+        put(folder / "a.png", seed=len(folder.name))
+    line.store.set_fact("watched 0123456789ab", str(inbox / "killed").encode().hex())
+    with Running(line.watch()), Running(Line(other, line.model, line.store.path).watch()):
+        until(lambda: len(line.rows()) == 2)
+    assert line.store.fact("watched 0123456789ab") is not None
+    with line.store.database.reading() as connection:
+        (left,) = connection.execute(
+            "SELECT count(*) FROM facts WHERE name LIKE 'watched %'"
+        ).fetchone()
+    assert left == 1  # a watch that ends removes its own entry
+
+
 def test_a_folder_without_write_permission_is_locked_beside_the_store(line, inbox, monkeypatch):
     real = watching.writing
 

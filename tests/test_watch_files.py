@@ -103,13 +103,39 @@ def test_files_that_wait_long_are_said_once(line, inbox, said):
     for _ in range(5):
         complete(arrivals)
         now[0] += 40.0
-    assert ["no .done" in text for text in said] == [True]
+    assert ["no .done" in text for text in said] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("marker", "hint"), [("a.done", "a.done does not count"), ("a.ok", None), (None, None)]
+)
+def test_a_marker_with_a_wrong_name_is_said_once(line, inbox, said, marker, hint):
+    arrivals, now = arrivals_of(line, "done")
+    put(inbox / "a.png")
+    put(inbox / "b.png")
+    if marker is not None:
+        put(inbox / marker, b"")
+    for seconds in (0.0, 9.0, 2.0, 2.0):
+        now[0] += seconds
+        assert complete(arrivals) == []
+    (text,) = [text for text in said if "wait for their marker" in text]
+    assert text.startswith("2 files wait") and "a.png.done lies beside it" in text
+    assert text.endswith(hint or "lies beside it")
+
+
+def test_a_marker_that_comes_in_time_is_not_missed(line, inbox, said):
+    arrivals, now = arrivals_of(line, "done")
+    put(inbox / "a.png")
+    complete(arrivals)
+    now[0] += 11.0
+    put(inbox / "a.png.done", b"")
+    assert complete(arrivals) == ["a.png"] and said == []
 
 
 def test_once_says_what_it_has_left(line, inbox, said):
     put(inbox / "a.png")
     assert line.once(ready="done") == []
-    assert "not complete, so not judged" in said[-1]
+    assert "not complete (no .done), so not judged" in said[-1]
 
 
 def test_a_file_that_changes_while_it_is_read_waits_again(line, inbox, monkeypatch):

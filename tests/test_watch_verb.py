@@ -57,7 +57,8 @@ def test_the_command_prints_a_line_for_each_image(urd, file, inbox, tmp_path):
     code, out, error = urd(*call)
     assert code == 0 and len(out.splitlines()) == 2
     assert " OK " in out and str(inbox / "a.png") in out and "not an image" in out
-    assert "watching" in error
+    start = f"watching {inbox} with model (onnx cpu float32); store {tmp_path / 's.sqlite'}; "
+    assert f"{start}ready rename, then keep; tells nobody\n" in error
     put(inbox / "d.png", seed=1)
     code, out, _ = urd(*call, "--json", "--name", "A", "--part", "none")
     row = json.loads(out)
@@ -66,6 +67,20 @@ def test_the_command_prints_a_line_for_each_image(urd, file, inbox, tmp_path):
     assert urd(*call, "--quiet")[:2] == (0, "")
     store = Store(tmp_path / "s.sqlite")
     assert store.counts() == {"OK": 3, "ERROR": 1} and store.newest().body["model"] == "model"
+
+
+def test_a_pattern_that_fits_no_name_is_said_once_and_counted(urd, file, inbox, tmp_path):
+    call = ["watch", file, inbox, "--store", tmp_path / "s.sqlite", "--ready", "rename", "--once"]
+    for number in range(3):
+        put(inbox / f"{number}.png", seed=number)
+    put(inbox / "SN7.png", seed=9)
+    _, _, error = urd(*call, "--part", "SN([0-9]+)")
+    first, rest = [line for line in error.splitlines() if "--part" in line]
+    assert first == "--part 'SN([0-9]+)' does not fit '0.png': a row has no part"
+    assert rest.endswith("'2.png': a row has no part (2 more, 3 in all)")
+    assert Store(tmp_path / "s.sqlite").search(part="7")[0].body["part"] == "7"
+    put(inbox / "8.png", seed=10)
+    assert "--part" not in urd(*call, "--part", "none")[2]
 
 
 @pytest.mark.parametrize(

@@ -182,13 +182,26 @@ def test_what_is_refused_for_good_is_parked_and_the_next_one_goes_on(store, time
         assert ids == [first.id, second.id, first.id] and waiting(sender) == parked(store) == []
 
 
-def test_a_reason_to_park_is_said_once_and_not_for_each_event(store, time, capsys, shown):
+def test_each_parked_event_is_counted_and_said_now_and_then(store, time, capsys, shown):
+    def said():
+        return capsys.readouterr().err.splitlines()
+
     with WebServer((404, {}, b"no such line")) as server:
         sender = sender_to(server.url, store, time)
         add(store, sender, 3)
         turn_to_the_end(sender)
-    said = f"{sender.name} refused event 1, which is parked: HTTP 404 no such line\n"
-    assert capsys.readouterr().err == said and len(parked(store)) == 3
+        words = f"{sender.name} refused event %s, which is parked: HTTP 404 no such line"
+        assert said() == [words % 1]
+        time += 61
+        sender.turn()  # there is nothing to send, but something to say
+        assert said() == [f"{words % 3} (2 more, 3 in all)"]
+        add(store, sender, 2)
+        turn_to_the_end(sender)
+        assert said() == []
+        sender.close()  # the end of urd says the rest
+        assert said() == [f"{words % 5} (2 more, 5 in all)"] and len(parked(store)) == 5
+        sender.close()
+        assert said() == []
 
 
 @pytest.mark.parametrize("status", [302, 307, 408, 409, 425, 429, 502, 503])

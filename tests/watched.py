@@ -44,7 +44,7 @@ def model(file) -> ServedModel:
 def said(monkeypatch) -> list[str]:
     """The lines on standard error."""
     lines: list[str] = []
-    monkeypatch.setattr("urd.serving.saying.note", lines.append)
+    monkeypatch.setattr("urd.serving.saying.warn", lines.append)
     return lines
 
 

@@ -31,10 +31,10 @@ def main() -> NoReturn:
         if _stopped.is_set() and error.code:
             sys.exit(_INTERRUPTED)
         raise
-    except Exception:
+    except Exception as error:
         if _stopped.is_set():  # an interrupted import can raise an error of any type
             _end("interrupted", _INTERRUPTED)
-        raise
+        _end(_unexpected(error), 1)
 
 
 def _open_standard_streams() -> None:
@@ -88,6 +88,35 @@ def _refuse_a_deleted_folder() -> None:
         os.getcwd()  # noqa: PTH109 - called only to see if it fails
     except OSError as error:
         _end(f"the working folder cannot be used ({error.strerror}): change to another folder", 1)
+
+
+def _unexpected(error: Exception) -> str:
+    """One line for an error that is ours; its traceback goes to a file, with `urd -v` also here."""
+    import tempfile
+    import traceback
+
+    from urd.errors import first_line
+    from urd.system.progress import Talk, talk
+
+    lines = "".join(traceback.format_exception(error))
+    if talk() is Talk.VERBOSE:
+        with suppress(OSError, ValueError):
+            print(lines, file=sys.stderr, end="")
+    kept = "urd -v shows where it comes from"
+    with (
+        suppress(OSError),
+        tempfile.NamedTemporaryFile(
+            "w",
+            prefix="urd-error-",
+            suffix=".txt",
+            encoding="utf-8",
+            errors="backslashreplace",
+            delete=False,
+        ) as file,
+    ):
+        file.write(lines)
+        kept = f"please report it with the file {file.name}"
+    return f"unexpected {type(error).__name__} ({first_line(error)}): {kept}"
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 
 from urd.errors import UsageError, first_line, quoted
 from urd.option_values import convert
+from urd.presets import of_preset, overridden
 from urd.system.documents import read_yaml
 
 Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip", "memory", "urd-memory"]
@@ -118,6 +119,13 @@ class FitConfig:
         0,
         "Go on to this number while the student still gets better on held-out good images. 0: do "
         "not go on.",
+        "training",
+        "expert",
+    )
+    epochs: float = _option(
+        0.0,
+        "At least so many passes over the training images: with many of them, more than "
+        "--iterations. 0: --iterations alone.",
         "training",
         "expert",
     )
@@ -251,6 +259,11 @@ class FitConfig:
         return self.backbone[0]
 
     @property
+    def may_go_on(self) -> bool:
+        """Whether the images may make a training longer than `iterations`."""
+        return self.epochs > 0 or self.most_iterations > 0
+
+    @property
     def trains(self) -> bool:
         """Whether there is something to train: the variant `memory` only remembers."""
         return self.variant != "memory"
@@ -271,6 +284,7 @@ class FitOptions(TypedDict, total=False):
     ignore: str | Path
     iterations: int | Literal["auto"]
     most_iterations: int
+    epochs: float
     batch_size: int
     image_size: int | str | tuple[int, int]
     seed: int
@@ -305,6 +319,7 @@ _AUTO_ITERATIONS = {"iterations": 300, "most_iterations": 3000}
 _LIMITS: dict[str, tuple[float, float]] = {
     "iterations": (1, 10_000_000),
     "most_iterations": (0, 10_000_000),
+    "epochs": (0.0, 100_000.0),
     "batch_size": (1, 4096),
     "memory": (1, 100_000),
     "seed": (0, 2**63 - 1),
@@ -319,25 +334,6 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "page": (0, 1_000_000),
 }
 
-# A student and a memory together; see docs/accuracy.md.
-_BOTH = {
-    "variant": "urd-memory",
-    "score": "auto",
-    "backbone": "resnet18.tv_in1k,tf_efficientnet_lite0.in1k,builtin",
-    "batch_size": 8,
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"warm_up": 0, "schedule": "constant"},
-    "fast": {**_BOTH, "iterations": 150, "memory": 4096},
-    "edge": {
-        **_BOTH,
-        "backbone": "tf_efficientnet_lite0.in1k,resnet18.tv_in1k,builtin",
-        "student": "slim",
-        "iterations": 300,
-        "memory": 1024,
-    },
-    "best": {**_BOTH, "iterations": 3000, "memory": 16384},
-}
 _PRESET = "preset"
 
 
@@ -363,20 +359,8 @@ def given_settings(
     """
     of_file = read_config_file(config_file) if config_file is not None else {}
     named = of_file.pop(_PRESET, None)
-    return {**of_preset(named if preset is None else preset), **of_file, **(options or {})}
-
-
-def of_preset(name: Any) -> dict[str, Any]:
-    """The settings of a preset; `None` gives no settings.
-
-    Raises:
-        UsageError: there is no such preset.
-    """
-    if name is None:
-        return {}
-    if not isinstance(name, str) or name not in PRESETS:
-        raise UsageError(f"unknown preset {quoted(name)}; choose from {', '.join(PRESETS)}")
-    return PRESETS[name]
+    base = of_preset(named if preset is None else preset)
+    return overridden(base, {**of_file, **(options or {})})
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import torch
 from urd.backbones.builtin import BUILTIN
 from urd.backbones.packaged import PACKAGES
 from urd.backbones.registry import backbone_of
-from urd.config import PRESETS, resolve_config
+from urd.config import resolve_config
 from urd.errors import UrdError, UsageError
+from urd.presets import PRESETS
 from urd.system.extras import how_to_install
 from urd.system.machine import computes_in_bfloat16, machine
 from urd.system.versions import current_versions
@@ -26,6 +27,7 @@ _EXTRAS = {  # modules that each extra installs; they are searched, not imported
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "watchfiles"),
     "mqtt": ("paho",),
     "modbus": ("pymodbus",),
+    "tensorboard": ("tensorboard",),
 }
 _ON_THE_LINE = {  # what each extra gives to a line
     "urd watch and urd serve": "serve",

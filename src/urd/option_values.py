@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from urd.errors import UsageError, first_line, quoted
 
+_WORDS = {"iterations": "auto"}  # what `FitConfig.from_mapping` takes instead of a number
 _LONGEST = 4096  # characters of a text; also the longest file path on Linux
 
 
@@ -32,6 +33,7 @@ def convert(name: str, kind: Any, value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("give a number")
         needed = "give a whole number" if kind is int else "give a number"
+        needed += f", or {_WORDS[name]}" if name in _WORDS else ""
         try:
             number = kind(value)
         except (TypeError, ValueError) as error:  # Python's message is not for users

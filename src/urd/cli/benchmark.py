@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from urd.cli.execution_options import execution_options, show_script
 from urd.cli.options import given
 from urd.config import FitConfig, options
+
+if TYPE_CHECKING:
+    from urd.suites.executor import Execution
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -38,13 +42,7 @@ def _machine_options(function: Function) -> Function:
     help="Weight file for all backbones, or for one timm tag; repeatable.",
 )
 @_machine_options
-@click.option(
-    "--jobs",
-    type=click.IntRange(0, 256),
-    default=0,
-    help="Jobs at once.  [default: one per GPU, or one per 8 cores]",
-)
-@click.option("--executor", default="local", show_default=True, help="Runs the jobs; by name.")
+@execution_options
 @click.option("--resamples", type=click.IntRange(0, 100_000), default=1000, show_default=True)
 @click.option("--keep-models", is_flag=True, help="Keep the run folders of finished jobs.")
 @click.option(
@@ -56,8 +54,7 @@ def benchmark(
     list_suites: bool,
     roots: tuple[str, ...],
     weights: tuple[str, ...],
-    jobs: int,
-    executor: str,
+    execution: Execution,
     resamples: int,
     keep_models: bool,
     dry_run: bool,
@@ -68,6 +65,8 @@ def benchmark(
     SUITE is a YAML file, or the name of a suite that comes with urd. A second call runs only the
     missing jobs. A stopped job continues from its checkpoint. A failed job does not stop the
     others. With --device auto, each GPU runs one job. The exit code is 1 if a job failed.
+
+    With --on slurm, the jobs run later: call it again to take their results.
     """
     from urd.errors import UsageError
     from urd.suites.places import Places
@@ -88,8 +87,7 @@ def benchmark(
         roots={name: Path(root) for name, root in map(_named, roots)},
         weights=dict(_weights(text) for text in weights),
         options=given(of_machine),
-        parallel=jobs,
-        executor=executor,
+        execution=execution,
         keep_models=keep_models,
         resamples=resamples,
     )
@@ -103,8 +101,10 @@ def benchmark(
         raise KeyboardInterrupt("stopped; run the same command to continue") from error
     for name, reason in outcome.failed.items():
         print(f"failed {name}: {reason}", file=sys.stderr)
+    show_script(execution, out, outcome.waiting)
+    waiting = f"{len(outcome.waiting)} waiting, " if outcome.waiting else ""
     print(
-        f"{len(outcome.ran)} jobs done, {len(outcome.kept)} already done, "
+        f"{len(outcome.ran)} jobs done, {len(outcome.kept)} already done, {waiting}"
         f"{len(outcome.failed)} failed; see {out / plan.name}.md"
     )
     if outcome.failed:

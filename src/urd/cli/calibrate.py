@@ -94,14 +94,17 @@ def calibrate(
 
 
 def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -> None:
-    """Print a table with each threshold, its rates, and its older value if there is one."""
+    """Print a table with each threshold, its rates, and its older value if there is one.
+
+    The numbers of good images stand below it: a table of 80 columns has no room for them.
+    """
     from rich.console import Console
     from rich.table import Table
 
+    table = Table("verdict", title="Good images above each threshold", title_justify="left")
     headings = ["before", "now"] if before else ["threshold"]
-    table = Table("verdict", *headings, "target", "expected")
-    for heading in ("95 % upper bound", "good images", "extra good images to halve it"):
-        table.add_column(heading)
+    for heading in (*headings, "target", "expected", "95 % upper bound"):
+        table.add_column(heading, justify="right")
     names = {"REVIEW": "review", "NG": "reject", "peaks": "peak", "pixels": "pixel"}
     if thresholds.peak == thresholds.review:  # the score is the peak
         del names["peaks"]
@@ -109,9 +112,13 @@ def print_thresholds(thresholds: Thresholds, before: Thresholds | None = None) -
         limit = getattr(thresholds, attribute)
         was = [f"{getattr(before, attribute).threshold:.4f}"] if before else []
         shares = (f"{100 * share:.2g} %" for share in (limit.wanted, limit.expected, limit.bound))
-        more = f"{limit.more_images} more"
-        table.add_row(name, *was, f"{limit.threshold:.4f}", *shares, str(limit.n), more)
+        table.add_row(name, *was, f"{limit.threshold:.4f}", *shares)
     console = Console()
     console.print(table)
+    more = {name: getattr(thresholds, names[name]).more_images for name in ("NG", "REVIEW")}
+    console.print(
+        f"From {thresholds.reject.n} good images. {more['NG']} more, if none of them is above the "
+        f"threshold, halve the bound of NG, and {more['REVIEW']} more that of REVIEW."
+    )
     if short := thresholds.shortfall():
         console.print(short)

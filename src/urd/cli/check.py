@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import reading_option
+from urd.cli.options import DATA, reading_option
 
 if TYPE_CHECKING:
     from urd.data.check import Report
@@ -33,15 +34,24 @@ _SHOWN = 10
 
 
 @click.command()
-@click.argument("data")
+@click.argument("data", type=DATA)
+@click.option(
+    "--false-reject",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    metavar="X",
+    help="Share of good parts that may be rejected: says how many good images that needs.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
 @reading_option("white_level", default="65535")
 @reading_option("max_megapixels", default="100")
 @reading_option("page", default="0")
-def check(data: str, json_file: Path | None, **reading: int | None) -> None:
-    """Show the layout, counts, sizes, modes and problems of DATA.
+def check(data: str, false_reject: float, json_file: Path | None, **reading: int | None) -> None:
+    """Show the layout, counts, sizes, modes and problems of DATA, and what could be better.
 
-    The exit code is 1 if there is a problem.
+    DATA is a data folder or a glob, as for urd fit. Nothing is written and no model is needed. The
+    exit code is 1 if there is a problem; suggestions do not change it.
     """
     from urd.data import Reading
     from urd.data.check import check as check_data
@@ -50,6 +60,7 @@ def check(data: str, json_file: Path | None, **reading: int | None) -> None:
 
     progress.show()
     report = check_data(data, Reading().changed(**reading))
+    report.suggestions += _enough_good_images(report.counts["train/good"], false_reject)
     if json_file is not None:
         write_json(json_file, report.to_dict())
     _print(report)
@@ -63,7 +74,10 @@ def _print(report: Report) -> None:
         ("images", report.counts),
         ("sizes", report.sizes),
         ("modes", report.modes),
+        ("cameras", report.cameras),
     ):
+        if not counts:
+            continue
         print(f"  {title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
     for line in _of_folders(report):
         print(f"  {line}")
@@ -75,6 +89,30 @@ def _print(report: Report) -> None:
             print(f"    and {len(entries) - _SHOWN} more (--json writes all of them)")
     if not report.problems:
         print("  no problems found")
+    if report.suggestions:
+        print("  suggestions:")
+    for line in report.suggestions:
+        print(f"    {line}")
+
+
+def _enough_good_images(good: int, share: float) -> Iterator[str]:
+    """Whether the images that `urd fit` holds out are enough for a share of false rejects."""
+    from urd.config import FitConfig
+    from urd.inspection.calibration import enough_images, limit
+    from urd.training.holdout_count import holdout_count
+
+    held, enough = holdout_count(good, FitConfig().holdout), enough_images(share)
+    if held >= enough or not held:
+        return
+    now, then = (limit(range(count), share) for count in (held, enough))
+    needed = math.ceil(100 * enough / good) / 100
+    more = f"pass --holdout {needed} to urd fit, or " if needed <= 0.5 else ""
+    yield (
+        f"for {100 * share:.2g} % false rejects {more}run urd calibrate RUN GOOD with {enough} "
+        f"other good images: urd fit holds out {held} of {good} for the thresholds, which gives "
+        f"{100 * now.expected:.2g} % (at most {100 * now.bound:.2g} %, 95 % sure); {enough} give "
+        f"{100 * then.expected:.2g} % (at most {100 * then.bound:.2g} %)"
+    )
 
 
 def _of_folders(report: Report) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import Opening, detector_options
+from urd.cli.options import DATA, ImageFolder, Opening, detector_options
 from urd.cli.tables import resamples_option
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ _SHOWN = 20  # images with other verdicts
 @click.command()
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.argument("data", required=False)
+@click.argument("data", type=DATA, required=False)
 @click.option(
     "--masks",
-    type=click.Path(path_type=Path),
+    type=ImageFolder(),
     help="Folder of ground-truth masks: A and B are folders of anomaly maps.",
 )
 @click.option("--resize", is_flag=True, help="With --masks: resize maps to the size of the masks.")

@@ -13,7 +13,7 @@ from urd.cli.tables import metrics_table, resamples_option
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("data")
+@click.argument("data", type=click.Path())
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )
@@ -34,6 +34,7 @@ def evaluate(
     be judged are counted first and left out of the metrics; then the exit code is 1.
     """
     from urd.evaluation.tally import Tally
+    from urd.results.counts import sentences
     from urd.system import progress
     from urd.system.files import write_json
 
@@ -53,7 +54,7 @@ def evaluate(
         f"{result['variant']}, {result['backbone']}, seed {result['seed']}\n{result['protocol']}",
         result,
     )
-    print(tally.sentence())
+    print("\n".join(sentences(tally)))
     if json_file is not None:
         write_json(json_file, result)
     if run.is_dir():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import reading_options
+from urd.cli.options import DATA, reading_options
+from urd.cli.tables import compared
 from urd.engines.base import PRECISIONS
 from urd.engines.registry import ENGINES
 
@@ -20,7 +21,7 @@ _FORMATS = [engine.format for engine in ENGINES]
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("data", required=False)
+@click.argument("data", type=DATA, required=False)
 @click.option(
     "--format", "form", type=click.Choice([engine.format for engine in ENGINES]), required=True
 )
@@ -83,7 +84,9 @@ def export(
     from urd.export.files import export as write
     from urd.export.own_thresholds import Unseen
     from urd.option_values import convert
+    from urd.system import progress
 
+    progress.show()
     fixed = None if size == "any" else convert("size", tuple[int, int], size)
     wanted = Export(form, precision, fixed, allow_changes)
     for file in wanted.files(out):
@@ -96,7 +99,7 @@ def export(
     before = detector.thresholds()
     written = write(detector, out, wanted, images, good, unseen, _calibrated_on(run))
     parity = written.parity
-    faster = parity.torch_ms / parity.exported_ms
+    speed = compared(parity.torch_ms / parity.exported_ms)
     megabytes = sum(file.stat().st_size for file in wanted.files(out)[:-1]) / 1e6
     print(
         f"{out}: {megabytes:.1f} MB, {precision}. On {parity.images} images the maps differ by at "
@@ -105,7 +108,7 @@ def export(
     )
     print(
         f"One image: {parity.exported_ms:.1f} ms; torch in float32: {parity.torch_ms:.1f} ms "
-        f"({faster:.1f} times as fast as torch)."
+        f"({speed} {'as' if speed == 'as fast' else 'than'} torch)."
     )
     print(_thresholds_said(written.facts, before, out))
 

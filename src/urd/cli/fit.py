@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from urd.cli.options import GroupedCommand, config_options, given
-from urd.config import PRESETS
+from urd.cli.options import DATA, GroupedCommand, config_options, given
+from urd.presets import PRESETS
 
 if TYPE_CHECKING:
     from urd.model.header import ModelHeader
@@ -24,7 +24,7 @@ _UNLIKE = 3  # training images to name
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("data")
+@click.argument("data", type=DATA)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
 @click.option(
     "--preset",

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import reading_option
+from urd.cli.options import ImageFolder, reading_option
 from urd.cli.tables import metrics_table, resamples_option
 
 
 @click.command()
-@click.option(
-    "--maps", type=click.Path(path_type=Path), required=True, help="Folder of anomaly maps."
-)
-@click.option(
-    "--masks", type=click.Path(path_type=Path), required=True, help="Folder of ground-truth masks."
-)
+@click.option("--maps", type=ImageFolder(), required=True, help="Folder of anomaly maps.")
+@click.option("--masks", type=ImageFolder(), required=True, help="Folder of ground-truth masks.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the figures here."
 )

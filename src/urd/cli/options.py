@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,24 @@ _METAVAR: dict[Any, str] = {
     tuple[int, int]: "SIZE",
     tuple[str, ...]: "NAME,...",
 }
+
+
+class ImageFolder(click.Path):
+    """A folder; or a glob that fits one folder, because not every shell expands globs."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and glob.has_magic(value):
+            from urd.data.globs import one_folder
+
+            value = one_folder(value)
+        return super().convert(value, param, ctx)
+
+
+# Read by `urd.data.read_layout`, which knows globs; a path, so that shells complete it.
+DATA = click.Path()
 
 
 class ConfigOption(click.Option):
@@ -63,11 +82,17 @@ def config_options(function: Function) -> Function:
             field.name,
             cls=ConfigOption,
             group=field.metadata["group"],
-            type=click.Choice(typing.get_args(kind)) if is_choice else str,
+            type=_type_of(field, kind),
             metavar=None if is_choice else _METAVAR.get(kind, "TEXT"),
             help=f"{field.metadata['help']}  [default: {_shown(field.default)}]",
         )(function)
     return function
+
+
+def _type_of(field: dataclasses.Field[Any], kind: Any) -> click.ParamType[Any]:
+    if typing.get_origin(kind) is Literal:
+        return click.Choice(typing.get_args(kind))
+    return click.Path() if field.metadata["path"] else click.STRING
 
 
 def _shown(default: Any) -> str:

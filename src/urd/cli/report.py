@@ -28,9 +28,10 @@ def report(
 ) -> None:
     """Write one HTML file about RUN (a run folder or a model file), without external resources.
 
-    It shows verdict counts, a score histogram with the thresholds, expected and observed false
-    rejects, ROC and PRO curves, tables per defect, pictures of the worst false rejects and misses,
-    settings and provenance. The test figures come from the last `urd evaluate RUN DATA`.
+    It begins with the mistakes: missed defects, good parts rejected or sent to review, images not
+    judged, each with its interval. Then come scores and thresholds, pictures of every mistake (the
+    worst first), borderline cases, expected and observed false rejects, metrics and curves, the
+    training, settings and provenance. The test figures come from the last `urd evaluate RUN DATA`.
     """
     from urd.results.report import write_report
 

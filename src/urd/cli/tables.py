@@ -15,6 +15,12 @@ resamples_option = click.option(
 )
 
 
+def compared(ratio: float) -> str:
+    """A ratio of speeds in words: 1.4 times faster, or 1.4 times slower for 0.7."""
+    ratio, word = (ratio, "faster") if ratio >= 1 else (1 / ratio, "slower")
+    return "as fast" if ratio < 1.05 else f"{ratio:.1f} times {word}"
+
+
 def metrics_table(title: str, result: dict[str, Any]) -> None:
     """Print a result of `urd.metrics.evaluate`; a table per type of defect follows for several."""
     from rich.console import Console

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from urd.cli.options import Opening, detector_options
+from urd.cli.options import ImageFolder, Opening, detector_options
 
 WRONG_FOUND = 3
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("parts", type=click.Path(path_type=Path))
+@click.argument("parts", type=ImageFolder())
 @click.option(
     "--strict", is_flag=True, help="REVIEW is wrong too, for good parts and for bad parts."
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from urd.cli.line_options import Keeping, line_options, served_model
-from urd.cli.options import Opening, detector_options, inspection_options
+from urd.cli.options import ImageFolder, Opening, detector_options, inspection_options
 from urd.cli.receivers import Receivers, receiver_options, sending
 from urd.system.signals import stop_signals
 
@@ -32,7 +32,7 @@ _MOST_BYTES = 256 * 2**20
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=ImageFolder())
 @line_options
 @click.option("--ready", default="rest:500", show_default=True, metavar="RULE", help=_READY)
 @click.option("--then", default="keep", show_default=True, metavar="RULE", help=_THEN)
@@ -129,15 +129,19 @@ def watch(
         try:
             station = keeping.station(store, "watch")
             watching = Watch(station, model, folder, settings, _printer(as_json, quiet))
-            progress.note(f"watching {folder} with {model.name} ({model.engine})")
             if short := model.thresholds.shortfall():
-                progress.note(short)
-            with sending(receivers.deliveries(store, watching.idle_seconds)) as deliveries:
+                progress.warn(short)
+            deliveries = receivers.deliveries(store, watching.idle_seconds)
+            progress.note(
+                f"watching {folder} with {model.name} ({model.engine}); store {store.path}; ready "
+                f"{ready}, then {then}; tells {', '.join(deliveries.told) or 'nobody'}"
+            )
+            with sending(deliveries):
                 station.receivers = deliveries.names
                 station.not_stored = watching.not_stored = deliveries.not_stored
                 watching.run(stop)
                 if once and (waiting := deliveries.drain()):
-                    progress.note(f"{waiting} events are not sent; the next urd watch sends them")
+                    progress.warn(f"{waiting} events are not sent; the next urd watch sends them")
         finally:
             store.close()
     if signal.SIGINT in received:

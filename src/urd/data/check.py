@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from urd.data.advice import Seen, suggestions
 from urd.data.decoding import marked, open_mask
+from urd.data.exif import camera_of
 from urd.data.image_files import DEFAULT_READING, Reading, open_picture, refuse_small
 from urd.data.layouts import DataSet, Sample, survey
+from urd.data.lookalikes import SIDE, small_picture
 from urd.data.picture import WHITE_LEVEL, UnreadableImage
 from urd.system.progress import track
 
@@ -25,6 +31,8 @@ class Report:
         folders: number of used images in each folder.
         links: linked folders that are followed, and their targets.
         passed_over: a line for each kind of skipped file or folder.
+        cameras: number of images of each camera, as far as EXIF says it.
+        suggestions: a line for each thing that is not wrong but could be better.
     """
 
     root: str
@@ -36,6 +44,8 @@ class Report:
     links: list[str] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
+    cameras: dict[str, int] = field(default_factory=dict)
+    suggestions: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.__dict__, "ok": not self.problems}
@@ -51,18 +61,19 @@ def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
     Problems of images: unreadable, not used, defective without a mask, there twice, or in both the
     training and the test set (a leak: results look better than they are); and 16-bit images that
     look dark because the camera gives fewer bits.
+
+    Suggestions: see `urd.data.advice`. They need 1.2 KB of memory for each image.
     """
     data_set = survey(data)
     report = Report(str(data_set.root), data_set.layout, _counts(data_set))
     problems: defaultdict[str, list[str]] = defaultdict(list)
-    sizes: Counter[str] = Counter()
-    modes: Counter[str] = Counter()
-    seen: defaultdict[str, list[tuple[str, Sample]]] = defaultdict(list)
+    seen: list[Seen] = []
     brightest: int | None = None
     samples = [("train", s) for s in data_set.train]
     samples += [("validation", s) for s in data_set.validation]
     samples += [("test", s) for s in data_set.test]
-    for split, sample in track(samples, "Checking", len(samples)):
+    small = np.empty((len(samples), SIDE * SIDE), np.uint8)
+    for part, sample in track(samples, "Checking", len(samples)):
         try:
             picture = open_picture(sample.path, reading)
             refuse_small(picture)
@@ -70,13 +81,13 @@ def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
         except UnreadableImage as error:
             problems["unreadable"].append(f"{error.path}: {error.reason}")
             continue
-        modes[picture.image.mode] += 1
         if picture.brightest is not None:
             brightest = max(brightest or 0, picture.brightest)
-        sizes[f"{image.width}x{image.height}"] += 1
         # A digest of the pixels, not of the file: it also finds a copy in another format.
         digest = hashlib.sha256(image.tobytes() + repr(image.size).encode()).hexdigest()
-        seen[digest].append((split, sample))
+        small[len(seen)] = small_picture(image)
+        mode, camera = picture.image.mode, camera_of(picture.image)
+        seen.append(Seen(sample.path, part, image.size, mode, camera, digest))
         _check_masks(sample, (image.height, image.width), reading, problems)
     problems["white_level"] += _white_level_hint(brightest, reading)
     _find_copies(seen, problems)
@@ -90,9 +101,17 @@ def check(data: str | Path, reading: Reading = DEFAULT_READING) -> Report:
     report.folders = data_set.in_folders([sample.path for _, sample in samples])
     report.links = [f"{link} -> {link.resolve()}" for link in data_set.found.links]
     report.passed_over = data_set.found.passed_over()
-    report.sizes, report.modes = dict(sizes.most_common()), dict(modes.most_common())
+    report.sizes = _counted(f"{image.size[0]}x{image.size[1]}" for image in seen)
+    report.modes = _counted(image.mode for image in seen)
+    report.cameras = _counted(image.camera for image in seen if image.camera)
+    report.suggestions = list(suggestions(seen, small[: len(seen)]))
     report.problems = {kind: entries for kind, entries in problems.items() if entries}
     return report
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """The number of each value, the most frequent first."""
+    return dict(Counter(values).most_common())
 
 
 def _counts(data_set: DataSet) -> dict[str, int]:
@@ -146,12 +165,13 @@ def _white_level_hint(brightest: int | None, reading: Reading) -> list[str]:
     ]
 
 
-def _find_copies(
-    seen: dict[str, list[tuple[str, Sample]]], problems: defaultdict[str, list[str]]
-) -> None:
-    for copies in seen.values():
+def _find_copies(seen: Sequence[Seen], problems: defaultdict[str, list[str]]) -> None:
+    same: defaultdict[str, list[Seen]] = defaultdict(list)
+    for image in seen:
+        same[image.digest].append(image)
+    for copies in same.values():
         if len(copies) < 2:
             continue
-        names = " = ".join(str(sample.path) for _, sample in copies)
-        in_both = len({split for split, _ in copies}) > 1
+        names = " = ".join(str(image.path) for image in copies)
+        in_both = len({image.part for image in copies}) > 1
         problems["train_test_leak" if in_both else "duplicate"].append(names)

@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 from urd.data.formats import HEAD_BYTES, format_of
+from urd.data.globs import is_glob
 from urd.data.image_files import IMAGE_SUFFIXES
 from urd.errors import UrdError, UsageError, some
 from urd.system.files import special
@@ -27,8 +28,11 @@ _OTHER_SUFFIXES = (
 _SUFFIXES = frozenset((*IMAGE_SUFFIXES, *_OTHER_SUFFIXES))
 _UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download")
 GROUND_TRUTH = "ground_truth"
-# Files of `urd predict`, finished or not, and of `urd fit`.
-_OF_RESULTS = ("predictions.jsonl", "predictions.partial.jsonl", "model.safetensors")
+# Files of `urd predict`, finished or not, also on Ray, and of `urd fit`.
+SETTINGS_NAME = "predictions.settings.json"
+RESULT_FILES = (
+    *("predictions.jsonl", "predictions.partial.jsonl", SETTINGS_NAME, "model.safetensors"),
+)
 _PICTURES_OF_RESULTS = ("overlays", "maps")
 _MOST_FOLDERS = 100_000
 _Identity = tuple[int, int]  # device and inode number; a link has those of its folder
@@ -154,7 +158,7 @@ def name_of(path: Path) -> str:
 
 def holds_results(folder: Path) -> bool:
     """Whether `urd predict` or `urd fit` has written to the folder."""
-    return any((folder / name).is_file() for name in _OF_RESULTS)
+    return any((folder / name).is_file() for name in RESULT_FILES)
 
 
 def find_named(names: Iterable[str], out: Path) -> Found:
@@ -172,7 +176,7 @@ def find_named(names: Iterable[str], out: Path) -> Found:
         path = Path(name)
         if os.path.isdir(name):  # noqa: PTH112 - pathlib raises errors for some names
             of_name = _named_folder(path, out)
-        elif glob.has_magic(name) and not os.path.exists(name):  # noqa: PTH110 - likewise
+        elif is_glob(name):
             of_name = _matching(name, out)
         else:
             of_name = Found([path])  # a missing file gets its own row in the results
@@ -190,7 +194,7 @@ def refuse_results(folder: Path) -> None:
     """
     if holds_results(folder) or _is_picture_of_results(folder.resolve() / "any"):
         raise UsageError(
-            f"{folder} is a folder of results ({' or '.join(_OF_RESULTS)} is in it); give the "
+            f"{folder} is a folder of results ({' or '.join(RESULT_FILES)} is in it); give the "
             "folder of the images, or move the results out of it"
         )
 
@@ -214,7 +218,7 @@ def _matching(pattern: str, out: Path) -> Found:
         found = _matched(path, out, masks=GROUND_TRUTH in parts)
         if fixed < len(parts):
             for files in (found.images, found.others):
-                files[:] = [f for f in files if _fits(f.relative_to(path).parts, parts[fixed:])]
+                files[:] = [f for f in files if fits(f.relative_to(path).parts, parts[fixed:])]
         searches.append(found)
     return Found.together(searches)
 
@@ -230,14 +234,14 @@ def _matched(path: Path, out: Path, *, masks: bool) -> Found:
     return Found(results=[path]) if holds_results(path) else search(path, masks=masks, results=out)
 
 
-def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether a path, or one of its parent folders, matches a glob."""
+def fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Whether the parts of a path, or of one of its parent folders, fit those of a glob."""
     if not patterns:
         return True
     if patterns[0] == "**":
-        return any(_fits(parts[n:], patterns[1:]) for n in range(len(parts) + 1))
+        return any(fits(parts[n:], patterns[1:]) for n in range(len(parts) + 1))
     here = bool(parts) and fnmatchcase(parts[0], patterns[0])
-    return here and _fits(parts[1:], patterns[1:])
+    return here and fits(parts[1:], patterns[1:])
 
 
 def _is_picture_of_results(path: Path) -> bool:

@@ -100,6 +100,11 @@ class Reading:
     def max_pixels(self) -> int:
         return self.max_megapixels * 1_000_000
 
+    @property
+    def max_bytes(self) -> int:
+        """Larger files are refused; an image of `max_pixels` needs less."""
+        return max(_BYTES_PER_PIXEL * self.max_pixels, _LEAST_BYTES)
+
 
 DEFAULT_READING = Reading()
 
@@ -172,7 +177,7 @@ def _decode(kind: str, data: bytes, path: Path, reading: Reading) -> Picture:
 
 def _content(path: Path, reading: Reading) -> bytes:
     """Read all bytes at once, so that the decoder sees what was checked if the file changes."""
-    most = max(_BYTES_PER_PIXEL * reading.max_pixels, _LEAST_BYTES)
+    most = reading.max_bytes
     kind = special(path)
     if kind is not None:
         raise UnreadableImage(path, f"not a regular file but {kind}")

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from urd.data.finding import Found, holds_results, refuse_results, search
+from urd.data.finding import (
+    Found,
+    find_named,
+    fits,
+    holds_results,
+    is_image,
+    refuse_results,
+    search,
+)
+from urd.data.globs import fitting, is_glob
 from urd.data.pairing import pair
 from urd.data.sources import SOURCES, Source
 from urd.errors import UsageError, some
@@ -121,7 +130,8 @@ def read_layout(data: str | Path) -> DataSet:
     `ground_truth/<defect>/<name>_mask.png`; `train` or `test` may be absent), or the layout of
     BTAD, MVTec LOCO, MVTec AD 2 (its public test set) or VisA as downloaded. With
     `PREFIX:ROOT/CATEGORY` the layout must be that of the benchmark PREFIX; if the folder is
-    missing, the error says where to get it.
+    missing, the error says where to get it. A glob stands for the one folder that fits it, or for
+    the good images that fit it or lie directly in plain folders that fit it.
 
     Folders such as `train/good` are read with all folders below them; masks are in the same
     subfolders. A plain folder is read without subfolders, because one may be called "bad". `note`
@@ -164,6 +174,8 @@ def read_good_images(folder: Path) -> list[Path]:
 def survey(data: str | Path) -> DataSet:
     """As `read_layout`, but accept ambiguous data: images below a plain folder are `unused`."""
     source, root = _split_prefix(str(data))
+    if is_glob(str(root)):
+        return _read_glob(str(root), source)
     if source is not None and not root.exists():
         raise UsageError(f"nothing at {root}. {source.how_to_get()}; give ROOT/CATEGORY")
     if root.is_file():
@@ -189,6 +201,11 @@ def _split_prefix(text: str) -> tuple[Source | None, Path]:
     if colon and "/" in rest and len(prefix) > 1 and not Path(text).exists():
         raise UsageError(f"unknown benchmark '{prefix}': choose from {', '.join(SOURCES)}")
     return None, Path(text)
+
+
+def is_category(folder: Path) -> bool:
+    """Whether the folder has the layout of a data set; a plain folder of images has none."""
+    return _recognise(folder) != "folder"
 
 
 def _recognise(root: Path) -> str:
@@ -217,6 +234,34 @@ def _read_plain(root: Path) -> DataSet:
         )
     below = [path for path in found.images if path.parent != root]
     return DataSet(root, "folder", [Sample(path) for path in images], unused=below, found=found)
+
+
+def _read_glob(pattern: str, source: Source | None) -> DataSet:
+    """The folder that fits, or a data set of the good images that fit."""
+    matches = fitting(pattern)
+    if len(matches) == 1 and matches[0].is_dir():
+        return survey(matches[0] if source is None else f"{source.prefix}:{matches[0]}")
+    sets = [path for path in matches if path.is_dir() and _recognise(path) != "folder"]
+    if sets or source is not None:
+        raise UsageError(f"{pattern} fits {some(sets or matches)}: give one data set")
+    found = find_named([pattern], Path(pattern))  # nothing lies at the path of a glob
+    found.others += [path for path in found.images if not is_image(path)]
+    found.images[:] = filter(is_image, found.images)
+    # A file fits, or its folder does; what lies deeper may be in a folder called "bad".
+    parts = Path(pattern).parts
+    every_depth = parts[-1] == "**"
+    direct, deeper = [], list[Path]()
+    for path in found.images:
+        if every_depth or not fits(path.parent.parent.parts, parts):
+            direct.append(Sample(path))
+        else:
+            deeper.append(path)
+    if not direct:
+        raise UsageError(
+            f"no images fit {pattern}; {len(deeper)} are deeper, in folders below those that fit"
+        )
+    root = Path(os.path.commonpath([sample.path.parent for sample in direct]))
+    return DataSet(root, "folder", direct, unused=deeper, found=found)
 
 
 def _read_folders(root: Path, layout: str) -> DataSet:

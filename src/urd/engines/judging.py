@@ -77,11 +77,17 @@ class Judging:
 
         prepared = map_ahead(prepare, images, depth=2 * batch_size)
         with closing(prepared):  # stop the threads if the caller stops early
-            while batch := list(itertools.islice(prepared, batch_size)):
-                readable = [item for item in batch if not isinstance(item, Failure)]
-                scored = iter(self.scored(readable) if readable else ())
-                for item in batch:
-                    yield item if isinstance(item, Failure) else next(scored)
+            yield from self.in_batches(prepared, batch_size)
+
+    def in_batches(
+        self, prepared: Iterator[Prepared | Failure], batch_size: int
+    ) -> Iterator[Prediction | Failure]:
+        """Judge prepared images in order; failures among them pass through."""
+        while batch := list(itertools.islice(prepared, batch_size)):
+            readable = [item for item in batch if not isinstance(item, Failure)]
+            scored = iter(self.scored(readable) if readable else ())
+            for item in batch:
+                yield item if isinstance(item, Failure) else next(scored)
 
     def prepare(
         self, image: ImageLike, picture_side: int = 0, channels: Channels = "rgb"

@@ -13,6 +13,7 @@ from urd.engines.exported import ExportedEngine, Port
 from urd.engines.facts import Facts
 from urd.errors import UrdError, first_line
 from urd.system.extras import optional
+from urd.system.threads import asked_threads
 
 # Names of constants in the network; a new calibration changes them.
 THRESHOLD, STEEPNESS = "urd_threshold", "urd_steepness"
@@ -45,6 +46,7 @@ class OnnxEngine(ExportedEngine):
         runtime = self._onnxruntime
         options = runtime.SessionOptions()
         options.log_severity_level = _FATAL
+        options.intra_op_num_threads = asked_threads()  # 0: the runtime chooses
         try:
             self._session = runtime.InferenceSession(
                 contents[0], options, providers=["CPUExecutionProvider"], enable_fallback=0

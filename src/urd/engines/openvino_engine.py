@@ -18,6 +18,7 @@ from urd.engines.facts import KEYS, Facts
 from urd.engines.onnx_engine import STEEPNESS, THRESHOLD
 from urd.errors import UrdError, first_line
 from urd.system.extras import optional
+from urd.system.threads import asked_threads
 
 _TYPES = {"u8": "uint8", "f32": "float32"}
 
@@ -73,8 +74,10 @@ class OpenVinoEngine(ExportedEngine):
     def _compile(self) -> None:
         # By default, the runtime computes in bfloat16 if the processor supports it.
         exact = {"INFERENCE_PRECISION_HINT": "f32"} if self.facts.precision == "float32" else {}
+        threads = {"INFERENCE_NUM_THREADS": count} if (count := asked_threads()) else {}
+        settings = {**exact, **threads}
         try:
-            self._compiled = self._openvino.Core().compile_model(self._model, "CPU", exact)
+            self._compiled = self._openvino.Core().compile_model(self._model, "CPU", settings)
         except Exception as error:  # the runtime raises types of its own
             raise UrdError(first_line(error)) from error
         self._idle: deque[Any] = deque()

@@ -24,6 +24,11 @@ def engine_of_format(name: str) -> type[ExportedEngine]:
     return next(engine for engine in ENGINES if engine.format == name)
 
 
+def exported_files(path: Path) -> list[Path]:
+    """The files of one export; `path` is the first."""
+    return _by_suffix()[path.suffix.lower()].parts(path)
+
+
 def open_exported(path: Path) -> ExportedEngine:
     """Open an exported file; the result has its `header`.
 

@@ -15,6 +15,7 @@ from urd.inspection.scoring import Scorer
 from urd.model.header import ModelHeader
 from urd.networks.detector_network import DetectorNetwork
 from urd.networks.folding import InferenceNetworks
+from urd.networks.kernels import exact_kernels
 from urd.system.machine import precision_on
 
 
@@ -67,7 +68,8 @@ class TorchEngine:
         pixels = paint_outside(pixels, rois, self.colour)
         rgb = torch.from_numpy(pixels).to(self._device).float()
         # (B, H, W, 3) memory, seen as (B, 3, H, W), is already channels-last.
-        features = self.networks((rgb / 255).permute(0, 3, 1, 2))
         roi = None if rois is None else torch.from_numpy(rois).to(self._device)
-        maps, scores = self.scorer(features, self.input_size, roi)
+        with exact_kernels(self._device):
+            features = self.networks((rgb / 255).permute(0, 3, 1, 2))
+            maps, scores = self.scorer(features, self.input_size, roi)
         return maps.cpu().numpy(), scores.cpu().numpy()

@@ -300,6 +300,17 @@ class Calibration:
             reject=limit_at(self.scores, reject, self.false_reject),
         )
 
+    def marks(self, thresholds: Thresholds) -> tuple[float, float]:
+        """The values of a map at the marks REVIEW and NG of its colour bar.
+
+        Only the wanted shares of good images have a higher peak. If the score of an image is the
+        peak of its map, they are the thresholds themselves.
+        """
+        if self.peaks == self.scores:
+            return thresholds.review.threshold, thresholds.reject.threshold
+        reject = limit(self.peaks, thresholds.reject.wanted)
+        return thresholds.peak.threshold, reject.threshold
+
     def calibrated(self, score: float, threshold: float) -> float:
         """A score in (0, 1) that is 0.5 at the threshold and rises strictly with the raw score.
 

@@ -65,7 +65,8 @@ def judge(raw: Prediction, calibration: Calibration | None, inspection: Inspecti
     thresholds = inspection.thresholds(calibration)
     verdict = thresholds.verdict(raw.score)
     calibrated = calibration.calibrated(raw.score, thresholds.review.threshold)
-    judged = replace(raw, verdict=verdict, calibrated=calibrated)
+    marks = _marks_of(calibration, thresholds)
+    judged = replace(raw, verdict=verdict, calibrated=calibrated, marks=marks)
     if verdict == "OK":
         return judged
     highest = float(np.nextafter(raw.anomaly_map.max(), -np.inf))
@@ -87,6 +88,11 @@ def _thresholds_of(
 ) -> Thresholds:
     """`Calibration.thresholds`, cached per operating point because it takes milliseconds."""
     return calibration.thresholds(false_reject, review)
+
+
+@lru_cache(maxsize=32)
+def _marks_of(calibration: Calibration, thresholds: Thresholds) -> tuple[float, float]:
+    return calibration.marks(thresholds)
 
 
 @lru_cache(maxsize=32)

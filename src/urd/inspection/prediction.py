@@ -17,7 +17,8 @@ from urd.errors import NotJudged, UsageError
 from urd.inspection.calibration import Verdict
 from urd.inspection.defects import Defect
 from urd.inspection.judgement import judgement
-from urd.inspection.pictures import blend, overlay
+from urd.inspection.legend import Scale
+from urd.inspection.pictures import MAX_SIDE, blend, overlay
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +38,8 @@ class Prediction:
         roi: (H, W) bool, the inspected pixels; the map is 0 elsewhere. `None`: all pixels.
         picture: the image, upright RGB, reduced as requested; `None` if not requested.
         heat_range: the anomaly values of the first and the last colour of `overlay`.
+        marks: the values of the map at the marks REVIEW and NG of its colour bar; `None` without
+            calibration.
 
     Raises:
         NotJudged: the score or a value of the map is NaN or Inf.
@@ -52,6 +55,7 @@ class Prediction:
     roi: Roi | None = None
     picture: Image.Image | None = None
     heat_range: tuple[float, float] | None = None
+    marks: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and np.isfinite(self.anomaly_map).all()):
@@ -84,11 +88,12 @@ class Prediction:
         """The anomaly map resized to (height, width), bilinear; the image has `self.size`."""
         return cv2.resize(self.anomaly_map, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
-    def overlay(self, image: Image.Image | None = None) -> Image.Image:
-        """The image with its anomaly map over it, outlines of defects, and a legend below.
+    def overlay(self, image: Image.Image | None = None, max_side: int = MAX_SIDE) -> Image.Image:
+        """The image with its anomaly map over it, numbered defects, and a legend below.
 
         Args:
             image: upright RGB; `None`: the kept picture, or the file, which is read again.
+            max_side: pixels of the longer side of larger images; 0 keeps every pixel.
 
         Raises:
             UsageError: the image was given as an array and not kept, so it must be passed.
@@ -97,12 +102,20 @@ class Prediction:
         return overlay(
             image or self._image(),
             self.anomaly_map,
-            self._heat_range,
+            self.scale,
             self.score,
             self.verdict,
-            [defect.contour for defect in self.defects],
+            self.defects,
             width=self.size[1],
+            roi=self.roi,
+            max_side=max_side,
         )
+
+    @property
+    def scale(self) -> Scale:
+        """The colours of its heat map."""
+        low, high = self.heat_range or (0.0, max(self.score, 1e-6))
+        return Scale(low, high, *(self.marks or (None, None)))
 
     def _image(self) -> Image.Image:
         if self.picture is not None:
@@ -111,15 +124,12 @@ class Prediction:
             raise UsageError("the image was given as an array: call prediction.overlay(image)")
         return read_rgb(self.path)
 
-    @property
-    def _heat_range(self) -> tuple[float, float]:
-        return self.heat_range or (0.0, max(self.score, 1e-6))
-
     def _repr_png_(self) -> bytes:
         """The picture in a notebook: the overlay, or the map alone if there is no image."""
         if self.picture is None and self.path is None:
             black = np.zeros((*self.anomaly_map.shape, 3), np.uint8)
-            shown = Image.fromarray(blend(black, self.anomaly_map, self._heat_range))
+            heat_range = self.scale.low, self.scale.high
+            shown = Image.fromarray(blend(black, self.anomaly_map, heat_range))
         else:
             shown = self.overlay()
         content = io.BytesIO()

@@ -1,51 +1,83 @@
-"""The pictures of a report: the selected images and how they are shown."""
+"""The pictures of a report: which images are shown, and in which order."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-
-from urd.data import read_rgb
+from urd.data import Reading, Roi, read_layout, read_masks
 from urd.detector import Detector
-from urd.errors import UrdError
+from urd.errors import UrdError, first_line
 from urd.evaluation.records import JudgedImage
-from urd.inspection.pictures import heat_picture
+from urd.inspection.calibration import Thresholds
 from urd.inspection.prediction import Failure
+from urd.results.shots import Shot, shot_of
+from urd.system.files import printable
 from urd.training.schema import GoodImageDistance
 
-_EACH = 8
-_SIDE = 320
-_QUALITY = 82
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image of a gallery: `shown` and `marked` are data URIs, or `missing` is the reason."""
-
-    name: str
-    verdict: str | None
-    score: float
-    defects: str = ""
-    shown: str = ""
-    marked: str = ""
-    missing: str = ""
+MOST = 60  # pictures of a gallery; the names of the other images follow
+LARGE, LARGE_SIDE, SIDE = 12, 1280, 640  # the first pictures are larger, in pixels
+EXAMPLES = 6  # pictures of a gallery that shows no mistakes
+_MOST_NAMES = 500
 
 
 @dataclass(frozen=True)
 class Gallery:
+    """Pictures under one heading.
+
+    Attributes:
+        shots: the worst first. others: names of images that have no picture here.
+        count: of all such images.
+    """
+
     title: str
     about: str
-    pictures: list[Picture]
+    shots: list[Shot]
+    others: list[str]
     count: int
 
 
-def galleries(detector: Detector, images: Sequence[JudgedImage]) -> list[Gallery]:
-    """False rejects and misses, the worst first, and the clearest finds.
+@dataclass(frozen=True)
+class _Choice:
+    """The images of a gallery: mistakes, of which none is left out, or examples."""
+
+    title: str
+    about: str
+    images: Sequence[JudgedImage]
+    examples: bool = False
+
+    @property
+    def pictured(self) -> Sequence[JudgedImage]:
+        return self.images[: EXAMPLES if self.examples else MOST]
+
+    @property
+    def named(self) -> Sequence[JudgedImage]:
+        return () if self.examples else self.images[MOST:][:_MOST_NAMES]
+
+
+class Masks:
+    """What people have marked on the test images of DATA, if it is still there."""
+
+    def __init__(self, data: str, reading: Reading) -> None:
+        self.reading = reading
+        try:
+            samples = read_layout(data).test
+        except UrdError:
+            samples = []
+        self._files = {printable(sample.path.absolute()): sample.masks for sample in samples}
+
+    def of(self, image: JudgedImage) -> tuple[Roi | None, str]:
+        """The mask of an image (H, W), and a remark if it cannot be read."""
+        files = self._files.get(image.path)
+        try:
+            return (read_masks(files, self.reading), "") if files else (None, "")
+        except UrdError as error:
+            return None, f"no outline of its mask: {first_line(error)}"
+
+
+def galleries(detector: Detector, images: Sequence[JudgedImage], masks: Masks) -> Iterator[Gallery]:
+    """Every mistake, the worst first, then borderline cases and the clearest finds.
 
     Args:
         images: images that are not judged are left out.
@@ -53,52 +85,81 @@ def galleries(detector: Detector, images: Sequence[JudgedImage]) -> list[Gallery
     images = [image for image in images if image.judged]
     good = sorted((image for image in images if image.good), key=lambda image: -_score(image))
     defective = sorted((image for image in images if not image.good), key=_score)
-    if all(image.verdict is None for image in images):
-        return [
-            _gallery(
-                detector,
-                "Good images with the highest scores",
-                "Not calibrated: no thresholds.",
-                good,
-            ),
-            _gallery(
-                detector,
-                "Defective images with the lowest scores",
-                "Not calibrated: no thresholds.",
-                defective,
-            ),
-        ]
-    rejected = [image for image in good if image.verdict != "OK"]
-    missed = [image for image in defective if image.verdict == "OK"]
+    thresholds = detector.thresholds()
+    if thresholds is None or any(image.verdict is None for image in images):
+        choices = _without_thresholds(good, defective)
+    else:
+        choices = _with_thresholds(good, defective, thresholds)
+    for choice in choices:
+        yield _gallery(detector, choice, masks)
+
+
+def _with_thresholds(
+    good: list[JudgedImage], defective: list[JudgedImage], thresholds: Thresholds
+) -> list[_Choice]:
+    def among(images: list[JudgedImage], verdict: str) -> list[JudgedImage]:
+        return [image for image in images if image.verdict == verdict]
+
     found = [image for image in reversed(defective) if image.verdict != "OK"]
+    right = [*among(good, "OK"), *found]
+    limits = (thresholds.review.threshold, thresholds.reject.threshold)
+    near = sorted(right, key=lambda image: min(abs(_score(image) - limit) for limit in limits))
     return [
-        _gallery(detector, "False rejects", "Good images with the verdict REVIEW or NG.", rejected),
-        _gallery(detector, "Misses", "Defective images with the verdict OK.", missed),
-        _gallery(detector, "Finds", "Defective images with the verdict REVIEW or NG.", found),
+        _Choice(
+            "Missed defects",
+            "Defective images with the verdict OK. The dashed line goes around the mask.",
+            among(defective, "OK"),
+        ),
+        _Choice("Good parts rejected", "Good images with the verdict NG.", among(good, "NG")),
+        _Choice(
+            "Good parts to review", "Good images with the verdict REVIEW.", among(good, "REVIEW")
+        ),
+        _Choice(
+            "Borderline",
+            "Images that are judged right, with the scores nearest to a threshold.",
+            near[:EXAMPLES],
+            examples=True,
+        ),
+        _Choice(
+            "Detected defects",
+            "Defective images with the verdict REVIEW or NG, the highest scores first.",
+            found,
+            examples=True,
+        ),
+    ]
+
+
+def _without_thresholds(good: list[JudgedImage], defective: list[JudgedImage]) -> list[_Choice]:
+    about = "Not calibrated: no thresholds."
+    return [
+        _Choice("Good images with the highest scores", about, good, True),
+        _Choice("Defective images with the lowest scores", about, defective, True),
     ]
 
 
 def unlike_others(detector: Detector, images: Sequence[GoodImageDistance]) -> Gallery:
     """The training images that are least like the others, the least alike first."""
     usual = images[len(images) // 2].distance
-    pictures = [
-        replace(
-            _picture(detector, JudgedImage(image.path, "train", image.distance, None)),
-            defects=f"distance {image.distance:.3g}, usual is {usual:.3g}",
-        )
-        for image in images[:_EACH]
+    title = "Training images least like the others"
+    shown = [JudgedImage(i.path, "train", i.distance, None) for i in images[:EXAMPLES]]
+    about = {i.path: f"distance {i.distance:.3g}, usual is {usual:.3g}" for i in images[:EXAMPLES]}
+    shots = [
+        replace(shot, about=about[image.path], verdict=None, score=None)
+        for image, shot in zip(shown, _shots(detector, shown, None), strict=True)
     ]
     return Gallery(
-        "Training images least like the others",
+        title,
         "Look whether these parts are good. The distance is that to the features of all others.",
-        pictures,
+        shots,
+        [],
         len(images),
     )
 
 
-def _gallery(detector: Detector, title: str, about: str, images: Sequence[JudgedImage]) -> Gallery:
-    pictures = [_picture(detector, image) for image in images[:_EACH]]
-    return Gallery(title, about, pictures, len(images))
+def _gallery(detector: Detector, choice: _Choice, masks: Masks) -> Gallery:
+    shots = list(_shots(detector, choice.pictured, masks))
+    names = [f"{_name(image)}, score {_score(image):.4g}" for image in choice.named]
+    return Gallery(choice.title, choice.about, shots, names, len(choice.images))
 
 
 def _score(image: JudgedImage) -> float:
@@ -107,26 +168,33 @@ def _score(image: JudgedImage) -> float:
     return image.score
 
 
-def _picture(detector: Detector, image: JudgedImage) -> Picture:
-    path = Path(image.path)
-    about = Picture(f"{image.defect}/{path.name}", image.verdict, _score(image))
+def _name(image: JudgedImage) -> str:
+    return f"{image.defect}/{Path(image.path).name}"
+
+
+def _shots(
+    detector: Detector, images: Sequence[JudgedImage], masks: Masks | None
+) -> Iterator[Shot]:
+    """Judge the images again, because an evaluation keeps no maps.
+
+    Name, verdict and score are those of the evaluation.
+    """
     try:
-        prediction = next(detector.predict_many([path]))
-        if isinstance(prediction, Failure):
-            return replace(about, missing=f"The image cannot be shown: {prediction.reason}.")
-        original = read_rgb(path, reading=detector.reading)
-    except UrdError as error:
-        return replace(about, missing=f"The image cannot be shown: {error}.")
-    outlines = [defect.contour for defect in prediction.defects]
-    marked = heat_picture(original, prediction.anomaly_map, detector.heat_range(), outlines, _SIDE)
-    original.thumbnail((_SIDE, _SIDE))
-    rois = [f"{defect.area:.0f} px" for defect in prediction.defects[:3]]
-    more = len(prediction.defects) - len(rois)
-    text = ", ".join(rois) + (f" and {more} more" if more else "")
-    return replace(about, defects=text, shown=_uri(original), marked=_uri(marked))
+        results = detector.predict_many([Path(i.path) for i in images], picture_side=LARGE_SIDE)
+    except UrdError as error:  # for example, each image has a region and nobody gave them
+        yield from (_missing(image, first_line(error)) for image in images)
+        return
+    for place, (image, result) in enumerate(zip(images, results, strict=True)):
+        if isinstance(result, Failure):
+            yield _missing(image, result.reason)
+            continue
+        assert result.picture is not None
+        mask, about = masks.of(image) if masks else (None, "")
+        side = LARGE_SIDE if place < LARGE else SIDE
+        shot = shot_of(result, result.picture, side, name=_name(image), about=about, mask=mask)
+        yield replace(shot, verdict=image.verdict, score=image.score)
 
 
-def _uri(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+def _missing(image: JudgedImage, reason: str) -> Shot:
+    text = f"The image cannot be shown: {reason}."
+    return Shot(_name(image), image.verdict, image.score, missing=text)

@@ -1,4 +1,4 @@
-"""The files of `urd predict` in a folder: rows, overlays and maps, and their names."""
+"""The files of `urd predict` in a folder: rows, page, overlays and maps, and their names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from urd.inspection.camera import CAMERA_SIDE, CameraWatch
 from urd.inspection.judge import Inspection
 from urd.inspection.pictures import MAX_SIDE, save_picture
 from urd.inspection.prediction import Failure, Prediction
+from urd.results.index_page import WorstShots, index_page
 from urd.system.csv_text import csv_text
 from urd.system.files import absolute, growing, printable, refuse_special, write_together, writing
 from urd.system.progress import track
@@ -34,7 +37,7 @@ OVERLAYS: dict[str, tuple[Verdict | None, ...]] = {
 }
 _NAME_BYTES = 110  # file systems allow 255; two names and a number are shorter
 _MAP_NAME_BYTES = 240
-ROWS_NAME, TABLE_NAME = "predictions.jsonl", "predictions.csv"
+ROWS_NAME, TABLE_NAME, PAGE_NAME = "predictions.jsonl", "predictions.csv", "index.html"
 PARTIAL_NAME = "predictions.partial.jsonl"  # holds the rows until the last one is written
 _PLANNED = "planned"  # key of its first line: files that a killed call may have written
 COLUMNS = (
@@ -57,7 +60,8 @@ def _forget(out: Path) -> None:
     The lists name the pictures and maps. Each list is renamed to the name of an unfinished one and
     deleted last. So if this call is killed, the next call still finds it.
     """
-    (out / TABLE_NAME).unlink(missing_ok=True)
+    for name in (TABLE_NAME, PAGE_NAME):
+        (out / name).unlink(missing_ok=True)
     rows, partial = out / ROWS_NAME, out / PARTIAL_NAME
     refuse_special(rows)
     _forget_listed(out, partial)
@@ -89,52 +93,84 @@ def predict_to(
     *,
     maps: bool = False,
     overlays: str = "all",
+    overlay_side: int = MAX_SIDE,
+    run: Path | None = None,
+    each: Callable[[str], object] | None = None,
 ) -> list[dict[str, Any]]:
-    """Judge images and write rows, overlays and optionally maps to the folder `out`.
+    """Judge images and write rows, a page, overlays and optionally maps to the folder `out`.
 
     Decoding, the network and the writing of pictures run at the same time. Each row goes into
-    predictions.partial.jsonl at once. predictions.jsonl and predictions.csv are written when all
-    rows are known.
+    predictions.partial.jsonl at once. predictions.jsonl, predictions.csv and index.html are written
+    when all rows are known.
 
     Args:
         overlays: which images get a picture, a key of `OVERLAYS`.
+        overlay_side: pixels of the longer side of overlays; 0 keeps every pixel.
+        run: the name of the detector for the page.
+        each: is called with the line of JSON of each image, in order.
 
     Returns:
         The rows in the order of `paths`, without the lists of defects.
     """
     with writing(out):
         _forget(out)
-        return _judge_to(out, detector, paths, batch_size, inspection, maps, overlays)
+        drawing = _Drawing(out, OVERLAYS[overlays], overlay_side)
+        return _judge_to(drawing, detector, paths, batch_size, inspection, maps, run, each)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Which pictures are made; `worst` collects those of the page."""
+
+    out: Path
+    verdicts: Sequence[Verdict | None]
+    side: int
+    worst: WorstShots = field(default_factory=WorstShots)
+
+    @property
+    def kept_side(self) -> int:
+        """Pixels of the longer side of the images that are kept for drawing."""
+        if not self.verdicts:
+            return CAMERA_SIDE
+        return self.side or sys.maxsize
 
 
 def _judge_to(
-    out: Path,
+    drawing: _Drawing,
     detector: Detector,
     paths: list[Path],
     batch_size: int,
     inspection: Inspection | None,
     maps: bool,
-    overlays: str,
+    run: Path | None,
+    each: Callable[[str], object] | None,
 ) -> list[dict[str, Any]]:
-    drawn = OVERLAYS[overlays]
+    out = drawing.out
     pictures = overlay_names(paths)
     map_files = map_names(paths) if maps else [None] * len(paths)
     rows = []
-    side = MAX_SIDE if drawn else CAMERA_SIDE
-    results = detector.predict_many(paths, batch_size, inspection, side)
-    judged = zip(paths, pictures, map_files, _watched(results, detector), strict=True)
+    results = detector.predict_many(paths, batch_size, inspection, drawing.kept_side)
+    numbers = range(len(paths))
+    looked_at = watched(results, detector)
+    judged = zip(numbers, paths, pictures, map_files, looked_at, strict=True)
     with growing(out / PARTIAL_NAME) as add_line:
-        planned = [*(pictures if drawn else ()), *filter(None, map_files)]
+        planned = [*(pictures if drawing.verdicts else ()), *filter(None, map_files)]
         add_line(json.dumps({_PLANNED: planned}))
-        written = map_ahead(lambda job: _row(out, drawn, *job), judged, depth=8)
+        written = map_ahead(lambda job: _row(drawing, *job), judged, depth=8)
         for row in track(written, "Predicting", len(paths)):
-            add_line(json.dumps(row, allow_nan=False))
+            line = json.dumps(row, allow_nan=False)
+            add_line(line)
+            if each is not None:
+                each(line)
             del row["defects"]  # saves memory: contours have many points
             rows.append(row)
     table = csv_text(COLUMNS, rows)
+    thresholds = detector.thresholds(inspection)
+    page = index_page(run, out, detector, thresholds, rows, drawing.worst)
     write_together(
         {
             out / TABLE_NAME: lambda new: new.write_text(table, encoding="utf-8"),
+            out / PAGE_NAME: lambda new: new.write_text(page, encoding="utf-8"),
             out / ROWS_NAME: lambda new: _copy_rows(out / PARTIAL_NAME, new),
         }
     )
@@ -142,7 +178,7 @@ def _judge_to(
     return rows
 
 
-def _watched(
+def watched(
     results: Iterable[Prediction | Failure], detector: Detector
 ) -> Iterator[tuple[Prediction | Failure, tuple[str, ...]]]:
     """Each result, and what is odd about its image itself."""
@@ -162,8 +198,8 @@ def _copy_rows(partial: Path, rows: Path) -> None:
 
 
 def _row(
-    out: Path,
-    drawn: Sequence[Verdict | None],
+    drawing: _Drawing,
+    order: int,
     path: Path,
     picture: str,
     map_file: str | None,
@@ -176,11 +212,12 @@ def _row(
         return row
     try:
         if map_file is not None:
-            write_map(out / map_file, result)
+            write_map(drawing.out / map_file, result)
             row["map"] = map_file
-        if result.picture is not None and result.verdict in drawn:
-            save_picture(out / picture, result.overlay())
+        if result.picture is not None and result.verdict in drawing.verdicts:
+            save_picture(drawing.out / picture, result.overlay(max_side=drawing.side))
             row["overlay"] = picture
+            drawing.worst.add(order, row, result)
     except UrdError as error:
         row["error"] = str(error)
     return row

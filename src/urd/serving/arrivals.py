@@ -21,6 +21,7 @@ _CHANGED_PAUSE = 0.05  # seconds
 _PORTION = 256  # files between two pauses of a scan
 _MANY = 10  # tries to read a file
 _LONG = 60.0  # seconds; a file that waits longer is mentioned
+_NO_MARKER = 10.0  # seconds; a marker that stays away so long may have a wrong name
 
 
 @dataclass
@@ -90,6 +91,7 @@ class Arrivals:
         self._clock = clock
         self._waiting: dict[str, _Waiting] = {}
         self._there: set[str] = set()  # since the last scan began
+        self._marker_said = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -115,6 +117,7 @@ class Arrivals:
             self.seen.keep_only(self._there)
             for path in self._waiting.keys() - self._there:
                 del self._waiting[path]
+        self._mention_markers()
         self._mention_long()
 
     def look(self, paths: Iterable[str]) -> bool:
@@ -173,6 +176,11 @@ class Arrivals:
             waiting.not_before = waiting.since + seconds
             waiting.tries += 1
 
+    @property
+    def lacks(self) -> str:
+        """Why a file that waits is not complete, in words."""
+        return f"no {MARKER}" if self._ready.rule == "done" else "still changing"
+
     def left(self) -> list[str]:
         """The files that wait."""
         return list(self._waiting)
@@ -224,6 +232,27 @@ class Arrivals:
         if waiting is before:
             yield Complete(Path(path), before.identity, before.marker, before.since, before.tries)
 
+    def _mention_markers(self) -> None:
+        """Say once what the marker has to be called: with another name all files wait for ever."""
+        if self._marker_said or self._ready.rule != "done":
+            return
+        now = self._clock()
+        unmarked = [
+            path
+            for path, waiting in self._waiting.items()
+            if now - waiting.first > _NO_MARKER and not self._is_marked(path, waiting)
+        ]
+        if not unmarked:
+            return
+        self._marker_said = True
+        path = Path(unmarked[0])
+        other = path.with_suffix(MARKER)
+        hint = f"; {other.name} does not count" if status_of(other) is not None else ""
+        say(
+            f"{len(unmarked)} files wait for their marker: --ready done judges {path} when "
+            f"{path.name}{MARKER} lies beside it{hint}"
+        )
+
     def _mention_long(self) -> None:
         now = self._clock()
         late = {p: w for p, w in self._waiting.items() if not w.said and now - w.first > _LONG}
@@ -233,5 +262,4 @@ class Arrivals:
         for waiting in late.values():
             waiting.said = True
         if late:
-            reason = f"no {MARKER}" if self._ready.rule == "done" else "still changing"
-            say(f"not complete for over a minute ({reason}): {some(list(late))}")
+            say(f"not complete for over a minute ({self.lacks}): {some(list(late))}")

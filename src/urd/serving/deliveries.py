@@ -19,7 +19,7 @@ from urd.serving.record import iso
 from urd.serving.sender import Clock, Sender, reason_of, wait_after
 from urd.serving.store import Store, StoreError
 from urd.serving.webhook import Webhook, WebhookSender
-from urd.system.progress import note
+from urd.system.progress import warn
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -52,6 +52,7 @@ class Deliveries:
 
     Attributes:
         names: of the receivers of events, for `Station.receivers`.
+        told: all receivers, also those of the state alone.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Deliveries:
         self.clock = clock or Clock()
         broker = settings.mqtt
         self.names = [hook.name for hook in settings.webhooks] + ([broker.name] if broker else [])
+        self.told = [*self.names, *([settings.modbus.name] if settings.modbus else [])]
         self._stopping = threading.Event()
         self._stores: list[Store] = []
         self._states: list[LineState] = []
@@ -228,7 +230,7 @@ class Worker:
             if self._lock.is_locked:
                 self.sender.close()
         except Exception as error:
-            note(f"{self.sender.name}: {reason_of(error)}")
+            warn(f"{self.sender.name}: {reason_of(error)}")
         finally:
             self.sender.drop()
             self._lock.release()
@@ -252,14 +254,14 @@ class Worker:
 
     def _failed(self, reason: str) -> None:
         if reason != self._error:
-            note(f"{self.sender.name}: {reason}")
+            warn(f"{self.sender.name}: {reason}")
         if self._error is None:
             self._since = self.clock.wall()
         self._error = reason
 
     def _recovered(self) -> None:
         if self._error is not None:
-            note(f"{self.sender.name}: works again")
+            warn(f"{self.sender.name}: works again")
         self._error = self._since = None
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from urd.errors import UrdError, first_line
+from urd.errors import UrdError, first_line, quoted
 from urd.inspection.prediction import Failure, Prediction
 from urd.serving.after import After
 from urd.serving.arrivals import Arrivals, Complete
 from urd.serving.file_reading import Changed, TooLarge, is_changed, read_whole
 from urd.serving.part import Part
-from urd.serving.saying import Mentions, say
+from urd.serving.saying import Counted, Mentions, say
 from urd.serving.served_model import ServedModel
 from urd.serving.station import Arrived, Outcome, Station
 from urd.serving.store import Move, StoreError
 
 _TRIES, _PAUSE = 5, 1.0  # to read a file; on Windows its writer may still hold it
 _CHANGED_PAUSE = 0.05
+_UNFIT_PAUSE = 3600.0  # seconds between two lines
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class FileJudge:
         most_bytes: a larger file is an ERROR; also of a batch together.
         patient: try again to read a file that cannot be read; else it is an ERROR at once.
         report: called with each new row, in the order of the rows.
+        unfit: files whose names the pattern of --part does not fit.
     """
 
     station: Station
@@ -52,6 +54,7 @@ class FileJudge:
     patient: bool
     report: Callable[[Outcome], None]
     mentions: Mentions
+    unfit: Counted = field(default_factory=lambda: Counted(_UNFIT_PAUSE))
 
     def judge(self, files: Sequence[Complete]) -> None:
         """Judge files together and store a row for each; a file that has its row gets no other.
@@ -148,7 +151,15 @@ class FileJudge:
             raise StoreError(outcome.problem or "the store has failed")
         if outcome.new:
             self.report(outcome)
+            self._count_unfit(read)
         self._leave(read.file, outcome.row, move if outcome.new else None)
+
+    def _count_unfit(self, read: _Read) -> None:
+        if self.part.is_pattern and read.arrived.part is None:
+            name = quoted(read.file.path.name)
+            self.unfit.add(
+                f"--part {quoted(self.part.rule)} does not fit {name}: a row has no part"
+            )
 
     def _leave(self, file: Complete, row: dict[str, Any], written: Move | None) -> None:
         """Let a file with a row go its way.

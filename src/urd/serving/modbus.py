@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,6 +77,15 @@ def registers(state: State, heartbeat: int) -> list[int]:
     return [state.code, score, high, low, age, heartbeat & _MOST, LAYOUT]
 
 
+def _why_not(plc: Plc) -> str:
+    """Why there is no connection to a PLC: the library only says that there is none."""
+    try:
+        socket.create_connection((plc.host, plc.port), _TIMEOUT).close()
+    except OSError as error:
+        return reason_of(error)
+    return "it takes connections again"
+
+
 class ModbusSender:
     """Keeps the registers of one PLC at the state, with a heartbeat about once per second.
 
@@ -128,7 +138,8 @@ class ModbusSender:
             self.plc.host, port=self.plc.port, timeout=_TIMEOUT, retries=0
         )
         if not client.connect():
-            raise NotDelivered(f"no connection to {self.plc.host}:{self.plc.port}")
+            place = f"{self.plc.host}:{self.plc.port}"
+            raise NotDelivered(f"no connection to {place}: {_why_not(self.plc)}")
         self._client = client
         self._written, self._beat_at = None, self.clock.steady()
         self.state.begin()  # the PLC may have been off: what was judged meanwhile is over

@@ -22,7 +22,7 @@ class Part:
     rule: str = "stem"
 
     def __post_init__(self) -> None:
-        if self.rule in ("stem", "none"):
+        if not self.is_pattern:
             return
         try:
             groups = re.compile(self.rule).groups
@@ -33,6 +33,10 @@ class Part:
                 f"--part {quoted(self.rule)} needs one group, as in 'SN([0-9]+)'; or give stem or "
                 "none"
             )
+
+    @property
+    def is_pattern(self) -> bool:
+        return self.rule not in ("stem", "none")
 
     def of(self, path: Path) -> str | None:
         """The part of a file; `None`: its name does not say it."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from urd.system.progress import note
+from urd.system.progress import warn
 
 _MOST = 200  # things to remember
 _LONGEST = 30.0  # seconds between two tries
@@ -15,7 +15,7 @@ _LONGEST = 30.0  # seconds between two tries
 def say(text: str) -> None:
     """Print a line on standard error; a full disk behind it must not end a watch."""
     with suppress(OSError):
-        note(text)
+        warn(text)
 
 
 class Mentions:
@@ -36,6 +36,45 @@ class Mentions:
         if what in self._said:
             self._said.remove(what)
             say(text)
+
+
+class Counted:
+    """A trouble that comes again and again: said at once, then now and then with its number.
+
+    Args:
+        pause: seconds between two lines.
+
+    Attributes:
+        count: how often it came.
+    """
+
+    def __init__(self, pause: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.count = 0
+        self._pause = pause
+        self._clock = clock
+        self._said = 0
+        self._next: float | None = None
+        self._text = ""
+
+    def add(self, text: str) -> None:
+        """It has come once more."""
+        self.count += 1
+        self._text = text
+        self.look()
+
+    def look(self) -> None:
+        """Say what was not said yet, if it is time. Call it also when nothing comes."""
+        now = self._clock()
+        if self._next is None or now >= self._next:
+            self.say_rest()
+            self._next = now + self._pause
+
+    def say_rest(self) -> None:
+        """Say what was not said yet."""
+        new, self._said = self.count - self._said, self.count
+        if new:
+            more = "" if self.count == 1 else f" ({new} more, {self.count} in all)"
+            say(f"{self._text}{more}")
 
 
 class Outage:

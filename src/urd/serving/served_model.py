@@ -26,7 +26,6 @@ class ServedModel:
     Attributes:
         sha256: identifies the file, with its thresholds; a recalibrated file has another one.
         engine: what computes, in words, such as "onnx cpu int8".
-        change: the number of the threshold change in force; `None`: as calibrated.
     """
 
     def __init__(
@@ -41,8 +40,7 @@ class ServedModel:
         self.path = path
         self.detector = detector
         self.sha256 = sha256
-        self.inspection = inspection or Inspection()
-        self.change: int | None = None
+        self._in_force: tuple[Inspection, int | None] = (inspection or Inspection(), None)
         engine = detector.engine
         kind = engine.format if isinstance(engine, ExportedEngine) else "torch"
         self.engine = f"{kind} {engine.device} {engine.precision}"
@@ -72,9 +70,22 @@ class ServedModel:
         return cls(name, path, detector, before, inspection)
 
     @property
+    def inspection(self) -> Inspection:
+        """How images are judged, with the thresholds of a person."""
+        return self._in_force[0]
+
+    @property
+    def change(self) -> int | None:
+        """The number of the threshold change in force; `None`: as calibrated."""
+        return self._in_force[1]
+
+    @property
     def thresholds(self) -> Thresholds:
         """The thresholds in force."""
-        thresholds = self.detector.thresholds(self.inspection)
+        return self._thresholds(self.inspection)
+
+    def _thresholds(self, inspection: Inspection) -> Thresholds:
+        thresholds = self.detector.thresholds(inspection)
         assert thresholds is not None  # `load` refuses others
         return thresholds
 
@@ -85,11 +96,12 @@ class ServedModel:
 
     def facts(self) -> dict[str, Any]:
         """The thresholds in force, for rows and answers."""
-        thresholds = self.thresholds
+        inspection, change = self._in_force  # both of one moment
+        thresholds = self._thresholds(inspection)
         return {
             "review": thresholds.review.threshold,
             "reject": thresholds.reject.threshold,
-            "change": self.change,
+            "change": change,
         }
 
     def set_thresholds(self, change: dict[str, Any] | None) -> None:
@@ -101,8 +113,8 @@ class ServedModel:
         review, reject = (change or {}).get("review"), (change or {}).get("reject")
         inspection = replace(self.inspection, review_at=review, reject_at=reject)
         self.detector.thresholds(inspection)  # raises before anything is changed
-        self.inspection = inspection
-        self.change = None if change is None else int(change["id"])
+        # One assignment: another thread sees the old thresholds with their number, or the new ones.
+        self._in_force = (inspection, None if change is None else int(change["id"]))
 
     def judge(self, images: Sequence[bytes | Path]) -> list[Prediction | Failure]:
         """Judge images together; each keeps its picture."""

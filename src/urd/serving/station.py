@@ -18,7 +18,7 @@ from urd.serving.record import Record, Stored
 from urd.serving.served_model import ServedModel
 from urd.serving.store import Move, Store, StoreError
 from urd.system.files import printable
-from urd.system.progress import note
+from urd.system.progress import warn
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Station:
         try:
             return self.images.keep(arrived.image, arrived.content, result, now)
         except UrdError as error:
-            note(f"an image was not kept: {error}")
+            warn(f"an image was not kept: {error}")
             return None
 
     def _looked(

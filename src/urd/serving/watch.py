@@ -29,6 +29,7 @@ from urd.serving.station import Outcome, Station
 from urd.serving.store import Store, StoreError
 from urd.serving.wakeups import Wakeups
 from urd.serving.watched_tree import FolderAway, WatchedTree
+from urd.serving.watchers import only_watch_of
 from urd.system.files import absolute, writing
 
 MAX_BYTES = 256 * 2**20
@@ -144,6 +145,7 @@ class Watch:
                 else:
                     self._for_ever(stop, held)
             finally:
+                self._judge.unfit.say_rest()
                 with suppress(StoreError):
                     self._seen.save()
 
@@ -174,7 +176,7 @@ class Watch:
                 break
             stop.wait(min(_TURN, 0.01 + max(0.0, end - time.monotonic())))
         if waiting := self._arrivals.left():
-            say(f"not complete, so not judged: {some(waiting)}")
+            say(f"not complete ({self._arrivals.lacks}), so not judged: {some(waiting)}")
         if moves := len(self._after):
             say(f"{moves} files are judged but not yet moved: the next call moves them")
 
@@ -288,8 +290,9 @@ def _alone(folder: Path, store: Store, then: Then) -> Iterator[None]:
     """Be the only watch of a folder. If files stay, it may be a folder without write permission.
 
     Raises:
-        NotWritten: there is another watch, or files are to be moved and the folder cannot be
-            written.
+        NotWritten: there is another watch of this folder, or with this store of one around it or
+            in it; or files are to be moved and the folder cannot be written.
+        StoreError: the store fails.
     """
     with ExitStack() as stack:
         try:
@@ -304,6 +307,7 @@ def _alone(folder: Path, store: Store, then: Then) -> Iterator[None]:
             name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
             beside = store.path.with_name(f"{store.path.name}.watch-{name}")
             stack.enter_context(writing(beside, below=False))
+        stack.enter_context(only_watch_of(folder, store))
         yield
 
 

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 from urd.errors import UsageError, first_line, one_line, quoted
 from urd.serving.outbox import LONGEST_DELAY, Outbox
+from urd.serving.saying import Counted
 from urd.serving.sender import Clock, NotDelivered, reason_of, wait_after
 from urd.serving.store import Delivery
 from urd.system.documents import read_text
-from urd.system.progress import note
 from urd.system.versions import VERSION
 
 _POLL = 0.1  # seconds
@@ -33,6 +33,7 @@ _PORTION = 20
 _LATER = (408, 409, 425, 429)  # of 400 to 499: the same event may be taken later
 _ASKS_FOR_WAIT = (429, 503)
 _SECRET = "whsec_"
+_PARKED_PAUSE = 60.0  # seconds between two lines about parked events
 
 
 @dataclass(frozen=True)
@@ -159,23 +160,28 @@ class WebhookSender:
         self._context = context
         self._connection: http.client.HTTPConnection | None = None
         self._portion: deque[Delivery] = deque()
-        self._said: str | None = None
+        self._parked = Counted(_PARKED_PAUSE, self.clock.steady)
 
     def turn(self) -> float:
         if not self._portion:
             now = self.clock.wall()
             self._portion.extend(self.outbox.due(now, _PORTION))
             if not self._portion:
-                self.close()  # a server should not have to keep it open for the next part
+                self._parked.look()
+                self._disconnect()  # a server should not have to keep it open for the next part
                 return min(self.outbox.wait(now) or _POLL, 1.0)
         self._deliver(self._portion.popleft())
         return 0.0
 
     def drop(self) -> None:
         self._portion.clear()
-        self.close()
+        self._disconnect()
 
     def close(self) -> None:
+        self._parked.say_rest()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -205,16 +211,16 @@ class WebhookSender:
 
     def _park(self, delivery: Delivery, reason: str) -> None:
         self.outbox.park(delivery, reason)
-        if reason != self._said:
-            note(f"{self.name} refused event {delivery.sequence}, which is parked: {reason}")
-        self._said = reason
+        self._parked.add(
+            f"{self.name} refused event {delivery.sequence}, which is parked: {reason}"
+        )
 
     def _post(self, delivery: Delivery) -> tuple[int, str, float]:
         """The status of the answer, what it says, and for how many seconds it asks us to wait."""
         if self._connection is not None:
             with suppress(ConnectionError):  # the server may have closed it in the meantime
                 return self._exchange(self._connection, delivery)
-            self.close()
+            self._disconnect()
         self._connection = self._connect()
         return self._exchange(self._connection, delivery)
 
@@ -247,7 +253,7 @@ class WebhookSender:
             answer = connection.getresponse()
             text = answer.read(_MOST_ANSWER).decode("utf-8", "replace")
         if answer.will_close or not answer.isclosed():  # the rest of a long answer is not read
-            self.close()
+            self._disconnect()
         asked = answer.getheader("Retry-After") if answer.status in _ASKS_FOR_WAIT else None
         return answer.status, self._said_by(answer, text), _seconds(asked, self.clock.wall())
 

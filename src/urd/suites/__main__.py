@@ -1,7 +1,7 @@
 """`python -m urd.suites [--with-parent] FOLDER`: runs one job.
 
 With --with-parent the process ends when its standard input closes. The system closes it when the
-parent ends, even if the parent is killed. A job on a cluster has no parent, and no such input.
+parent ends, even if the parent is killed. A job of a queue has no parent, and no such input.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ def main() -> None:
     except UrdError as error:
         print(f"urd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt as stopped:  # its training wrote a checkpoint
+        print(f"urd: {stopped or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,15 @@ from urd.system.files import special
 
 
 class Fingerprints:
-    """Fingerprints of images, masks, weights, textures and regions. Each file is read once."""
+    """Fingerprints of images, masks, weights, textures and regions. Each file is read once.
 
-    def __init__(self, places: Places) -> None:
+    Args:
+        test: the jobs read test images, too.
+    """
+
+    def __init__(self, places: Places, *, test: bool = True) -> None:
         self._places = places
-        self._of_data = cache(_of_data)
+        self._of_data = cache(_of_data if test else _of_training_data)
         self._of_path = cache(_of_path)
         self._of_backbone = cache(_of_backbone)
 
@@ -62,6 +66,11 @@ def _of_data(data: str) -> str:
     samples = [*data_set.train, *data_set.test]
     files = [path for sample in samples for path in (sample.path, *sample.masks)]
     return _of_files(files, data_set.root.parent)
+
+
+def _of_training_data(data: str) -> str:
+    data_set = read_layout(data)
+    return _of_files([sample.path for sample in data_set.train], data_set.root.parent)
 
 
 def _of_path(name: str) -> str:

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from urd.errors import UrdError, UsageError
-from urd.suites.records import JOB_NAME, LOG_NAME
-from urd.suites.tasks import WITH_PARENT, Ended, Task
-from urd.system.files import make_folder, write_json
+from urd.suites.job_process import COMMAND, start_job, why_it_failed
+from urd.suites.tasks import Ended, Task
 
-_CORES_PER_JOB = 8  # with fewer, one job at a time uses all cores best
+CORES_PER_JOB = 8  # with fewer, one job at a time uses all cores best
 _POLL_SECONDS = 0.1
-_COMMAND = (sys.executable, "-m", "urd.suites", WITH_PARENT)
 
 
 class LocalExecutor:
     """Each job is a child `python -m urd.suites FOLDER`, which ends when this process ends.
 
     Args:
-        device, parallel: as in `make_executor`.
+        device: as the option of `urd fit`; `auto` uses every GPU.
+        parallel: jobs at once; 0: one per GPU, or one per eight cores.
         command: the program and its arguments; the folder of the job is added.
 
     Raises:
         UsageError: more jobs at once than GPUs.
     """
 
-    def __init__(self, device: str, parallel: int, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(self, device: str, parallel: int, command: Sequence[str] = COMMAND) -> None:
         import torch
 
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -60,19 +58,10 @@ class LocalExecutor:
             _stop(running)
 
     def _start(self, task: Task, device: str) -> _Child:
-        make_folder(task.folder)
-        write_json(task.folder / JOB_NAME, task.order.with_options(device=device).model_dump())
+        task.write_order(device)
         threads = max(1, (os.cpu_count() or 1) // len(self.devices))
-        with (task.folder / LOG_NAME).open("ab") as log:
-            process = subprocess.Popen(
-                [*self.command, str(task.folder)],
-                stdin=subprocess.PIPE,  # nothing is written: the child ends when the pipe closes
-                stdout=log,
-                stderr=log,
-                env={"OMP_NUM_THREADS": str(threads), **os.environ},
-                start_new_session=True,  # only the suite gets Ctrl-C; it then stops each job once
-            )
-        return _Child(task, device, process)
+        environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        return _Child(task, device, start_job(task.folder, environment, self.command))
 
 
 def devices_at_once(device: str, parallel: int, *, gpus: int, cores: int) -> list[str]:
@@ -87,7 +76,7 @@ def devices_at_once(device: str, parallel: int, *, gpus: int, cores: int) -> lis
                 f"--jobs {parallel}: this machine has {gpus} GPUs, and each runs one job"
             )
         return [f"cuda:{index}" for index in range(parallel or gpus)]
-    best = 1 if device.startswith("cuda") else max(1, cores // _CORES_PER_JOB)
+    best = 1 if device.startswith("cuda") else max(1, cores // CORES_PER_JOB)
     return [device] * (parallel or best)
 
 
@@ -98,16 +87,7 @@ class _Child:
     process: subprocess.Popen[bytes]
 
     def error(self) -> str | None:
-        """Why the job failed (the last line of its log); `None` if it did not fail."""
-        code, path = self.process.returncode, self.task.folder / LOG_NAME
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        if code == 0:
-            return None
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-        said = [line for line in lines if line.strip()]
-        reason = said[-1].removeprefix("urd: ") if said else "no output"
-        return f"{reason} (exit code {code}; {path})"
+        return why_it_failed(self.process, self.task.folder)
 
 
 def _stop(running: list[_Child]) -> None:

@@ -1,4 +1,4 @@
-"""Where this machine keeps the inputs of a suite, and how many jobs run at once."""
+"""Where this machine keeps the inputs of a suite, and where its jobs run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urd.backbones.registry import backbone_of
 from urd.config import FitConfig, options
 from urd.data import SOURCES
 from urd.errors import UsageError, quoted
+from urd.suites.executor import Execution, Executor
 from urd.suites.suite import Job, Suite
 from urd.suites.suite_file import PLAIN
 
@@ -29,9 +30,8 @@ class Places:
         weights: the weight file of each backbone, by its tag; `*` is for all other backbones.
         options: machine options of `urd fit` that differ from their defaults; the device `auto`
             uses every GPU.
-        parallel: jobs at once; 0: one per GPU, or one per eight cores.
         keep_models: keep the run folder of a finished job.
-        executor: a name in `urd.suites.executor.EXECUTORS`.
+        execution: where jobs run, and how many at once.
 
     Raises:
         UsageError: an option is unknown, out of range, or not a machine option.
@@ -40,10 +40,9 @@ class Places:
     roots: Mapping[str, Path]
     weights: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    parallel: int = 0
     keep_models: bool = False
     resamples: int = 1000
-    executor: str = "local"
+    execution: Execution = Execution()
 
     def __post_init__(self) -> None:
         for name in self.options:
@@ -60,6 +59,19 @@ class Places:
     @property
     def textures(self) -> str:
         return self._config().textures
+
+    @property
+    def textures_in_words(self) -> str:
+        """For results, which name no place on this machine."""
+        return "procedural" if self.textures == "procedural" else "a folder"
+
+    def executor(self, out: Path) -> Executor:
+        """What runs the jobs of a suite with the folder `out`.
+
+        Raises:
+            UsageError: as `Execution.executor`.
+        """
+        return self.execution.executor(self.device, out)
 
     def _config(self) -> FitConfig:
         return FitConfig.from_mapping(self.options)
@@ -102,15 +114,24 @@ class Places:
                 known = ", ".join(suite.data)
                 raise UsageError(f"--root {name}=...: the suite has no {name}; it has {known}")
         self._check_weights({job.backbone for job in suite.jobs})
+        self.check_files()
+
+    def check_files(self) -> None:
+        """Check that the weight files and the folder of textures exist.
+
+        Raises:
+            UsageError: one is missing.
+        """
+        for file in self.weights.values():
+            if is_file(file) and not Path(file).is_file():
+                raise UsageError(f"no weight file at {file}; correct --weights")
         if self.textures != "procedural" and not Path(self.textures).is_dir():
             raise UsageError(f"no texture folder at {self.textures}; correct --textures")
 
     def _check_weights(self, tags: set[str]) -> None:
-        for tag, file in self.weights.items():
+        for tag in self.weights:
             if tag != EVERY and tag not in tags:
                 raise UsageError(f"--weights {tag}=...: the suite has no backbone {tag}")
-            if is_file(file) and not Path(file).is_file():
-                raise UsageError(f"no weight file at {file}; correct --weights")
         others = sorted(tag for tag in tags if not backbone_of(tag).ships_weights)
         if len(others) > 1 and is_file(self.weights.get(EVERY, AUTO)):
             raise UsageError(

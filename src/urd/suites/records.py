@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,12 +40,18 @@ class Identity(Checked):
 
 
 class JobOrder(Checked):
-    """The order of a suite to a job. `FitConfig` checks `options`."""
+    """The order of a suite to a job. `FitConfig` checks `options`.
+
+    Attributes:
+        purpose: `figures` of a labelled test set, or a `model` with its report.
+        resamples: for the intervals of the figures.
+    """
 
     data_path: Text
     options: dict[Name, Any]
     resamples: Annotated[int, Field(ge=0, le=1_000_000)]
     identity: Identity
+    purpose: Literal["figures", "model"] = "figures"
 
     def with_options(self, **options: Any) -> JobOrder:
         """The same order with other options, such as the free device."""

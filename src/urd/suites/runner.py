@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from urd import method_version
 from urd.errors import UrdError
-from urd.suites.executor import make_executor
+from urd.suites.executor import Executor
 from urd.suites.fingerprints import Fingerprints
 from urd.suites.places import Places
 from urd.suites.records import (
@@ -26,7 +26,7 @@ from urd.suites.records import (
 )
 from urd.suites.suite import Job, Suite
 from urd.suites.tables import write_tables
-from urd.suites.tasks import Task
+from urd.suites.tasks import Ended, Task
 from urd.system.files import write_json, writing
 from urd.system.progress import Progress
 
@@ -39,15 +39,13 @@ class Outcome:
         ran: names of the jobs that this call finished.
         kept: names of the jobs that were finished before.
         failed: name and reason of each failed job.
+        waiting: names of the jobs that are left to a queue.
     """
 
     ran: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        return len(self.ran) + len(self.kept) + len(self.failed)
+    waiting: list[str] = field(default_factory=list)
 
 
 def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
@@ -60,10 +58,26 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
         UsageError: the data of the suite are not at their place in `places`.
         NotWritten: another suite writes to OUT.
     """
+    executor = places.executor(out)
     jobs = _identified(suite, places)
     with writing(out):
         (out / ".lock").unlink(missing_ok=True)  # from an earlier version
-        return _Run(suite, out, places, jobs).finish()
+        return _Run(suite, out, places, jobs).finish(executor)
+
+
+def ends(
+    executor: Executor, tasks: Sequence[Task], label: str, total: int
+) -> Generator[Ended, None, None]:
+    """Run the tasks, the last ones of `total`, and show the progress.
+
+    Close the generator to stop the jobs.
+    """
+    before = total - len(tasks)
+    progress = Progress(label, total, before)
+    with closing(progress), closing(executor.run(tasks)) as of_executor:
+        for count, ended in enumerate(of_executor, start=before + 1):
+            yield ended
+            progress.update(count, ended.task.name)
 
 
 def missing_jobs(suite: Suite, out: Path, places: Places) -> list[Job]:
@@ -86,7 +100,7 @@ class _Identified:
     digest: str
 
     def folder(self, out: Path) -> Path:
-        return out / "jobs" / _folder_name(self.job, self.digest)
+        return out / "jobs" / folder_name(self.job, self.digest)
 
 
 _Jobs = dict[str, _Identified]
@@ -104,7 +118,8 @@ def _identified(suite: Suite, places: Places) -> _Jobs:
     return jobs
 
 
-def _folder_name(job: Job, digest: str) -> str:
+def folder_name(job: Job, digest: str) -> str:
+    """A name for the folder of a job, with letters, digits, dots and dashes only."""
     parts = (job.data, job.category, job.label, f"seed{job.seed}", digest[:8])
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in p) for p in parts)
 
@@ -140,23 +155,23 @@ class _Run:
         self.outcome = Outcome(kept=[j.job.name for d, j in jobs.items() if d in self.known])
         self._labels = {digest: job.job.label for digest, job in jobs.items()}
 
-    def finish(self) -> Outcome:
+    def finish(self, executor: Executor) -> Outcome:
         """Run the missing jobs."""
-        executor = make_executor(self.places.executor, self.places.device, self.places.parallel)
         self._write()
         for digest in self.jobs.keys() & self.known.keys():
             self._tidy_up(digest)  # a killed suite may have left it
         missing = [self._task(digest) for digest in self.jobs if digest not in self.known]
-        progress = Progress(f"Suite {self.suite.name}", len(self.jobs), len(self.outcome.kept))
-        with closing(progress), closing(executor.run(missing)) as ends:
-            for ended in ends:
-                self._take(ended.task, ended.error)
-                progress.update(self.outcome.count, ended.task.name)
+        label = f"Suite {self.suite.name}"
+        ended = set()
+        with closing(ends(executor, missing, label, len(self.jobs))) as of_executor:
+            for end in of_executor:
+                ended.add(end.task.name)
+                self._take(end.task, end.error)
+        self.outcome.waiting = [task.name for task in missing if task.name not in ended]
         return self.outcome
 
     def _task(self, digest: str) -> Task:
         job = self.jobs[digest].job
-        textures = "procedural" if self.places.textures == "procedural" else "a folder"
         order = JobOrder(
             data_path=self.places.data_of(job),
             options=self.places.options_of(job),
@@ -166,11 +181,12 @@ class _Run:
                 data=job.data,
                 category=job.category,
                 settings=job.settings,
-                textures=textures,
+                textures=self.places.textures_in_words,
                 method_version=method_version.METHOD_VERSION,
             ),
         )
-        return Task(job.name, self.jobs[digest].folder(self.out), order)
+        folder = self.jobs[digest].folder(self.out)
+        return Task(job.name, folder, order, keep_run=self.places.keep_models)
 
     def _take(self, task: Task, error: str | None) -> None:
         """Keep the result of a job, or the reason of its failure."""

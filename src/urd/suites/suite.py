@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from urd import method_version
-from urd.config import FitConfig, of_preset, options
+from urd.backbones.base import NONE
+from urd.config import FitConfig, options
 from urd.errors import UsageError, first_line, quoted
+from urd.presets import of_preset, overridden
 from urd.suites.suite_file import PublishedRow, SuiteFile, parse_suite
 from urd.system.documents import read_yaml
 from urd.system.files import refuse_special
@@ -134,12 +136,11 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a job; later layers override earlier ones."""
     named: dict[str, Any] = {}
     for layer in layers:
-        named |= _of_preset(layer)
-        named |= {key: value for key, value in layer.items() if key != "preset"}
-    untrained = {"weights": "none"} if named.get("weights") == "none" else {}
-    machine = options(scope="machine")
-    for key in machine:
-        if key in named and key not in untrained:
+        own = {key: value for key, value in layer.items() if key != "preset"}
+        named = overridden(named | _of_preset(layer), own)
+    untrained = named.get("weights") == NONE
+    for key in options(scope="machine"):
+        if key in named and not (key == "weights" and untrained):
             raise UsageError(
                 f"'{key}' is a machine option: remove it from the suite and pass it as a flag"
             )
@@ -148,8 +149,14 @@ def _settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(
             "a job has one backbone; to compare several, use 'vary: {backbone: [A, B]}'"
         )
-    settings = dataclasses.replace(config, backbone=config.backbone[:1]).to_dict()
-    return {key: value for key, value in settings.items() if key not in machine} | untrained
+    return settings_of(dataclasses.replace(config, backbone=config.backbone[:1]))
+
+
+def settings_of(config: FitConfig) -> dict[str, Any]:
+    """The settings that identify a job: see `Job.settings`."""
+    machine = options(scope="machine")
+    settings = {key: value for key, value in config.to_dict().items() if key not in machine}
+    return settings | ({"weights": NONE} if config.weights == NONE else {})
 
 
 def _of_preset(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,9 +121,10 @@ def _list(what: str, values: Any) -> list[Any]:
     return values
 
 
-def _label(value: Any) -> str:
-    """A value as it appears in tables and folder names."""
+def _label(value: Any, option: str = "") -> str:
+    """A value as it appears in tables and folder names; with an option, as `option=value`."""
     label = quoted(value) if not isinstance(value, str) else value
+    label = f"{option}={label}" if option else label
     if not label.isprintable() or len(label) > _LONGEST_NAME:
         raise UsageError(f"{quoted(value)} is too long or not printable: give it a short name")
     return label
@@ -136,6 +137,9 @@ def _seeds(values: Any) -> list[int]:
     return seeds
 
 
+_SPEAKS_FOR_ITSELF = ("variant", "backbone")  # options whose values need no name before them
+
+
 def _axis(key: str, values: Any) -> Axis:
     """A list has values of the option `key`; a mapping has labels with their settings."""
     what = f"vary {quoted(key)[1:-1]}"
@@ -144,7 +148,8 @@ def _axis(key: str, values: Any) -> Axis:
         axis = {label: dict(_mapping(what, settings)) for label, settings in named.items()}
     else:
         values = _list(what, values)
-        axis = {_label(value): {key: value} for value in values}
+        option = key if key not in _SPEAKS_FOR_ITSELF else ""
+        axis = {_label(value, option): {key: value} for value in values}
     if len(axis) < len(values):
         raise UsageError(f"{what} has the same entry twice")
     return axis

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from urd.errors import UrdError, UsageError
+from urd.errors import UrdError, UsageError, first_line
 from urd.system.extras import optional
 
 RAY = "ray"
 _EXTRA = "ray"
+_STDERR = 2  # its descriptor
+_PRINTER = "print_to_stdstream"
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else a thread of Ray that ends late starts another Ray
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning about a setting of Ray's future
+}
 
 
 def is_ray(where: str) -> bool:
@@ -21,16 +31,19 @@ def is_ray(where: str) -> bool:
 
 
 @contextmanager
-def ray_session(where: str, **options: Any) -> Iterator[Any]:
+def ray_session(where: str, *, processors: int = 0, **options: Any) -> Iterator[Any]:
     """Connect to Ray and yield its module; disconnect at the end.
 
-    With `ray`, Ray starts on this machine and ends with this process. With `ray:ADDRESS`, it must
-    run there. Usage statistics and dashboard are off, unless the user has set
-    `RAY_USAGE_STATS_ENABLED`. A program that is connected already keeps its connection.
+    With `ray`, Ray starts on this machine and ends with this process. It listens on the network, so
+    it gets a token that only this process and its children know. With `ray:ADDRESS`, Ray must run
+    there. Usage statistics and dashboard are off, unless the user has set `RAY_USAGE_STATS_ENABLED`
+    or passes `include_dashboard`. Ray prints nothing: its logs are in the folder of its session. A
+    program that is connected already keeps its connection.
 
     Args:
         where: the value of `--on`.
-        options: for `ray.init`, for example `num_cpus`.
+        processors: how many an own cluster has; 0: as many as this machine.
+        options: for `ray.init`.
 
     Raises:
         UsageError: Ray is not installed, or `where` is not a value that means Ray.
@@ -38,20 +51,89 @@ def ray_session(where: str, **options: Any) -> Iterator[Any]:
     """
     if not is_ray(where):
         raise UsageError(f"{where!r} is not ray or ray:ADDRESS")
-    address = where.partition(":")[2] or None
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read while Ray starts
+    address = where.partition(":")[2]
+    for name, value in (_SETTINGS if address else _SETTINGS | _password()).items():
+        os.environ.setdefault(name, value)  # read while Ray is imported and started
     ray = optional("ray", _EXTRA)
     if ray.is_initialized():
         yield ray
         return
-    own = {"include_dashboard": False} if address is None else {}
+    with _without_native_stderr(), _without_messages():
+        _connect(ray, address, processors, options)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _password() -> dict[str, str]:
+    """Settings for a token, unless the user has an own way, or Ray was imported without one."""
+    if "RAY_AUTH_MODE" in os.environ or RAY in sys.modules:
+        return {}
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _connect(ray: Any, address: str, processors: int, options: dict[str, Any]) -> None:
+    own = {"num_cpus": processors or None, "include_dashboard": False}
+    usual = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
-        ray.init(address or "local", logging_level=logging.ERROR, **own, **options)
+        ray.init(address or "local", **{**usual, **({} if address else own), **options})
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         place = f"at {address}" if address else "on this machine"
-        said = next(iter(str(error).splitlines()), "")
-        raise UrdError(f"Ray cannot be reached {place}: {said}") from error
+        raise UrdError(f"Ray cannot be reached {place}: {first_line(error)}") from error
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Ray prints messages of its nodes to standard output, and has no switch for it."""
+    module = sys.modules.get("ray._private.worker")
+    before = getattr(module, _PRINTER, None)
+    if module is None or before is None:  # a Ray that prints in another way
+        yield
+        return
+    setattr(module, _PRINTER, lambda *_, **__: None)
     try:
-        yield ray
+        yield
     finally:
-        ray.shutdown()
+        setattr(module, _PRINTER, before)
+
+
+@contextmanager
+def _without_native_stderr() -> Iterator[None]:
+    """Python's standard error stays as it is, but what Ray's own C++ code writes there is dropped.
+
+    It is in the log files of the session, too.
+    """
+    before = sys.stderr
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        is_native = before.fileno() == _STDERR
+    except (OSError, ValueError, AttributeError):  # another program has replaced it
+        is_native = False
+    with os.fdopen(kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace") as ours:
+        if is_native:
+            before.flush()
+            sys.stderr = ours
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            ours.flush()
+            os.dup2(kept, _STDERR)
+            sys.stderr = before
+
+
+def quiet_ray_data() -> Any:
+    """The module `ray.data`, which then writes to its log files only."""
+    data = optional("ray.data", _EXTRA)
+    data.DataContext.get_current().enable_progress_bars = False
+    logger = logging.getLogger("ray.data")
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.StreamHandler) and not hasattr(handler, "baseFilename"):
+            logger.removeHandler(handler)
+    return data

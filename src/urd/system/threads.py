@@ -16,6 +16,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+def asked_threads() -> int:
+    """How many threads the user asks for by OMP_NUM_THREADS; 0: it is not set.
+
+    PyTorch reads it by itself, other runtimes do not.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isascii() and asked.isdigit() else 0
+
+
 @contextmanager
 def workers(count: int) -> Iterator[ThreadPoolExecutor]:
     """A pool of threads that ends with the body; jobs that have not begun are then cancelled.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,36 @@ from urd.config import FitConfig
 from urd.synthesis.corruption import Corruption, draw_corruption
 from urd.system.seeding import generator
 from urd.training.training_data import TrainingImages
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is drawn for an iteration, on the training device.
+
+    Attributes:
+        index: numbers of the images, (B,).
+        corruption: of these images; `None`: the variant needs none.
+    """
+
+    index: Tensor
+    corruption: Corruption | None
+
+    def tensors(self) -> list[Tensor]:
+        of_corruption = vars(self.corruption).values() if self.corruption else ()
+        return [self.index, *of_corruption]
+
+
+def draw_batch(data: TrainingImages, config: FitConfig, iteration: int, *, corrupt: bool) -> Batch:
+    """Draw the batch of an iteration; it depends only on seed and iteration.
+
+    Args:
+        corrupt: the variant needs corrupted images.
+    """
+    index = batch_indices(len(data.images), config.batch_size, config.seed, iteration)
+    if data.images.is_cuda:  # from pinned memory, the copy does not wait
+        index = index.pin_memory().to(data.images.device, non_blocking=True)
+    corruption = draw_for_iteration(data, index, config, iteration) if corrupt else None
+    return Batch(index, corruption)
 
 
 def batch_indices(

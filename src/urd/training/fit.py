@@ -25,6 +25,7 @@ from urd.model.run_folder import RunFolder
 from urd.model.schema import EncoderFacts
 from urd.networks.detector_network import DetectorNetwork
 from urd.networks.folding import InferenceNetworks
+from urd.networks.kernels import exact_kernels
 from urd.networks.variants import VARIANTS
 from urd.system.files import make_folder, printable, write_json, write_text, writing
 from urd.system.machine import pick_device, precision_on
@@ -108,6 +109,19 @@ def _fit(
     resume: bool,
 ) -> Fitted:
     device = pick_device(config.device)
+    with exact_kernels(device):
+        return _fit_on(device, samples, run, config, backbone, resume=resume)
+
+
+def _fit_on(
+    device: torch.device,
+    samples: list[Sample],
+    run: RunFolder | None,
+    config: FitConfig,
+    backbone: Backbone,
+    *,
+    resume: bool,
+) -> Fitted:
     saved = read_facts(run) if resume and run else None
     expert = _expert(config, backbone, run if saved else None)
     data = load_training_data(samples, config, backbone.mean, device)
@@ -126,7 +140,7 @@ def _fit(
         scores = holdout.score(InferenceNetworks(model, precision), Scorer())
         return {**scores.summary(), GOOD_DISTANCE: scores.good_distance}
 
-    plan = Plan.of(config, saved.planned if saved else None)
+    plan = Plan.of(config, len(data.train.images), saved.planned if saved else None)
     if saved is not None:
         plan.distances = {int(n): value for n, value in (saved.distances or {}).items()}
     model, threads = DetectorNetwork(teacher, None), torch.get_num_threads()

@@ -13,9 +13,9 @@ from torch.nn import functional
 from urd.config import FitConfig
 from urd.errors import UsageError, quoted
 from urd.system.seeding import generator
+from urd.training.holdout_count import holdout_count
 
 FOLDER = "folder"
-_AT_LEAST = 8
 _THUMBNAIL = 32  # pixels
 _BESIDE = 2  # images before or after
 _SERIES = 0.25  # of the held-out images; found: 0 on screw, 0.19 on pill, 0.28 on bsd_pitting
@@ -35,13 +35,6 @@ def split(paths: Sequence[Path], config: FitConfig) -> tuple[Tensor, Tensor]:
     order = torch.randperm(len(paths), generator=generator(config.seed, "holdout"))
     count = holdout_count(len(paths), config.holdout)
     return order[count:].sort().values, order[:count]
-
-
-def holdout_count(images: int, share: float) -> int:
-    """Number of held-out good images: the share, but at least 8, and at most half; 0 for 0."""
-    if share == 0:
-        return 0
-    return min(max(_AT_LEAST, round(share * images)), images // 2)
 
 
 def _by_folder(paths: Sequence[Path], config: FitConfig) -> Tensor:

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,14 +17,16 @@ from torch import Tensor
 from urd.config import FitConfig
 from urd.model.run_folder import RunFolder
 from urd.networks.detector_network import DetectorNetwork
+from urd.networks.kernels import exact_kernels
 from urd.synthesis.corruption import corrupt
 from urd.system.machine import precision_on
 from urd.system.progress import Progress, note
 from urd.system.signals import stop_signals
-from urd.training.batches import batch_indices, draw_for_iteration
+from urd.training.batches import Batch, draw_batch
 from urd.training.checkpoint import NotFinite, save_checkpoint
 from urd.training.clean_features import CleanFeatures
 from urd.training.curve import Curve
+from urd.training.gpu_iterations import GpuIterations, own_stream, record_graph
 from urd.training.plan import Plan
 from urd.training.schedule import set_learning_rates
 from urd.training.shared_cores import shared_cores
@@ -68,14 +70,11 @@ def train(
         NotFinite: a loss or a weight became NaN or Inf; the last good checkpoint is kept.
         Interrupted: Ctrl-C or SIGTERM; with `keep`, a checkpoint was written.
     """
-    autocast = autocast_for(data.images.device, config.precision)
+    device = data.images.device
     plan = plan or Plan(config.iterations)
     curve = Curve(keep.run.curve if keep else None, first)
     progress = Progress(f"Training {config.variant}", plan.iterations, first)
     saved_at = time.monotonic()
-    features = None
-    if networks.expert is not None:
-        features = CleanFeatures(networks.expert, len(data.images))
 
     def save(iteration: int) -> None:
         if keep is not None:
@@ -87,13 +86,15 @@ def train(
     with (
         _stop_requests() as stop_requested,
         closing(progress),
-        _deterministic(),
-        shared_cores(data.images.device, threads) as cores,
+        exact_kernels(device),
+        shared_cores(device, threads) as cores,
+        own_stream(device),
+        closing(iterations(networks, data, config, first)) as train_once,
     ):
         iteration = first
         while iteration < plan.iterations:
             set_learning_rates(networks, config, iteration, plan.iterations)
-            losses = train_iteration(networks, data, config, iteration, autocast, features)
+            losses = train_once(iteration)
             iteration = done = iteration + 1
             cores.done(done - first)
             curve.add(losses, config.batch_size)
@@ -119,6 +120,57 @@ def train(
     return cores.threads
 
 
+class Iterations(Protocol):
+    """Trains for one iteration at a time, in order; `close` it at the end."""
+
+    def __call__(self, iteration: int) -> dict[str, Tensor]: ...
+    def close(self) -> None: ...
+
+
+def iterations(
+    networks: Networks, data: TrainingImages, config: FitConfig, first: int, *, record: bool = True
+) -> Iterations:
+    """What trains from iteration `first` on, as suits the device of the images.
+
+    Args:
+        record: on a GPU, record the step and repeat it.
+    """
+    autocast = autocast_for(data.images.device, config.precision)
+    features = None
+    if networks.expert is not None:
+        features = CleanFeatures(networks.expert, len(data.images))
+    if not data.images.is_cuda:
+        return _OneAfterTheOther(networks, data, config, autocast, features)
+    if features is not None:
+        features.compute_all(data.images, config.batch_size)
+    return GpuIterations(
+        lambda iteration: draw_batch(data, config, iteration, corrupt=features is not None),
+        lambda batch: train_batch(networks, data, config, batch, autocast, features),
+        data.images.device,
+        first,
+        record_graph if record else None,
+    )
+
+
+@dataclass(frozen=True)
+class _OneAfterTheOther:
+    """Iterations on a CPU."""
+
+    networks: Networks
+    data: TrainingImages
+    config: FitConfig
+    autocast: Autocast
+    features: CleanFeatures | None
+
+    def __call__(self, iteration: int) -> dict[str, Tensor]:
+        return train_iteration(
+            self.networks, self.data, self.config, iteration, self.autocast, self.features
+        )
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 def train_iteration(
     networks: Networks,
     data: TrainingImages,
@@ -128,17 +180,32 @@ def train_iteration(
     features: CleanFeatures | None = None,
 ) -> dict[str, Tensor]:
     """Draw the batch of this iteration and do the variant's training step."""
-    index = batch_indices(len(data.images), config.batch_size, config.seed, iteration)
-    index = index.to(data.images.device)
-    clean = data.images[index].float() / 255
-    if networks.expert is None:
+    batch = draw_batch(data, config, iteration, corrupt=networks.expert is not None)
+    return train_batch(networks, data, config, batch, autocast, features)
+
+
+def train_batch(
+    networks: Networks,
+    data: TrainingImages,
+    config: FitConfig,
+    batch: Batch,
+    autocast: Autocast,
+    features: CleanFeatures | None = None,
+) -> dict[str, Tensor]:
+    """The variant's training step on a drawn batch.
+
+    On a GPU nothing here may wait for it, if `features` is complete: no value is read back, no
+    number is copied to it, and no choice depends on a value. A test watches over that.
+    """
+    clean = data.images[batch.index].float() / 255
+    draw = batch.corruption
+    if draw is None:
         return train_without_expert(networks, clean, autocast)
-    draw = draw_for_iteration(data, index, config, iteration)
     corrupted = corrupt(clean, data.textures[draw.texture_index].float() / 255, draw)
     e_clean = None
     if features is not None:
         with torch.no_grad(), autocast():
-            e_clean = features(index, clean)
+            e_clean = features(batch.index, clean)
     return train_with_expert(
         networks,
         clean,
@@ -160,11 +227,6 @@ def autocast_for(device: torch.device, precision: str) -> Autocast:
 def _validation_is_due(done: int, config: FitConfig, plan: Plan) -> bool:
     every = config.validate_every or max(50, math.ceil(config.iterations / 10))
     return done % every == 0 or done == plan.iterations
-
-
-def _deterministic() -> AbstractContextManager[None]:
-    """Make cuDNN choose kernels by rule, not by timing, so that a seed gives the same weights."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ power of the iterations, so it is compared between one iteration and the one at 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from urd.config import FitConfig
@@ -29,9 +30,13 @@ class Plan:
     distances: dict[int, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: FitConfig, planned: int | None = None) -> Plan:
-        """The plan of these settings. A resumed training gives what it had `planned`."""
-        return cls(planned or config.iterations, config.most_iterations)
+    def of(cls, config: FitConfig, images: int, planned: int | None = None) -> Plan:
+        """The plan of these settings for a number of training images.
+
+        A resumed training gives what it had `planned`.
+        """
+        passes = math.ceil(config.epochs * images / config.batch_size)
+        return cls(planned or max(config.iterations, passes), config.most_iterations)
 
     def look(self, done: int) -> bool:
         """Decide before the learning rates fall; returns whether the plan has grown."""

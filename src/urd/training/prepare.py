@@ -70,23 +70,31 @@ def build_networks(
     of_student = generator(config.seed, "student")
     model = _placed(DetectorNetwork.build(teacher, variant, of_student, config.student), device)
     assert model.student is not None
-    student_optimizer = adam(model.student, config.student_lr)
+    recorded = device.type == "cuda"
+    student_optimizer = adam(model.student, config.student_lr, recorded=recorded)
     if not variant.teacher_learns:
         model.teacher.requires_grad_(False).eval()
         return Networks(model, student_optimizer)
+    precision = precision_on(device, config.precision)
     frozen: nn.Module = _placed(copy.deepcopy(expert), device).requires_grad_(False).eval()
+    frozen = InferenceNetworks(frozen, precision)
     eval_teacher = None
     if device.type == "cpu":  # on a GPU, the many small copies of weights cost more
-        precision = precision_on(device, config.precision)
-        frozen = InferenceNetworks(frozen, precision)
         eval_teacher = InferenceNetworks(model.teacher, precision)
-    teacher_optimizer = adam(model.teacher, config.teacher_lr)
+    teacher_optimizer = adam(model.teacher, config.teacher_lr, recorded=recorded)
     return Networks(model, student_optimizer, frozen, teacher_optimizer, eval_teacher)
 
 
-def adam(module: nn.Module, lr: float) -> torch.optim.Adam:
-    """The paper's optimiser for the parameters of a network."""
-    return torch.optim.Adam(module.parameters(), lr, ADAM_BETAS, fused=True)
+def adam(module: nn.Module, lr: float, *, recorded: bool = False) -> torch.optim.Adam:
+    """The paper's optimiser for the parameters of a network.
+
+    Args:
+        recorded: a GPU will record the step and repeat it, so the rate is a tensor there.
+    """
+    if not recorded:
+        return torch.optim.Adam(module.parameters(), lr, ADAM_BETAS, fused=True)
+    rate = torch.tensor(lr, device=next(module.parameters()).device)
+    return torch.optim.Adam(module.parameters(), rate, ADAM_BETAS, fused=True, capturable=True)
 
 
 def _placed(module: _Module, device: torch.device) -> _Module:

@@ -89,7 +89,7 @@ def check_checkpoint(saved: Checkpoint, now: DataFacts, config: FitConfig) -> No
     before = FitConfig.from_mapping(saved.settings)  # a new option has its default
     _same_settings(fixed_settings(before), fixed_settings(config))
     _same_images(saved, now)
-    if saved.iteration > max(config.iterations, config.most_iterations):
+    if saved.iteration > max(config.iterations, config.most_iterations) and not config.epochs:
         raise UsageError(
             f"the run has already done {saved.iteration} iterations, so iterations cannot be "
             f"{config.iterations}; give a larger number"
@@ -108,7 +108,7 @@ def check_finished(
     Raises:
         UsageError: something differs.
     """
-    if header.config.iterations != config.iterations and not config.most_iterations:
+    if header.config.iterations != config.iterations and not config.may_go_on:
         raise UsageError(
             f"{run.path} has finished its {header.config.iterations} iterations and has no "
             "checkpoint to continue from; pass --overwrite to train again"

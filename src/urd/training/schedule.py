@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from urd.config import FitConfig
 from urd.training.step import Networks
 
@@ -28,7 +30,10 @@ def set_learning_rates(
         rates[networks.teacher_optimizer] = config.teacher_lr
     for optimizer, rate in rates.items():
         for group in optimizer.param_groups:
-            group["lr"] = rate * share
+            if isinstance(group["lr"], Tensor):  # in place: a recorded step reads this tensor
+                group["lr"].fill_(rate * share)
+            else:
+                group["lr"] = rate * share
 
 
 def _share(config: FitConfig, done: float) -> float:

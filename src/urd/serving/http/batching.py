@@ -25,7 +25,7 @@ from urd.serving.http.trial import trial
 from urd.serving.served_model import PICTURE_SIDE, ServedModel
 from urd.serving.service import Service
 from urd.serving.station import Arrived
-from urd.system.progress import note
+from urd.system.progress import warn
 
 _TURN_SECONDS = 0.25
 _FIRST = "the first image is not judged yet"
@@ -144,7 +144,7 @@ class Line:
             self.problem = None
         except Exception as error:
             self.problem = "a model cannot judge"
-            note(f"urd serve: {first_line(error)}")
+            warn(f"urd serve: {first_line(error)}")
 
     def _taken(self, work: _Work) -> list[Job]:
         batch: list[Job] = []

@@ -14,7 +14,7 @@ from urd.serving.http.parts import Parts
 from urd.serving.http.refusal import MEANING, Error, errors
 from urd.serving.service import Service
 from urd.serving.store import StoreError
-from urd.system.progress import note
+from urd.system.progress import warn
 
 _STANDS_SECONDS = 60.0
 _CHECK_SECONDS = 1.0  # an answer about the store is good for so long
@@ -103,7 +103,7 @@ class _StoreCheck:
         try:
             self._store.check()
         except StoreError as error:
-            note(f"urd serve: {error}")
+            warn(f"urd serve: {error}")
             return "the store cannot be written"
         return None
 
@@ -136,5 +136,5 @@ class Rounds:
                 self._said.pop(name, None)
             except UrdError as error:
                 if self._said.get(name) != str(error):  # once, not every two seconds
-                    note(f"urd serve: thresholds of {name} not read: {error}")
+                    warn(f"urd serve: thresholds of {name} not read: {error}")
                 self._said[name] = str(error)

@@ -1,0 +1,76 @@
+"""The page that lists all models of `urd fit-all`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import jinja2
+
+from urd.suites.model_records import ListedModel, ModelList
+from urd.system.progress import clock
+
+# What a row says of its category, the most urgent first.
+FAILED, OPEN, WAITING, TRAINED, GONE = "failed", "no thresholds", "waiting", "trained", "gone"
+_ORDER = (FAILED, OPEN, WAITING, TRAINED, GONE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A category on the page; `model` is the newest that is there."""
+
+    category: str
+    state: str
+    model: ListedModel | None
+    reason: str = ""
+
+
+def models_page(models: ModelList) -> str:
+    """One HTML file without external resources; its links lead to the runs beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("urd.suites", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = rows_of(models)
+    page = environment.get_template("models.html").render(
+        root=models.root,
+        rows=rows,
+        counts=[(state, sum(row.state == state for row in rows)) for state in _ORDER],
+        seconds=sum(model.seconds or 0 for model in models.models),
+        clock=clock,
+        link=link,
+        percent=percent,
+    )
+    return page.encode("utf-8", "backslashreplace").decode()  # file names may not be valid UTF-8
+
+
+def rows_of(models: ModelList) -> list[Row]:
+    """One row per category, those that need attention first."""
+    of_category = {model.category: model for model in models.models}
+    reasons = {failed.category: failed.reason for failed in models.failed}
+    rows = []
+    for category in {*of_category, *reasons, *models.waiting}:
+        model = of_category.get(category)
+        if category in reasons:
+            rows.append(Row(category, FAILED, model, reasons[category]))
+        elif category in models.waiting:
+            rows.append(Row(category, WAITING, model))
+        elif model is None or category in models.gone:
+            rows.append(Row(category, GONE, model))
+        elif model.held_out is None:
+            rows.append(Row(category, OPEN, model, "No good images are held out: urd calibrate."))
+        else:
+            rows.append(Row(category, TRAINED, model))
+    return sorted(rows, key=lambda row: (_ORDER.index(row.state), row.category))
+
+
+def link(path: str) -> str:
+    """A path below OUT as the address of a link on the page."""
+    return quote(path, errors="surrogateescape")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"
