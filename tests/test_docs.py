@@ -116,7 +116,7 @@ def texts_of_the_source() -> str:
     return re.sub(r"\"\s*\n\s*(?:rf?|f)?\"", "", found)
 
 
-NOT_OURS = ("urd: command not found", "pip install urd")
+NOT_OURS = ("urd", "urd: command not found")
 
 
 def test_the_errors_of_the_page_are_those_of_the_program():

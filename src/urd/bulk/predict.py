@@ -118,7 +118,7 @@ def predict_on_ray(asked: Asked) -> Outcome:
         _refuse_regions_of_uris(asked, found)
         threads = asked.threads or asked_threads() or 1
         processors = max(os.cpu_count() or 1, threads * max(1, asked.workers))
-        with ray_session(asked.where, num_cpus=processors) as ray:
+        with ray_session(asked.where, processors=processors) as ray:
             rows = _judge(asked, found, detector, threads, Cluster(ray, asked.patience))
     return Outcome(rows, thresholds)
 
