@@ -125,7 +125,7 @@ def _import_everything() -> None:
     from urd import cli
 
     for verb in cli.VERBS:
-        importlib.import_module(f"urd.cli.{verb}")
+        importlib.import_module(f"urd.cli.{verb.replace('-', '_')}")
 
 
 def _start_with_a_disk_that_can_be_full() -> None:

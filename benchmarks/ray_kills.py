@@ -2,12 +2,12 @@
 
     python benchmarks/ray_kills.py RUN [--images 20000] [--out FILE]
 
-Writes small images to a temporary folder, all different, one in a thousand broken. `urd predict`
-judges them on this machine. Then a Ray cluster of three nodes with one processor each starts here,
-and `urd predict --on ray:ADDRESS` judges them again. When a quarter of the rows is stored, one node
-is killed; when a half is, the driver is killed by SIGKILL. The same command then goes on. In the
-end each image must have exactly one row with the verdict of the local call, and nothing that was
-stored before the kill may have been written again.
+Writes images of 128 px to a temporary folder, all different, one in two hundred broken. `urd
+predict` judges them on this machine. Then a Ray cluster of three nodes with one processor each
+starts here, and `urd predict --on ray:ADDRESS` judges them again. When a quarter of the rows is
+stored, one node is killed; when a half is, the driver is killed by SIGKILL. The same command then
+goes on. In the end each image must have exactly one row with the verdict of the local call, and
+nothing that was stored before the kill may have been written again.
 """
 
 from __future__ import annotations
@@ -24,33 +24,35 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-SIDE = 64  # pixels
+SIDE = 128  # pixels
 BATCH = 8  # as usual
-BROKEN = 1000  # one image of so many
+BROKEN = 200  # one image of so many
 _LEFT = re.compile(r"(\d+) rows are stored in .*; (\d+) images are left")
 
 
 def write_images(folder: Path, count: int, seed: int) -> None:
-    """Parts of the demo's pictures, each at another place and with other noise."""
-    import numpy as np
+    """The demo's pictures at 128 px, each with its number in the lowest bits of eight pixels."""
+    import cv2
     from PIL import Image
 
     from urd.demo.dataset import PRODUCTS, render_sample
 
-    rng = np.random.default_rng(seed)
+    kinds = [(p, kind) for p, (_, of) in PRODUCTS.items() for kind in (*[None] * len(of), *of)]
     pictures = [
-        render_sample(product, defect, "test", index, 0)[0]
-        for product, (_, kinds) in PRODUCTS.items()
-        for index, defect in enumerate((None, None, *kinds))
+        cv2.resize(
+            render_sample(product, kind, "test", index, seed)[0],
+            (SIDE, SIDE),
+            interpolation=cv2.INTER_AREA,
+        )
+        for index, (product, kind) in enumerate(kinds)
     ]
     for index in range(count):
-        picture = pictures[index % len(pictures)]
-        y, x = (int(rng.integers(0, side - SIDE)) for side in picture.shape[:2])
-        part = picture[y : y + SIDE, x : x + SIDE].astype(np.int16)
-        noisy = (part + rng.integers(-3, 4, part.shape)).clip(0, 255).astype(np.uint8)
+        picture = pictures[index % len(pictures)].copy()
+        for bit in range(24):
+            picture[0, bit // 3, bit % 3] ^= index >> bit & 1
         path = folder / f"{index // 1000:03}" / f"{index:06}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(noisy).save(path, compress_level=1)
+        Image.fromarray(picture).save(path, compress_level=1)
         if index % BROKEN == BROKEN // 2:
             path.write_bytes(path.read_bytes()[:200])
 
@@ -108,10 +110,10 @@ def run(options: argparse.Namespace, root: Path) -> dict[str, Any]:
 
     from urd.bulk.parts import images_per_part
 
-    node = {"num_cpus": 1, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    node = {"num_cpus": 1, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
-        nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1") for _ in range(2)]
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         arguments = command(options.run, images, out, "--on", f"ray:{cluster.address}")
         n_parts = options.images // images_per_part(options.images, BATCH)
         began = time.monotonic()

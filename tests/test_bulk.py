@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from urd.data import Reading
 from urd.data.finding import SETTINGS_NAME, search
 from urd.errors import UrdError, UsageError
 from urd.inspection.judge import Inspection
+from urd.system.ray_session import _refuse_dead
 from urd.system.threads import asked_threads
 
 ORDER = Order((), "cpu", "float32", 1, 8, Inspection(), Reading())
@@ -247,3 +249,16 @@ def test_without_ray_the_extra_is_named(urd, tmp_path, weights_file):
     code, _, error = urd("predict", run, tmp_path / "good", "--on", "ray", "--out", tmp_path / "o")
     assert code == 2 and "pip install 'urd-inspect[ray]'" in error
     assert not (tmp_path / "o").exists()
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(OSError):
+            _refuse_dead(f"127.0.0.1:{port}")
+        unused.listen()
+        _refuse_dead(f"127.0.0.1:{port}")
+        _refuse_dead(f"[::ffff:127.0.0.1]:{port}")
+    for unknown in ("auto", "", "ray://head:10001"):
+        _refuse_dead(unknown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from urd.system.extras import optional
 RAY = "ray"
 _EXTRA = "ray"
 _STDERR = 2  # its descriptor
+_CONNECT_SECONDS = 10.0
+_ATTEMPTS = "RAY_NUM_REDIS_GET_RETRIES"  # to reach the head: one a second if it has just started
 _PRINTER = "print_to_stdstream"
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -52,7 +55,8 @@ def ray_session(where: str, *, processors: int = 0, **options: Any) -> Iterator[
     if not is_ray(where):
         raise UsageError(f"{where!r} is not ray or ray:ADDRESS")
     address = where.partition(":")[2]
-    for name, value in (_SETTINGS if address else _SETTINGS | _password()).items():
+    more = {_ATTEMPTS: "2"} if address else {_ATTEMPTS: "120", **_password()}
+    for name, value in {**_SETTINGS, **more}.items():
         os.environ.setdefault(name, value)  # read while Ray is imported and started
     ray = optional("ray", _EXTRA)
     if ray.is_initialized():
@@ -77,10 +81,23 @@ def _connect(ray: Any, address: str, processors: int, options: dict[str, Any]) -
     own = {"num_cpus": processors or None, "include_dashboard": False}
     usual = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
+        _refuse_dead(address)
         ray.init(address or "local", **{**usual, **({} if address else own), **options})
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         place = f"at {address}" if address else "on this machine"
-        raise UrdError(f"Ray cannot be reached {place}: {first_line(error)}") from error
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UrdError(f"Ray cannot be reached {place}: {reason}") from error
+
+
+def _refuse_dead(address: str) -> None:
+    """Ray itself waits many minutes for an address where nobody listens.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
 @contextmanager
