@@ -79,6 +79,16 @@ def test_engine_trains_tests_and_predicts(products, tmp_path, variant):
     assert all(torch.isfinite(batch.anomaly_map).all() for batch in predicted)
 
 
+def test_a_model_that_was_not_trained_is_not_tested(products, tmp_path):
+    trainer = engine(tmp_path, max_epochs=1)
+    trainer.fit(model=Urd(variant="rd", **SMALL), datamodule=data_module(products))
+    other = Urd(variant="rd", **SMALL)
+    with pytest.raises(UsageError, match="this Urd is not trained"):
+        trainer.test(model=other, datamodule=data_module(products))
+    kept = sorted(tmp_path.rglob("*.ckpt"))[0]
+    assert trainer.test(model=other, datamodule=data_module(products), ckpt_path=kept)
+
+
 def test_same_maps_as_the_detector(products, tmp_path):
     """The trained pair, in a detector of the same header, gives the same scores."""
     from urd import Detector

@@ -145,6 +145,7 @@ class Urd(AnomalibModule):
         self.automatic_optimization = False  # the teacher steps before the student
         self.model: UrdNetworks = UrdNetworks(self.config)
         self.textures: Tensor | None = None
+        self._trained = False
 
     @staticmethod
     def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
@@ -178,6 +179,23 @@ class Urd(AnomalibModule):
         if self.model.expert is not None:
             found.append(adam(self.model.pair.teacher, self.config.teacher_lr))
         return found
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember that these weights come from a training."""
+        super().on_load_checkpoint(checkpoint)
+        self._trained = True
+
+    def on_test_start(self) -> None:
+        """Refuse to test a student that has learnt nothing.
+
+        Raises:
+            UsageError: `Engine.fit` had another object, or none.
+        """
+        if not self._trained:
+            raise UsageError(
+                "this Urd is not trained: give Engine.test the object that Engine.fit had, or a "
+                "ckpt_path"
+            )
 
     def on_fit_start(self) -> None:
         """Move the textures to the device, one byte per value."""
@@ -232,6 +250,7 @@ class Urd(AnomalibModule):
                 self.config.mask_resize,
                 autocast,
             )
+        self._trained = True
         self.log_dict({f"loss_{name}": value for name, value in losses.items()}, prog_bar=True)
         self.model.eval()
 
