@@ -1,8 +1,8 @@
 """Kills a node of a Ray cluster, then the driver, and counts what is missing or there twice.
 
-    python benchmarks/ray_kills.py RUN [--images 20000] [--out FILE]
+    python benchmarks/ray_kills.py RUN [--images 20000] [--side 128] [--out FILE]
 
-Writes images of 128 px to a temporary folder, all different, one in two hundred broken. `urd
+Writes small images to a temporary folder, all different, one in two hundred broken. `urd
 predict` judges them on this machine. Then a Ray cluster of three nodes with one processor each
 starts here, and `urd predict --on ray:ADDRESS` judges them again. When a quarter of the rows is
 stored, one node is killed; when a half is, the driver is killed by SIGKILL. The same command then
@@ -24,14 +24,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-SIDE = 128  # pixels
 BATCH = 8  # as usual
 BROKEN = 200  # one image of so many
 _LEFT = re.compile(r"(\d+) rows are stored in .*; (\d+) images are left")
 
 
-def write_images(folder: Path, count: int, seed: int) -> None:
-    """The demo's pictures at 128 px, each with its number in the lowest bits of eight pixels."""
+def write_images(folder: Path, count: int, side: int, seed: int) -> None:
+    """The demo's pictures, each with its number in the lowest bits of eight pixels."""
     import cv2
     from PIL import Image
 
@@ -41,7 +40,7 @@ def write_images(folder: Path, count: int, seed: int) -> None:
     pictures = [
         cv2.resize(
             render_sample(product, kind, "test", index, seed)[0],
-            (SIDE, SIDE),
+            (side, side),
             interpolation=cv2.INTER_AREA,
         )
         for index, (product, kind) in enumerate(kinds)
@@ -98,7 +97,7 @@ class Driver:
 def run(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     images, out = root / "images", root / "out"
     images.mkdir()
-    write_images(images, options.images, options.seed)
+    write_images(images, options.images, options.side, options.seed)
     began = time.monotonic()
     local = subprocess.run(command(options.run, images, root / "local"), capture_output=True)
     local_seconds = time.monotonic() - began
@@ -186,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder, model file or exported file")
     parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--side", type=int, default=128, help="of the images, in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--patience", type=float, default=7200.0, help="seconds for each call")
     parser.add_argument("--out", type=Path, help="write the counts here, as JSON")

@@ -39,19 +39,19 @@ class Memory(threading.Thread):
     def __init__(self, roots: Sequence[subprocess.Popen[str]], named: str) -> None:
         super().__init__(daemon=True)
         self._roots, self._named = roots, named
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.workers = self.all = 0.0
         self.start()
 
     def run(self) -> None:
-        while not self._stop.wait(1.0):
+        while not self._ended.wait(1.0):
             sizes = list(self._sizes())
             self.all = max(self.all, sum(size for _, size in sizes))
             of_workers = [size for name, size in sizes if self._named in name]
             self.workers = max([self.workers, *of_workers])
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
         self.join()
 
     def _sizes(self) -> Any:

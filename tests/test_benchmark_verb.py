@@ -11,9 +11,11 @@ import sys
 import time
 
 import pytest
-from suites import processes_in, write_roots, write_suite
+from suites import InstantExecutor, processes_in, write_roots, write_suite
 
+from urd.backbones.timm_backbone import TimmBackbone
 from urd.metrics import METRICS
+from urd.suites.executor import EXECUTORS
 from urd.suites.places import Places
 from urd.suites.records import RESULTS_NAME
 from urd.suites.runner import missing_jobs, run_suite
@@ -65,6 +67,34 @@ def test_the_verb_lists_suites_and_jobs(urd, tmp_path):
 def test_a_wrong_call_is_one_line(urd, tmp_path, more, message):
     code, _, said = urd("benchmark", write_suite(tmp_path), *more)
     assert code == 2 and message in said and said.count("\n") == 1
+
+
+def test_missing_weights_are_one_line_and_no_job_starts(urd, roots, tmp_path, monkeypatch):
+    monkeypatch.setattr(TimmBackbone, "available", lambda self: False)
+    out = tmp_path / "out"
+    command = ("benchmark", write_suite(tmp_path), "--out", str(out), "--root", f"folder={roots}")
+    for more in ((), ("--dry-run",)):
+        code, _, said = urd(*command, *more)
+        assert code == 2 and "backbone: builtin" in said and said.count("\n") == 1
+    assert not (out / "jobs").exists()
+
+
+def test_a_reason_is_said_once_with_its_jobs_and_nothing_missing_is_said(
+    urd, arguments, tmp_path, monkeypatch
+):
+    names = [job.name for job in read_suite(arguments[0]).jobs]
+    monkeypatch.setitem(EXECUTORS, "local", InstantExecutor)
+    monkeypatch.setattr(InstantExecutor, "failing", tuple(names[:2]))
+    code, _, said = urd("benchmark", *arguments)
+    assert code == 1 and said.count("the reason") == 1
+    assert f"failed 2 jobs: the reason\n  {names[0]}\n  {names[1]}\n" in said
+    monkeypatch.setattr(InstantExecutor, "failing", (names[1],))
+    code, _, said = urd("benchmark", *arguments)
+    assert code == 1 and f"failed {names[1]}: the reason\n" in said
+    monkeypatch.setattr(InstantExecutor, "failing", ())
+    assert urd("benchmark", *arguments)[0] == 0
+    code, said, _ = urd("benchmark", *arguments, "--dry-run")
+    assert (code, said) == (0, "nothing to do: 4 of 4 done\n")
 
 
 def test_jobs_without_test_images_fail_and_are_done_when_these_are_there(places, roots, tmp_path):

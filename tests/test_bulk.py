@@ -61,7 +61,7 @@ def test_the_parts_that_are_left_are_the_same_whatever_is_stored(stored):
 
 @pytest.mark.parametrize(
     ("count", "size"),
-    [(3, 8), (100, 16), (5000, 64), (200_000, 200), (1_500_000, 1024), (10**8, 1024)],
+    [(3, 8), (100, 16), (5000, 128), (200_000, 200), (1_500_000, 1024), (10**8, 1024)],
 )
 def test_the_length_of_a_part_follows_that_of_the_list(count, size):
     assert images_per_part(count, 8) == size

@@ -62,6 +62,21 @@ def test_more_images_halve_the_bound(n, wanted):
     assert upper_bound(n + found.more_images - 1, found.above) > found.bound / 2
 
 
+@pytest.mark.parametrize(
+    ("wanted", "hint"), [(5, "5 % is 0.05"), (0, "5 % is 0.05"), (2.5, "2.5 % is 0.025")]
+)
+def test_a_share_in_percent_is_refused_with_the_right_one(wanted, hint):
+    with pytest.raises(UsageError, match=f"between 0 and 1: {hint}$"):
+        limit([0.1, 0.2], wanted)
+
+
+def test_too_few_images_say_how_many_to_add():
+    few = Calibration((*range(60),), (*range(60),), (*range(60),), "test")
+    said = few.thresholds(0.01, 0.05).shortfall()
+    assert said.startswith("60 images are too few for 1 % (NG)")
+    assert said.endswith("99 are enough: you have 60; add 39.")
+
+
 def test_too_few_images_say_what_they_promise():
     found = limit([0.3, 0.1, 0.2], 0.01)
     assert (found.threshold, found.above, found.expected) == (0.3, 0, 0.25)

@@ -69,7 +69,7 @@ def test_calibrate_and_judge(urd, data, run_folder, tmp_path):
     code, out, err = urd("calibrate", run_folder, good, "--json", tmp_path / "t.json")
     assert code == 0, err
     assert "4 images are too few for 1 %" in " ".join(out.split())
-    assert "99 images are enough" in " ".join(out.split())
+    assert "99 are enough: you have 4; add 95." in " ".join(out.split())
     limits = json.loads((tmp_path / "t.json").read_text())
     assert limits["reject"]["n"] == 4
     before = model.read_bytes()
@@ -173,6 +173,10 @@ def test_predict_globs_files_and_missing_ones(urd, data, run_folder, tmp_path):
     code, _, err = urd("predict", run_folder, missing, good / "000.png", "--out", tmp_path / "b")
     assert code == 1
     assert "nope.png: no such file" in err
+    for words in ([missing], ["nex", missing]):  # nothing at all: before the run is even read
+        code, _, err = urd("predict", tmp_path / "no run", *words, "--out", tmp_path / "d")
+        assert (code, one_line(err), "nope.png" in err) == (2, True, True)
+        assert not (tmp_path / "d").exists()
     code, _, err = urd("predict", run_folder, good, "--out", tmp_path / "a")
     assert code == 2
     assert one_line(err)

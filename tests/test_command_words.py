@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import numpy as np
@@ -81,6 +82,7 @@ def test_verbose_names_versions_threads_and_times(urd, data):
 
 FAILING = """
 import sys
+from pathlib import Path
 import urd.cli.check
 from urd.__main__ import main
 def fail(*_, **__):
@@ -205,7 +207,8 @@ def test_a_comparison_fits_80_columns(narrow, capsys):
 
     tabled = [(name, metric) for name, metric in METRICS.items() if metric.tabled]
     found = [Difference(n, m.title, 0.91, 0.9, -0.0222, -0.0111) for n, m in tabled]
-    _show(Comparison(1200, found, [OtherVerdict("a.png", "scratch", "OK", "NG")]))
+    verdicts = [OtherVerdict("a.png", "scratch", "OK", "NG")]
+    _show(Comparison(1200, "maps at 64x64 px", 100, found, verdicts), Path("old"), Path("new"))
     out = capsys.readouterr().out
     assert fits(out) and out.count("-0.0222 to -0.0111") == len(tabled)
 

@@ -84,11 +84,13 @@ def test_two_runs_on_one_test_set(data, tiny_config, tmp_path, capsys):
     cli([*command, "--json", str(out), "--resamples", "100"], standalone_mode=False)
     said = capsys.readouterr().out
     assert "image AUROC" in said and "Other verdicts:" in said
+    protocol = "8 images; maps at 64x64 px; 100 paired bootstrap resamples, 95 % intervals"
+    assert f"A: {tmp_path / 'a'}, B: {tmp_path / 'b'}\n{protocol}\n" in said
     stored = json.loads(out.read_text())
     alone = Detector.load(tmp_path / "b").evaluate(data, resamples=0)
     rows = {row["name"]: row for row in stored["metrics"]}
     assert rows["pixel_auroc"]["b"] == pytest.approx(alone["pixel_auroc"])
-    assert stored["images"] == 8
+    assert (stored["images"], stored["protocol"]) == (8, protocol)
 
 
 def test_two_folders_of_maps(tmp_path, capsys):
@@ -106,6 +108,9 @@ def test_two_folders_of_maps(tmp_path, capsys):
     cli([*command, "--masks", str(tmp_path / "masks"), "--resamples", "200"], standalone_mode=False)
     said = capsys.readouterr().out
     assert "pixel AP" in said and " B " in said and "Other verdicts" not in said
+    assert "40 images; maps in the size of their files; 200 paired" in " ".join(said.split())
+    with pytest.raises(UsageError, match=r"a folder of maps\? give --masks FOLDER"):
+        cli([*command, str(tmp_path)], standalone_mode=False)
     (tmp_path / "b" / "dent" / "020.npy").unlink()
     with pytest.raises(UsageError, match=r"only|have no map"):
         cli([*command, "--masks", str(tmp_path / "masks")], standalone_mode=False)

@@ -55,6 +55,13 @@ def test_predict_takes_files_images_and_arrays(detector, data):
     assert predictions[0].anomaly_map.max() == predictions[0].score
 
 
+def test_its_repr_names_variant_backbone_size_and_thresholds(detector):
+    said = "Detector(urd, test_resnet.r160_in1k, 64x64 px, {}thresholds)"
+    assert repr(detector) == said.format("")
+    without = Detector(detector.engine, dataclasses.replace(detector.header, calibration=None))
+    assert repr(without) == said.format("no ")
+
+
 def test_verdict_score_and_defects_go_together(detector, data):
     thresholds = detector.thresholds()
     paths = sorted((data / "test").rglob("*.png"))

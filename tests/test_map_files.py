@@ -180,6 +180,7 @@ def test_maps_of_another_size_are_refused_or_resized(stored):
     ("change", "message"),
     [
         (lambda root: (root / "gt/dent/005_mask.png").unlink(), r"no mask for .*005\.tiff"),
+        (lambda root: (root / "maps/good").rename(root / "maps/normal"), "must be called good"),
         (lambda root: (root / "maps/dent/005.tiff").unlink(), r"1 masks have no map"),
         (lambda root: store(root / "maps/good/000.npy", MAP), "two maps of one image"),
         (lambda root: (root / "maps").rename(root / "x"), "no folder of maps"),

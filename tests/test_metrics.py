@@ -15,6 +15,7 @@ from measured import kinds, random_case
 from scipy.ndimage import label
 from sklearn import metrics as sk
 
+from urd.errors import UsageError
 from urd.metrics import (
     METRICS,
     aupro,
@@ -29,6 +30,27 @@ from urd.metrics import (
     measure,
 )
 from urd.metrics.protocol import in_memory
+
+
+def test_arrays_that_do_not_fit_say_so():
+    maps, masks = np.zeros((2, 8, 8)), np.zeros((2, 8, 8), bool)
+    defects = ["good", "dent"]
+    for changed, message in (
+        ((maps, [0.0], defects, masks), "are 2, 1, 2, 2 in number"),
+        ((maps, [0.0, 1.0], defects, masks[:1]), "are 2, 2, 2, 1 in number"),
+        (
+            (maps[..., None], [0.0, 1.0], defects, masks),
+            r"map of image 0 has the shape \(8, 8, 1\)",
+        ),
+        ((maps, [0.0, 1.0], defects, masks[..., None]), r"mask of image 0 has the shape \(8, 8, 1"),
+        ((maps, [0.0, 1.0], defects, masks[:, :4]), "map of image 0 is 8x8, its mask 8x4"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            evaluate_maps(*changed)
+    for measure_of in (auroc, average_precision, f1_max):
+        with pytest.raises(UsageError, match=r"shape \(8, 8\); give two flat arrays"):
+            measure_of(maps[0].ravel(), maps[1])
+    assert auroc(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1  # negatives, then positives
 
 
 def components_of(mask):

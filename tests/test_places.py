@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from conftest import TINY
 from suites import write_suite
 
+from urd.backbones.timm_backbone import TimmBackbone
 from urd.config import FitConfig, options
 from urd.errors import UsageError
+from urd.suites.executor import Execution
 from urd.suites.places import MACHINE_OPTIONS, Places
 from urd.suites.suite import read_suite
 
@@ -48,6 +51,20 @@ def test_places_that_the_suite_has_no_use_for(tmp_path, weights):
     ):
         with pytest.raises(UsageError, match=message):
             dataclasses.replace(places, **change).check(suite)
+
+
+def test_weights_that_cannot_be_had_are_said_before_the_first_job(tmp_path, weights, monkeypatch):
+    jobs = read_suite(write_suite(tmp_path)).jobs
+    monkeypatch.setattr(TimmBackbone, "available", lambda self: False)
+    with pytest.raises(UsageError, match=rf"{TINY} are not .*'backbone: builtin' under") as raised:
+        Places({}).check_backbones(jobs)
+    assert "--backbone" not in str(raised.value) and "--weights TAG=FILE" in str(raised.value)
+    Places({}, {"*": weights}).check_backbones(jobs)
+    Places({}, execution=Execution("slurm")).check_backbones(jobs)  # not of this machine
+    encoders = {"drawn": {"weights": "none"}, "shipped": {"backbone": "builtin"}}
+    Places({}).check_backbones(read_suite(write_suite(tmp_path, vary={"e": encoders})).jobs)
+    monkeypatch.setattr(TimmBackbone, "available", lambda self: True)
+    Places({}).check_backbones(jobs)
 
 
 def test_options_are_those_of_a_machine():

@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 from conftest import TINY
-from suites import result, write_suite
+from suites import CONTENT, result, write_suite
 
 from urd.suites.suite import read_suite
 from urd.suites.tables import make_tables, tidy_csv
@@ -50,9 +50,19 @@ def test_tables_hold_means_over_categories_and_spread_over_seeds(tabled):
         assert "Trained in bfloat16 and float32" in table.caption
         lines = table.markdown().splitlines()
         assert {line.count("|") for line in lines[4:]} == {len(table.header) + 1}
+        assert "variant" not in table.caption  # it is varied
         assert f"backbone {TINY}" in table.caption
+        assert "Measured in float32 on a processor" in table.caption
         assert "10 \\% \\& more" in table.latex()
         assert table.latex().count(r"\\") == len(table.rows) + 1
+
+
+def test_a_caption_gives_the_variant_and_the_score_of_all_jobs(tmp_path):
+    settings = {**CONTENT["settings"], "variant": "urd", "score": "squared"}
+    suite = read_suite(write_suite(tmp_path, settings=settings, vary={}))
+    labels = {job.digest({}): job.label for job in suite.jobs}
+    table = make_tables(suite, [], labels)[0]
+    assert f"variant urd, score squared, backbone {TINY}, " in table.caption
 
 
 def test_a_mean_over_categories_needs_every_category(tabled):

@@ -55,16 +55,19 @@ def test_the_command_prints_a_line_for_each_image(urd, file, inbox, tmp_path):
     put(inbox / "a.png")
     put(inbox / "b\nc.png", b"no image")
     code, out, error = urd(*call)
-    assert code == 0 and len(out.splitlines()) == 2
+    assert code == 1 and len(out.splitlines()) == 2  # one is an ERROR
     assert " OK " in out and str(inbox / "a.png") in out and "not an image" in out
     start = f"watching {inbox} with model (onnx cpu float32); store {tmp_path / 's.sqlite'}; "
-    assert f"{start}ready rename, then keep; tells nobody\n" in error
+    assert f"{start}ready rename, then keep; no receivers\n" in error
     put(inbox / "d.png", seed=1)
-    code, out, _ = urd(*call, "--json", "--name", "A", "--part", "none")
+    assert error.endswith("1 judged: 1 OK, 0 REVIEW, 0 NG; 1 not judged (ERROR)\n")
+    code, out, error = urd(*call, "--json", "--name", "A", "--part", "none")
+    assert code == 0 and error.endswith("1 judged: 1 OK, 0 REVIEW, 0 NG; 0 not judged (ERROR)\n")
     row = json.loads(out)
     assert (row["sequence"], row["model"], row["part"]) == (3, "A", None)
     put(inbox / "e.png", seed=2)
     assert urd(*call, "--quiet")[:2] == (0, "")
+    assert urd(*call)[2].endswith("nothing new to judge\n")
     store = Store(tmp_path / "s.sqlite")
     assert store.counts() == {"OK": 3, "ERROR": 1} and store.newest().body["model"] == "model"
 

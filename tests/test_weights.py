@@ -22,6 +22,7 @@ from urd.backbones.weights import fingerprint
 from urd.config import FitConfig
 from urd.doctor import doctor
 from urd.errors import UrdError, UsageError
+from urd.training import fit
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -197,6 +198,19 @@ def test_of_several_backbones_the_first_whose_weights_can_be_had(shipped, monkey
     assert choose("resnet18.tv_in1k,builtin") == "resnet18.tv_in1k"
     with pytest.raises(UsageError, match="give at least one name"):
         choose(" ,")
+
+
+@pytest.mark.parametrize("other", [BUILTIN, "resnet34.tv_in1k"])
+def test_only_in_place_of_the_builtin_one_are_imagenet_weights_recommended(
+    shipped, monkeypatch, other
+):
+    said = []
+    monkeypatch.setattr(fit, "note", said.append)
+    monkeypatch.setattr(timm_backbone, "hub_reachable", lambda: False)
+    monkeypatch.setattr(timm_backbone, "cached_weights_available", lambda tag: "34" in tag)
+    fit._chosen(FitConfig(backbone=f"resnet18.tv_in1k,{other}"))
+    assert f"urd uses {other}." in said[0]
+    assert ("more accurate" in said[0]) == (other == BUILTIN)
 
 
 def test_doctor_says_which_backbones_are_usable_and_why_not(shipped, monkeypatch):

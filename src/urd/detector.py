@@ -61,6 +61,12 @@ class Detector:
         if header.roi is not None and not self.roi_per_image:
             self._rois = Rois(header.roi, (), header.config.image_size)
 
+    def __repr__(self) -> str:
+        height, width = self.config.image_size
+        thresholds = "no thresholds" if self.header.calibration is None else "thresholds"
+        names = f"{self.config.variant}, {self.config.tag}"
+        return f"Detector({names}, {width}x{height} px, {thresholds})"
+
     @property
     def config(self) -> FitConfig:
         """The settings of the training."""

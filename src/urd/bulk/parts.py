@@ -10,7 +10,7 @@ from pathlib import Path
 from urd.bulk.images import Image
 from urd.results.prediction_files import overlay_names
 
-_USUAL_IMAGES, _MOST_IMAGES = 64, 1024
+_USUAL_IMAGES, _MOST_IMAGES = 128, 1024
 _PARTS = 1000  # of a long list
 _LEAST_PARTS = 8  # of a short one, so that several workers have something to do
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from urd.bulk.cluster import PATIENCE, Cluster
 from urd.bulk.file_systems import is_uri
@@ -27,7 +26,6 @@ from urd.inspection.pictures import MAX_SIDE
 from urd.system.files import absolute, writing
 from urd.system.progress import Progress, note
 from urd.system.ray_session import ray_session
-from urd.system.signals import stop_signals
 from urd.system.threads import asked_threads
 from urd.system.versions import VERSION
 
@@ -105,7 +103,7 @@ def predict_on_ray(asked: Asked) -> Outcome:
     Raises:
         UsageError: something does not fit; for example `out` holds rows of another model.
         UrdError: the cluster or the folder of results fails; what is stored stays.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the message says how to go on.
+        KeyboardInterrupt: Ctrl-C; the message says how to go on.
     """
     with nullcontext() if is_uri(asked.out) else writing(Path(asked.out)):
         found = find_images(asked.images, asked.out)
@@ -174,14 +172,9 @@ def _store_all(workers: Workers, parts: Sequence[Part], stored: StoredRows, n_im
 
 @contextmanager
 def _interruptible(out: str, rows: Summary, n_images: int) -> Iterator[None]:
-    """Say at Ctrl-C and SIGTERM how to go on."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
+    """Say at Ctrl-C how to go on; the command line makes the same of SIGTERM."""
     try:
-        with stop_signals(stop):
-            yield
+        yield
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             f"interrupted; {len(rows.paths)} rows are stored in {out}, for {n_images} images: run "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from urd.config import FitConfig, options
 
 if TYPE_CHECKING:
     from urd.suites.executor import Execution
+    from urd.suites.suite import Job, Suite
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -92,15 +93,13 @@ def benchmark(
         resamples=resamples,
     )
     if dry_run or out is None:
-        for job in missing_jobs(plan, out, places) if out and roots else plan.jobs:
-            print(job.name)
+        _show_jobs(missing_jobs(plan, out, places) if out and roots else plan.jobs, plan)
         return
     try:
         outcome = run_suite(plan, out, places)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("stopped; run the same command to continue") from error
-    for name, reason in outcome.failed.items():
-        print(f"failed {name}: {reason}", file=sys.stderr)
+    _show_failed(outcome.failed)
     show_script(execution, out, outcome.waiting)
     waiting = f"{len(outcome.waiting)} waiting, " if outcome.waiting else ""
     print(
@@ -109,6 +108,25 @@ def benchmark(
     )
     if outcome.failed:
         raise SystemExit(1)
+
+
+def _show_jobs(jobs: Sequence[Job], plan: Suite) -> None:
+    for job in jobs:
+        print(job.name)
+    if not jobs:
+        print(f"nothing to do: {len(plan.jobs)} of {len(plan.jobs)} done")
+
+
+def _show_failed(failed: Mapping[str, str]) -> None:
+    """Print each reason once, with the jobs that it stopped."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in failed.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        alone = len(names) == 1
+        print(f"failed {names[0] if alone else f'{len(names)} jobs'}: {reason}", file=sys.stderr)
+        for name in () if alone else names:
+            print(f"  {name}", file=sys.stderr)
 
 
 def _weights(text: str) -> tuple[str, str]:

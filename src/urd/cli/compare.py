@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from urd.results.compare import Comparison
 
 _SHOWN = 20  # images with other verdicts
+_MAPS = (".npy", ".tif", ".tiff")  # a PNG may be any picture
 
 
 @click.command()
@@ -63,13 +64,29 @@ def compare(
         found = compare_maps(a, b, masks, resize=resize, resamples=resamples)
     else:
         assert data is not None
+        for side in (a, b):
+            _refuse_maps(side)
         found = compare_detectors(opening.open(a), opening.open(b), data, batch_size, resamples)
-    _show(found)
+    _show(found, a, b)
     if json_file is not None:
         write_json(json_file, {"a": str(a), "b": str(b), **found.to_dict()})
 
 
-def _show(found: Comparison) -> None:
+def _refuse_maps(side: Path) -> None:
+    """Say what to do with a folder of maps in the place of a run."""
+    from urd.errors import UsageError
+    from urd.model.run_folder import model_file_of
+
+    if not side.is_dir() or model_file_of(side).exists():
+        return
+    if any(path.suffix.lower() in _MAPS for path in side.rglob("*")):
+        raise UsageError(
+            f"{side} has no model, but maps: a folder of maps? give --masks FOLDER in place of "
+            "DATA, and folders of maps as A and B"
+        )
+
+
+def _show(found: Comparison, a: Path, b: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -83,6 +100,8 @@ def _show(found: Comparison) -> None:
         )
     console = Console()
     console.print(table)
+    print(f"A: {a}, B: {b}")
+    console.print(found.protocol, markup=False, highlight=False)
     if found.verdicts is None:
         return
     print(f"Other verdicts: {len(found.verdicts)} of {found.images} images.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,7 @@ def watch(
     middle of a file. One urd watch may watch a folder at a time.
 
     Ctrl-C or SIGTERM ends it after the images in hand (exit code 130 or 0); a second one at once.
+    With --once the exit code is 1 if an image got the verdict ERROR.
     """
     from urd.serving.after import Then
     from urd.serving.part import Part
@@ -128,13 +130,15 @@ def watch(
         store = Store(keeping.store)
         try:
             station = keeping.station(store, "watch")
-            watching = Watch(station, model, folder, settings, _printer(as_json, quiet))
+            tally = Counter[str]()
+            watching = Watch(station, model, folder, settings, _printer(as_json, quiet, tally))
             if short := model.thresholds.shortfall():
                 progress.warn(short)
             deliveries = receivers.deliveries(store, watching.idle_seconds)
+            told = f"tells {', '.join(deliveries.told)}" if deliveries.told else "no receivers"
             progress.note(
                 f"watching {folder} with {model.name} ({model.engine}); store {store.path}; ready "
-                f"{ready}, then {then}; tells {', '.join(deliveries.told) or 'nobody'}"
+                f"{ready}, then {then}; {told}"
             )
             with sending(deliveries):
                 station.receivers = deliveries.names
@@ -142,10 +146,23 @@ def watch(
                 watching.run(stop)
                 if once and (waiting := deliveries.drain()):
                     progress.warn(f"{waiting} events are not sent; the next urd watch sends them")
+            if once:
+                progress.note(_summary(tally))
         finally:
             store.close()
     if signal.SIGINT in received:
         raise KeyboardInterrupt
+    if once and tally["ERROR"]:
+        raise SystemExit(1)
+
+
+def _summary(tally: Counter[str]) -> str:
+    """A line for the end of --once."""
+    if not tally:
+        return "nothing new to judge"
+    counts = ", ".join(f"{tally[name]} {name}" for name in ("OK", "REVIEW", "NG"))
+    judged = tally.total() - tally["ERROR"]
+    return f"{judged} judged: {counts}; {tally['ERROR']} not judged (ERROR)"
 
 
 def _name_of(run: Path) -> str:
@@ -171,13 +188,17 @@ def _stopped_by_signals() -> Iterator[tuple[threading.Event, list[int]]]:
         yield stop, received
 
 
-def _printer(as_json: bool, quiet: bool) -> Callable[[Outcome], None]:
-    """What prints a line for each image. A full disk behind the output must not end the watch."""
+def _printer(as_json: bool, quiet: bool, tally: Counter[str]) -> Callable[[Outcome], None]:
+    """What prints a line for each image, and counts the verdicts.
+
+    A full disk behind the output must not end the watch.
+    """
     from urd.serving.saying import Mentions
 
     mentions = Mentions()
 
     def show(outcome: Outcome) -> None:
+        tally[outcome.row["verdict"]] += 1
         if quiet:
             return
         try:

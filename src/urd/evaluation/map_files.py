@@ -104,7 +104,10 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
         of_image = pairs.masks.get(path, ())
         defect = _type_of(path, maps) if typed else _type_by_mask(path, masks, of_image, reading)
         if defect != GOOD and not of_image:
-            raise UsageError(f"there is no mask for {path} in {masks}")
+            raise UsageError(
+                f"there is no mask for {path} in {masks}; a folder of good images must be called "
+                f"{', '.join(_GOOD_FOLDERS[:-1])} or {_GOOD_FOLDERS[-1]}"
+            )
         files.append(MapFile(path, name_below(path, maps), defect, of_image))
     if pairs.orphans:
         left = pairs.orphans

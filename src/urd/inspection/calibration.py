@@ -70,7 +70,11 @@ def limit(scores: Sequence[float], wanted: float) -> Limit:
         UsageError: there are no scores, or `wanted` is outside (0, 1).
     """
     if not 0 < wanted < 1:
-        raise UsageError(f"the target false-reject share is {wanted}; give one between 0 and 1")
+        percent = wanted if 1 <= wanted < 100 else 5
+        raise UsageError(
+            f"the target false-reject share is {wanted}; give one between 0 and 1: {percent:g} % "
+            f"is {percent / 100:g}"
+        )
     if len(scores) == 0:
         raise UsageError("no good images to calibrate on")
     ordered = np.sort(np.asarray(scores, np.float64))
@@ -198,7 +202,8 @@ class Thresholds:
         enough = max(enough_images(x.wanted) for x, _ in short)
         return (
             f"{self.reject.n} images are too few for {shares}: the threshold is their largest "
-            f"score, so expect more rejects than wanted. {enough} images are enough."
+            f"score, so expect more rejects than wanted. {enough} are enough: you have "
+            f"{self.reject.n}; add {enough - self.reject.n}."
         )
 
 

@@ -91,6 +91,8 @@ def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
     if anomaly_map.ndim != 2 or not anomaly_map.size:
         raise UsageError(f"the map of {image.name} has the shape {anomaly_map.shape}, not (H, W)")
     if anomaly_map.shape != mask.shape:
+        if mask.ndim != 2:
+            raise UsageError(f"the mask of {image.name} has the shape {mask.shape}, not (H, W)")
         (height, width), (mask_height, mask_width) = anomaly_map.shape, mask.shape
         raise UsageError(
             f"the map of {image.name} is {width}x{height}, its mask {mask_width}x{mask_height}"

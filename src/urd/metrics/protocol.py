@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from urd.errors import UsageError
 from urd.metrics.bootstrap import Curves, Resampled, image_curves, interval, pixel_curves, resample
 from urd.metrics.components import FPR_LIMIT, Mask
 from urd.metrics.curves import Curve, pro_from, roc_from
@@ -111,6 +112,9 @@ def evaluate_maps(
         masks: (H, W) bool, empty for good images; `None`: only image metrics.
         names: for messages; by default `image 0`, `image 1`, ...
         rois: the pixels of each image that count, (H, W) bool; `None`: all.
+
+    Raises:
+        UsageError: the arguments have different lengths, or as `evaluate`.
     """
     images = in_memory(maps, scores, defects, masks, names=names, rois=rois)
     return evaluate(images, has_masks=masks is not None, resamples=resamples)
@@ -128,6 +132,12 @@ def in_memory(
     """Test images from maps in memory; the arguments are those of `evaluate_maps`."""
     rois = rois or [None] * len(maps)
     names = names or [f"image {index}" for index in range(len(maps))]
+    lengths = [len(each) for each in (maps, scores, defects, maps if masks is None else masks)]
+    if len(set(lengths)) > 1:
+        counts = ", ".join(map(str, lengths))
+        raise UsageError(
+            f"maps, scores, defects and masks are {counts} in number: give one of each per image"
+        )
 
     def load(index: int) -> tuple[Scores, Mask]:
         whole = maps[index]

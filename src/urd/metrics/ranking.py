@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from urd.errors import UsageError
 from urd.system.threads import map_ahead
 
 Scores = NDArray[np.floating]
@@ -145,7 +146,17 @@ def f1_max_from(ranks: Ranks) -> float:
 
 
 def rank_arrays(negatives: Scores, positives: Scores) -> Ranks:
-    """`rank` for two flat arrays; it does not change them."""
+    """`rank` for two flat arrays; it does not change them.
+
+    Raises:
+        UsageError: an array is not flat.
+    """
+    for scores in (negatives, positives):
+        if np.ndim(scores) != 1:
+            raise UsageError(
+                f"scores have the shape {np.shape(scores)}; give two flat arrays: those of the "
+                "negatives, then those of the positives"
+            )
     return rank(positives, [negatives.copy])
 
 

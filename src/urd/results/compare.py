@@ -33,19 +33,34 @@ class Comparison:
 
     Attributes:
         images: how many were compared.
+        maps: the size at which maps were compared, in words.
+        resamples: how many the intervals come from; 0: there are no intervals.
         verdicts: the images with other verdicts; `None`: a side has no thresholds.
     """
 
     images: int
+    maps: str
+    resamples: int
     differences: list[Difference]
     verdicts: list[OtherVerdict] | None
+
+    @property
+    def protocol(self) -> str:
+        """How the two sides were compared, in one line."""
+        how = f"{self.resamples} paired bootstrap resamples, 95 % intervals"
+        return f"{self.images} images; {self.maps}; {how if self.resamples else 'no intervals'}"
 
     def to_dict(self) -> dict[str, Any]:
         rows = [
             {**asdict(d), "difference": d.difference, "better": d.better} for d in self.differences
         ]
         verdicts = None if self.verdicts is None else [asdict(v) for v in self.verdicts]
-        return {"images": self.images, "metrics": rows, "other_verdicts": verdicts}
+        return {
+            "images": self.images,
+            "protocol": self.protocol,
+            "metrics": rows,
+            "other_verdicts": verdicts,
+        }
 
 
 def compare_detectors(
@@ -77,7 +92,8 @@ def compare_detectors(
     with maps_on_disk() as maps:
         first, second = judged(a, "A", maps), judged(b, "B", maps)
         found = compare(first.test, second.test, has_masks=data_set.has_masks, resamples=resamples)
-    return Comparison(len(paths), found, _other_verdicts(first.images, second.images))
+    verdicts = _other_verdicts(first.images, second.images)
+    return _comparison(len(paths), _sizes(a, b), resamples, found, verdicts)
 
 
 def compare_maps(
@@ -105,7 +121,26 @@ def compare_maps(
         as_test_images([side[name] for name in sorted(side)], resize=resize, reading=reading)
         for side in named
     )
-    return Comparison(len(of_a), compare(of_a, of_b, resamples=resamples), None)
+    maps = "maps resized to their masks" if resize else "maps in the size of their files"
+    found = compare(of_a, of_b, resamples=resamples)
+    return _comparison(len(of_a), maps, resamples, found, None)
+
+
+def _comparison(
+    images: int,
+    maps: str,
+    resamples: int,
+    found: list[Difference],
+    verdicts: list[OtherVerdict] | None,
+) -> Comparison:
+    """The comparison; a class with one image has no intervals, whatever was asked for."""
+    with_intervals = any(difference.low is not None for difference in found)
+    return Comparison(images, maps, resamples if with_intervals else 0, found, verdicts)
+
+
+def _sizes(a: Detector, b: Detector) -> str:
+    (first, second) = (f"{d.config.image_size[1]}x{d.config.image_size[0]} px" for d in (a, b))
+    return f"maps at {first}" if first == second else f"maps of A at {first}, of B at {second}"
 
 
 def _other_verdicts(a: list[JudgedImage], b: list[JudgedImage]) -> list[OtherVerdict] | None:

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from markupsafe import Markup
-from pydantic import Field
 
 from urd.detector import Detector
-from urd.errors import UrdError, UsageError, first_line
+from urd.errors import UsageError
 from urd.evaluation.records import Evaluation, JudgedImage, read_evaluation
 from urd.evaluation.tally import VERDICTS, Tally
 from urd.inspection.calibration import CONFIDENCE, Limit, Thresholds
@@ -35,13 +34,10 @@ from urd.results.gallery import (
 )
 from urd.results.pages import moment, render, size, this_machine, written
 from urd.results.tables import METRICS_BY_TYPE, by_type, confusion, observed_limits, scores_of
-from urd.system.documents import MIB, read_json
+from urd.results.trained_on import read_unlike
 from urd.system.files import absolute, printable, write_text, writing
-from urd.system.schema import check
 from urd.training.schema import GoodImageDistance
 
-_MOST_BYTES = 64 * MIB
-_Unlike = Annotated[list[GoodImageDistance], Field(max_length=1_000_000)]
 _HEAD = ("image_auroc", "aupro", "pixel_ap")  # the metrics in the head of the page
 
 
@@ -87,7 +83,7 @@ def _page_of(run: Path, device: str, roi: str, ignore: str, reading: dict[str, i
         detector.inspect_in(roi, ignore)
     evaluation = read_evaluation(run, detector.engine.weights_sha256())
     training = [(Markup(chart), about) for chart, about in training_charts(run)]
-    return _render(run, detector, evaluation, training, _unlike(run))
+    return _render(run, detector, evaluation, training, read_unlike(run))
 
 
 def _render(
@@ -292,21 +288,3 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
     return str(value)
-
-
-def _unlike(run: Path) -> list[GoodImageDistance]:
-    """The training images, those least like the others first; empty if there is no such file.
-
-    Raises:
-        UrdError: the file is damaged.
-    """
-    path = RunFolder(run).unlike
-    if not path.exists():
-        return []
-    try:
-        found: list[GoodImageDistance] = check(_Unlike, read_json(path, _MOST_BYTES))
-    except ValueError as error:
-        raise UrdError(
-            f"{path} is damaged ({first_line(error)}): move it away for a report without it"
-        ) from error
-    return found

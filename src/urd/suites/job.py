@@ -17,7 +17,14 @@ from urd.config import FitConfig
 from urd.detector import Detector
 from urd.errors import NotWritten, UrdError, first_line
 from urd.model.run_folder import RunFolder
-from urd.suites.records import JOB_NAME, RESULT_NAME, RUN_NAME, JobOrder, read_order
+from urd.suites.records import (
+    JOB_NAME,
+    MEASURED_IN,
+    RESULT_NAME,
+    RUN_NAME,
+    JobOrder,
+    read_order,
+)
 from urd.system.files import write_json, writing
 from urd.system.machine import machine, precision_on
 
@@ -78,8 +85,7 @@ def _fitted(order: JobOrder, run: Path) -> tuple[Detector, float | None]:
 def _figures(order: JobOrder, detector: Detector) -> dict[str, Any]:
     """The figures of the labelled test set, and the conditions."""
     began = time.monotonic()
-    # float32 on every machine, so that results compare trainings and not rounding.
-    detector = detector.in_precision("float32")
+    detector = detector.in_precision(MEASURED_IN)
     measured = _measured(detector, order)
     return {
         **{key: value for key, value in measured.items() if key not in _OF_THE_RUN},

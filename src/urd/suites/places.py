@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from urd.backbones.base import AUTO, NONE
-from urd.backbones.registry import backbone_of
+from urd.backbones.registry import backbone_of, choose_backbone
 from urd.config import FitConfig, options
 from urd.data import SOURCES
 from urd.errors import UsageError, quoted
@@ -127,6 +127,25 @@ class Places:
                 raise UsageError(f"no weight file at {file}; correct --weights")
         if self.textures != "procedural" and not Path(self.textures).is_dir():
             raise UsageError(f"no texture folder at {self.textures}; correct --textures")
+
+    def check_backbones(self, jobs: Iterable[Job]) -> None:
+        """Check that this machine has, or can download, the weights that the jobs need.
+
+        Only jobs that run here are checked: another machine has weights of its own.
+
+        Raises:
+            UsageError: the weights of a backbone cannot be had.
+        """
+        if self.execution.on != "local":
+            return
+        tags = sorted({job.backbone for job in jobs if self.weights_of(job) == AUTO})
+        absent = [tag for tag in tags if not choose_backbone([tag]).available()]
+        if absent:
+            raise UsageError(
+                f"the weights of {', '.join(absent)} are not on this machine and cannot be "
+                "downloaded: pass --weights TAG=FILE, or write 'backbone: builtin' under "
+                "'settings' in the suite file"
+            )
 
     def _check_weights(self, tags: set[str]) -> None:
         for tag in self.weights:

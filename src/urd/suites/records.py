@@ -14,6 +14,7 @@ from urd.system.documents import MIB, read_json
 from urd.system.schema import Checked, Count, Name, Number, Open, Text, check
 
 JOB_NAME, RESULT_NAME, LOG_NAME, RUN_NAME = "job.json", "result.json", "log.txt", "run"
+MEASURED_IN = "float32"  # on every machine, so that results compare trainings and not rounding
 RESULTS_NAME = "results.json"
 _MOST_BYTES = 64 * MIB
 _LAST = (

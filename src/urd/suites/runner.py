@@ -55,13 +55,15 @@ def run_suite(suite: Suite, out: Path, places: Places) -> Outcome:
     The tables are written again after each job.
 
     Raises:
-        UsageError: the data of the suite are not at their place in `places`.
+        UsageError: the data of the suite are not at their place in `places`, or the weights of a
+            backbone cannot be had.
         NotWritten: another suite writes to OUT.
     """
     executor = places.executor(out)
     jobs = _identified(suite, places)
     with writing(out):
         (out / ".lock").unlink(missing_ok=True)  # from an earlier version
+        places.check_backbones(_missing(out, jobs))
         return _Run(suite, out, places, jobs).finish(executor)
 
 
@@ -86,9 +88,9 @@ def missing_jobs(suite: Suite, out: Path, places: Places) -> list[Job]:
     Raises:
         UsageError: as `run_suite`.
     """
-    jobs = _identified(suite, places)
-    known = _known(out, jobs)
-    return [job.job for digest, job in jobs.items() if digest not in known]
+    missing = _missing(out, _identified(suite, places))
+    places.check_backbones(missing)
+    return missing
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,11 @@ def _identified(suite: Suite, places: Places) -> _Jobs:
         digest = job.digest(inputs)
         jobs[digest] = _Identified(job, inputs, digest)
     return jobs
+
+
+def _missing(out: Path, jobs: _Jobs) -> list[Job]:
+    known = _known(out, jobs)
+    return [job.job for digest, job in jobs.items() if digest not in known]
 
 
 def folder_name(job: Job, digest: str) -> str:

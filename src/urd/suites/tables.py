@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from urd.metrics import METRICS
-from urd.suites.records import BenchmarkResult
+from urd.suites.records import MEASURED_IN, BenchmarkResult
 from urd.suites.suite import Suite
 from urd.suites.suite_file import PublishedRow
 from urd.system.csv_text import csv_text
@@ -17,6 +17,16 @@ from urd.system.files import write_text
 
 COLUMNS = tuple(name for name, metric in METRICS.items() if metric.tabled)
 MISSING = "-"
+# The settings that a caption gives, where all jobs have the same.
+_IN_CAPTION = (
+    "variant",
+    "score",
+    "backbone",
+    "iterations",
+    "batch_size",
+    "holdout",
+    "foreground",
+)
 
 
 @dataclass(frozen=True)
@@ -204,8 +214,7 @@ def _caption(suite: Suite, results: Sequence[BenchmarkResult], data: str) -> str
         for key, value in jobs[0].settings.items()
         if key != "seed" and all(job.settings.get(key) == value for job in jobs)
     }
-    shown = ("backbone", "iterations", "batch_size", "holdout", "foreground")
-    said = (f"{key.replace('_', ' ')} {shared[key]}" for key in shown if key in shared)
+    said = (f"{key.replace('_', ' ')} {shared[key]}" for key in _IN_CAPTION if key in shared)
     parts.append(", ".join(said) + ".")
     if not all(result.encoder.pretrained for result in results):
         some = any(result.encoder.pretrained for result in results)
@@ -220,7 +229,7 @@ def _caption(suite: Suite, results: Sequence[BenchmarkResult], data: str) -> str
     parts += [f"Trained in {' and '.join(precisions)}."] if precisions else []
     machines = sorted({r.machine.gpu or r.machine.cpu for r in results})
     if machines:
-        parts.append(f"Measured on {', '.join(machines)}.")
+        parts.append(f"Measured in {MEASURED_IN} on {', '.join(machines)}.")
     parts.append(
         "Percent; mean ± standard deviation over seeds, where there are several. Published rows "
         "are their authors' figures, mostly with the epoch chosen on the test set."

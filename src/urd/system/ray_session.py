@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +84,8 @@ def _connect(ray: Any, address: str, processors: int, options: dict[str, Any]) -
     usual = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
         _refuse_dead(address)
-        ray.init(address or "local", **{**usual, **({} if address else own), **options})
+        with _own_sigterm():
+            ray.init(address or "local", **{**usual, **({} if address else own), **options})
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         place = f"at {address}" if address else "on this machine"
         reason = getattr(error, "strerror", None) or first_line(error)
@@ -98,6 +101,19 @@ def _refuse_dead(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """What SIGTERM did before, it does again after the body: Ray's handler ends the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from urd.backbones.base import Backbone
+from urd.backbones.builtin import BUILTIN
 from urd.backbones.encoder import Encoder
 from urd.backbones.registry import choose_backbone
 from urd.backbones.weights import fingerprint
@@ -177,10 +178,9 @@ def _chosen(config: FitConfig) -> Backbone:
     backbone = choose_backbone(config.backbone, config.weights)
     wanted = config.backbone[0]
     if backbone.tag != wanted:
-        note(
-            f"The weights of {wanted} are not available here: urd uses {backbone.tag}. "
-            "ImageNet weights (--weights FILE) are more accurate."
-        )
+        text = f"The weights of {wanted} are not available here: urd uses {backbone.tag}."
+        better = " ImageNet weights (--weights FILE) are more accurate."
+        note(text + (better if backbone.tag == BUILTIN else ""))
     return backbone
 
 
