@@ -232,7 +232,8 @@ def test_a_cluster_without_nodes_or_answers_is_not_waited_for_for_ever():
     [
         (["--on", "slurm", "--out", "out"], "choose local, ray or ray:ADDRESS"),
         (["--on", "ray", "--maps", "--out", "out"], "--maps cannot be used with --on"),
-        (["--out", "s3://bucket/out"], "needs --on ray"),
+        (["--out", "s3://bucket/out"], "s3://bucket/out is a URI, which needs --on ray"),
+        (["--out", "out", "file:///data"], "file:///data is a URI, which needs --on ray"),
         (["--jobs", "2", "--out", "out"], "--jobs needs --on ray"),
     ],
 )

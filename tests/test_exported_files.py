@@ -293,7 +293,8 @@ def test_what_the_runtime_raises_is_one_line(tmp_path, suffix):
     """A reshape that fits no image, which is found only when it runs."""
     tail = {"map": ("Reshape", ["inner_map", "nothing_fits"], {})}
     path = small_file(tmp_path / f"m{suffix}", tail=tail)
-    assert re.search("failed in (ONNX Runtime|OpenVINO)", refused(path, use=grey(3)))
+    said = refused(path, use=grey(3))  # OpenVINO sometimes runs it and gives another shape
+    assert re.search("failed in (ONNX Runtime|OpenVINO)|not of float32", said)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

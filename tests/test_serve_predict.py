@@ -78,8 +78,9 @@ def test_map_and_overlay_on_request(app, client):
     assert found["dtype"] == "float32"
     assert np.allclose(values, expected.anomaly_map, atol=1e-5)
     with Image.open(io.BytesIO(base64.b64decode(content["overlay_png"]))) as picture:
-        assert (picture.format, picture.width) == ("PNG", 48)
-        assert picture.height > 48  # the legend
+        assert picture.format == "PNG"
+        assert picture.width % 48 == 0  # a tiny image is enlarged by a whole factor
+        assert picture.height > picture.width  # the legend
 
 
 @pytest.mark.parametrize("kind", ["image/png", "text/plain", "application/x-www-form-urlencoded"])

@@ -15,7 +15,8 @@ from urd.synthesis.corruption import corrupt, draw_corruption
 from urd.synthesis.foreground import foreground_masks, looks_like_object
 from urd.synthesis.perlin import draw_perlin, perlin_noise
 from urd.synthesis.textures import procedural_textures, split_textures
-from urd.training.loop import TrainingImages, draw_for_iteration
+from urd.training.batches import draw_for_iteration
+from urd.training.training_data import TrainingImages
 
 CPU = torch.device("cpu")
 

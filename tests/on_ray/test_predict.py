@@ -207,10 +207,11 @@ def test_an_image_that_ends_the_process_gets_an_error_and_the_others_a_verdict(
     assert code == 1 and "2 images judged, 1 not" in said and "crash.png" in error
 
 
-def test_a_missing_image_is_an_error(predict, tmp_path):
-    missing = tmp_path / "nowhere" / "a.png"
-    code, _, error = predict(missing, "--out", tmp_path / "out")
+def test_a_missing_image_is_an_error(predict, archive, tmp_path):
+    missing, there = tmp_path / "nowhere" / "a.png", archive / "line0" / "002.png"
+    code, _, error = predict(missing, there, "--out", tmp_path / "out")
     assert code == 1 and f"ERROR {missing}: no such file" in error
+    assert [row["verdict"] for row in stored(tmp_path / "out")] == ["ERROR", "OK"]
 
 
 def test_a_folder_that_a_node_lacks_stops_the_call(predict, archive, tmp_path, monkeypatch):

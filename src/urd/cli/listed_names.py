@@ -35,11 +35,12 @@ def _given_or_listed(names: Sequence[str]) -> list[str]:
 
 
 def _refuse_if_all_are_missing(names: Sequence[str]) -> None:
-    """A broken link is there, and a glob says itself that it matches nothing."""
+    """A broken link is there; a glob and a URI say themselves that they match nothing."""
+    from urd.bulk.file_systems import is_uri
     from urd.data.globs import is_glob
     from urd.errors import UsageError, some
 
-    if any(os.path.lexists(name) or is_glob(name) for name in names):
+    if any(os.path.lexists(name) or is_uri(name) or is_glob(name) for name in names):
         return
     if len(names) == 1:
         raise UsageError(f"there is no file or folder {names[0]!r}")

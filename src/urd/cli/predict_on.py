@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
     def on_this_machine_or_not(on: str, jobs: int, out: str, **options: Any) -> None:
         if on != LOCAL:
             raise SystemExit(predict_on(on, out=out, jobs=jobs, **options))
-        refuse_without_cluster(out, jobs)
+        refuse_without_cluster([*options["images"], out], jobs)
         function(out=Path(out), **options)
 
     flags = [
@@ -53,16 +53,17 @@ def cluster_options(function: Callable[..., None]) -> Callable[..., None]:
     return with_flags(flags, on_this_machine_or_not)
 
 
-def refuse_without_cluster(out: str, jobs: int) -> None:
+def refuse_without_cluster(names: Sequence[str], jobs: int) -> None:
     """Refuse what only a cluster can do.
 
     Raises:
-        UsageError: `out` is a URI, or `jobs` is given.
+        UsageError: one of the names is a URI, or `jobs` is given.
     """
+    from urd.bulk.file_systems import is_uri
     from urd.errors import UsageError
 
-    if "://" in out:
-        raise UsageError(f"--out {out} is a URI, which needs --on ray")
+    for uri in filter(is_uri, names):
+        raise UsageError(f"{uri} is a URI, which needs --on ray")
     if jobs:
         raise UsageError("--jobs needs --on ray: one process on this machine uses all cores")
 
