@@ -4,11 +4,12 @@
 
 Writes N images of 256 px (the demo's products, repeated) to a temporary folder. For each number of
 workers, `urd predict --on ray --jobs WORKERS` judges them on this machine with one thread each; and
-so do as many plain `urd predict` processes, which get equal shares of the list. Both judge a fifth
-of the images first: the difference in time is the cost per image without the start. Memory is the
-highest sum of what belongs to one process alone (USS). The bytes that Ray moves are those of the
-tables that it carries. Ray's workers usually give way to other programs (niceness 15); here they do
-not, unless RAY_worker_niceness is set.
+so do as many plain `urd predict` processes, which get equal shares of the list. Rates are without
+the start. With Ray they come from the times at which parts were stored, from the part on with which
+each worker could have finished one. Plain processes also judge a fifth of the images, and the
+difference in time is the cost of the others. Memory is the highest of what belongs to a process
+alone (USS). The bytes that Ray moves are those of the tables that it carries. Ray's workers usually
+give way to other programs (niceness 15); here they do not, unless RAY_worker_niceness is set.
 """
 
 from __future__ import annotations
@@ -120,15 +121,31 @@ def command(run: Path, out: Path) -> list[str]:
     return [*base, "--overlays", "none", "--batch-size", str(BATCH)]
 
 
-def figures(
-    few: dict[str, float], every: dict[str, float], counts: tuple[int, int]
-) -> dict[str, Any]:
-    per_second = (counts[1] - counts[0]) / (every["seconds"] - few["seconds"])
+def difference(few: dict[str, float], every: dict[str, float], images: int) -> dict[str, Any]:
+    """Figures of plain processes; `few` judged a part, `every` judged `images` more."""
+    rate = images / (every["seconds"] - few["seconds"])
+    return {**_rounded(every), "images_per_second": round(rate, 2)}
+
+
+def steady(every: dict[str, float], out: Path, workers: int) -> dict[str, Any]:
+    """Figures of a call on Ray, from the times of its parts."""
+    parts = [
+        (path.stat().st_mtime, len(path.read_text().splitlines()))
+        for path in (out / "jsonl").iterdir()
+    ]
+    parts.sort()
+    later = parts[workers:]
+    if not later:
+        raise SystemExit(f"{len(parts)} parts are too few for {workers} workers: more --images")
+    rate = sum(count for _, count in later) / (later[-1][0] - parts[workers - 1][0])
+    return {**_rounded(every), "images_per_second": round(rate, 2), "parts": len(parts)}
+
+
+def _rounded(of: dict[str, float]) -> dict[str, Any]:
     return {
-        "seconds": [round(of["seconds"], 1) for of in (few, every)],
-        "images_per_second": round(per_second, 2),
-        "mib_of_a_worker": round(max(of["worker_mib"] for of in (few, every))),
-        "mib_of_all_processes": round(max(of["all_mib"] for of in (few, every))),
+        "seconds_with_start": round(of["seconds"], 1),
+        "mib_of_a_worker": round(of["worker_mib"]),
+        "mib_of_all_processes": round(of["all_mib"]),
     }
 
 
@@ -176,29 +193,28 @@ def main() -> None:
 
     os.environ.setdefault("RAY_worker_niceness", "0")  # as the plain processes
     few = max(BATCH, options.images // 5)
-    counts = (few, options.images)
-    result: dict[str, Any] = {"batch_size": BATCH, "images": list(counts), "machine": machine()}
+    result: dict[str, Any] = {"batch_size": BATCH, "images": options.images, "machine": machine()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "images")
         folder.mkdir()
         write_images(folder, options.images)
         paths = sorted(folder.iterdir())
         for workers in options.workers:
-            of: dict[str, Any] = {}
-            for label, way in (("ray", on_ray), ("by_hand", by_hand)):
-                outs = [Path(name, f"{label}{workers}-{count}") for count in counts]
-                timings = [
-                    way(options.run, paths[:count], workers, out)
-                    for count, out in zip(counts, outs, strict=True)
-                ]
-                of[label] = figures(*timings, counts)
+            out = Path(name, f"ray{workers}")
+            of: dict[str, Any] = {
+                "ray": steady(on_ray(options.run, paths, workers, out), out, workers)
+            }
+            plain = [
+                by_hand(options.run, paths[:count], workers, Path(name, f"{workers}-{count}"))
+                for count in (few, options.images)
+            ]
+            of["by_hand"] = difference(*plain, options.images - few)
             of["ray_against_by_hand"] = round(
                 of["ray"]["images_per_second"] / of["by_hand"]["images_per_second"], 3
             )
             result[f"workers_{workers}"] = of
             print(json.dumps({workers: of}, indent=2), file=sys.stderr)
-        last = Path(name, f"ray{options.workers[-1]}-{options.images}")
-        result["per_image"] = bytes_moved(options.run, paths, last)
+        result["per_image"] = bytes_moved(options.run, paths, Path(name, f"ray{workers}"))
     print(json.dumps(result, indent=2))
     if options.out is not None:
         write_json(options.out, result)
