@@ -49,9 +49,15 @@ def main() -> None:
         print(f"level {level}: the worst seed's mean is {spread:.2f} times the median seed's")
     if options.json:
         known = json.loads(options.json.read_text()) if options.json.exists() else []
+        told = {key: _without_folder(value) for key, value in settings.items()}
         name = Path(options.data).name
-        run = {"data": name, "settings": settings, "seeds": rows, "machine": machine()}
+        run = {"data": name, "settings": told, "seeds": rows, "machine": machine()}
         write_json(options.json, [*known, run])
+
+
+def _without_folder(value: str) -> str:
+    """A path without its folders: where files lie belongs to a machine, not to a result."""
+    return Path(value).name if Path(value).exists() else value
 
 
 def _learnt(detector: Detector, data: str) -> dict[str, Any]:

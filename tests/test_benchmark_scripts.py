@@ -104,3 +104,19 @@ def test_a_place_that_was_not_learnt_stands_out(data, tiny_config, monkeypatch):
     usual = 1 - 1 / 1.01**0.5
     assert row["worst_over_median"] == pytest.approx([1 / usual, 1, 1], abs=0.01)
     assert row["mean"] == pytest.approx([(15 * usual + 1) / 16, usual, usual], abs=1e-4)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
+def test_a_result_names_no_folder_of_a_machine(path):
+    for value in texts(json.loads(path.read_text())):
+        assert not value.startswith(("/", "~")), value
+
+
+def texts(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from texts(inner)
+    elif isinstance(value, str):
+        yield from value.split()
