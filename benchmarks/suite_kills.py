@@ -216,7 +216,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # also for the nodes: the same threads everywhere
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's own spelling; else all other work on this machine goes first.
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
+    os.environ.setdefault("RAY_worker_niceness", "0")
     from urd.system.files import write_json
 
     with tempfile.TemporaryDirectory() as name:

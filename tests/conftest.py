@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a core each, also for what the tests start
@@ -21,6 +23,7 @@ from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
 from urd.system import progress
 from urd.system.seeding import generator
+from urd.training import loop
 from urd.training.prepare import prepare_networks
 from urd.training.step import Networks
 
@@ -159,3 +162,36 @@ def tiny_config(weights_file: Path) -> FitConfig:
         device="cpu",
         checkpoint_seconds=0.0,
     )
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """A context in which a training is stopped before an iteration, without a last checkpoint."""
+
+    @contextmanager
+    def at(iteration):
+        real = loop.train_iteration
+
+        def stopping(networks, data, config, number, *rest):
+            if number == iteration:
+                raise KeyboardInterrupt
+            return real(networks, data, config, number, *rest)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(loop, "train_iteration", stopping)
+            yield
+
+    return at
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window; a test that asks for it is skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("there is no chromium on this computer")
+    with api.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -23,7 +23,6 @@ from urd.backbones.whitening import OFFSET, looked_at, whiten
 from urd.demo.dataset import render_dataset
 from urd.networks.cosine import local_distance
 from urd.synthesis.textures import procedural_textures
-from urd.training import loop
 
 SMALL = {"backbone": BUILTIN, "image_size": (64, 64), "batch_size": 2, "holdout": 0.0}
 CARD = Path(__file__).resolve().parents[1] / "pretraining" / "MODEL_CARD.md"
@@ -203,19 +202,10 @@ def test_norms_are_restated_where_a_teacher_learns(denim, tmp_path):
     assert (untrained.weight - 1).abs().max() < 0.001  # but for a step of training
 
 
-def test_a_resumed_training_keeps_its_levels(denim, tmp_path, monkeypatch):
+def test_a_resumed_training_keeps_its_levels(denim, tmp_path, monkeypatch, stopped_at):
     options = {**SMALL, "variant": "urd", "iterations": 2, "checkpoint_seconds": 0.0}
     Detector.fit(denim, tmp_path / "whole", **options)
-
-    real = loop.train_iteration
-
-    def stopped(networks, images, config, iteration, *rest):
-        if iteration == 1:
-            raise KeyboardInterrupt
-        return real(networks, images, config, iteration, *rest)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(loop, "train_iteration", stopped)
+    with stopped_at(1):
         Detector.fit(denim, tmp_path / "cut", **options)
     for prepares in ("whiten", "restate_norms"):
         monkeypatch.setattr(f"urd.backbones.builtin.{prepares}", None)  # a call would fail

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -113,20 +112,13 @@ def test_every_public_name_is_in_the_api_reference(site):
     assert [n for n in urd.__all__ if n != "__version__" and f"urd.{n}" not in places] == []
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this computer")
-def test_a_browser_asks_for_files_of_the_site_only_and_no_phone_scrolls_sideways(site):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_a_browser_asks_for_files_of_the_site_only_and_no_phone_scrolls_sideways(site, browser):
     asked: list[str] = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        page.on("request", lambda request: asked.append(request.url))
-        for name in ("index", "inspector", "choosing", "commands", "api", "reliability"):
-            page.goto((site / f"{name}.html").as_uri())
-            wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-            assert wider <= 0, f"{name} is {wider} pixels wider than a phone"
-        browser.close()
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.on("request", lambda request: asked.append(request.url))
+    for name in ("index", "inspector", "choosing", "commands", "api", "reliability"):
+        page.goto((site / f"{name}.html").as_uri())
+        wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert wider <= 0, f"{name} is {wider} pixels wider than a phone"
+    page.close()
     assert asked and [a for a in asked if not a.startswith(("file://", "data:"))] == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 import time
@@ -21,8 +20,6 @@ uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installe
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from urd.serving.http.page_routes import page_routes  # noqa: E402
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this computer")
 SOON = 20_000  # ms, on a busy computer
 XSS = "<img src=x onerror=alert(1)>"
 LABELS_FIT = """() => [["NG ", "→ REVIEW"], ["REVIEW ", "→ NG"]].every(([before, after]) => {
@@ -76,14 +73,6 @@ def address(service):
     put(service, bad_bytes(), part="N1")
     with serving(service) as (url, _):
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from conftest import assert_same_weights
 from urd import Detector
 from urd.config import FitConfig, resolve_config
 from urd.errors import UsageError
-from urd.training import loop, plan
+from urd.training import plan
 from urd.training.plan import Plan
 from urd.training.validation import GOOD_DISTANCE
 
@@ -74,19 +74,11 @@ def test_who_names_a_number_of_iterations_gets_it():
     assert (both.iterations, both.epochs) == (50, 2.0)
 
 
-def test_a_training_of_epochs_is_resumed(data, tmp_path, tiny_config, monkeypatch):
+def test_a_training_of_epochs_is_resumed(data, tmp_path, tiny_config, stopped_at):
     settings = {**tiny_config.to_dict(), "iterations": 2, "epochs": 3.0, "batch_size": 2}
     whole = Detector.fit(data, tmp_path / "whole", **settings)
     assert whole.config.iterations > 5
-    real = loop.train_iteration
-
-    def interrupted(networks, training, config, iteration, *rest):
-        if iteration == 3:
-            raise KeyboardInterrupt
-        return real(networks, training, config, iteration, *rest)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "train_iteration", interrupted)
+    with stopped_at(3):
         Detector.fit(data, tmp_path / "cut", **{**settings, "checkpoint_seconds": 0.0})
     resumed = Detector.fit(data, tmp_path / "cut", resume=True)
     assert resumed.config.iterations == whole.config.iterations
@@ -100,7 +92,7 @@ def settings(tiny_config):
 
 
 def test_a_training_that_goes_on_and_is_interrupted_is_the_same(
-    data, tmp_path, settings, monkeypatch, shown, capsys
+    data, tmp_path, settings, monkeypatch, stopped_at, shown, capsys
 ):
     monkeypatch.setattr(plan, "_STILL_FALLS", 1.0)  # so few iterations learn little
     whole = Detector.fit(data, tmp_path / "whole", **settings)
@@ -111,15 +103,7 @@ def test_a_training_that_goes_on_and_is_interrupted_is_the_same(
     found = [line["validation"][GOOD_DISTANCE] for line in curve if "validation" in line]
     assert len(found) == 13 and found[-1] < found[0]
 
-    real = loop.train_iteration
-
-    def interrupted(networks, training, config, iteration, *rest):
-        if iteration == 12:
-            raise KeyboardInterrupt
-        return real(networks, training, config, iteration, *rest)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop, "train_iteration", interrupted)
+    with stopped_at(12):
         Detector.fit(data, tmp_path / "cut", **settings)
     resumed = Detector.fit(data, tmp_path / "cut", resume=True)
     assert resumed.config.iterations == 25

@@ -74,24 +74,16 @@ def test_the_users_number_stays_and_all_is_as_before_afterwards(monkeypatch):
         assert cores.threads == torch.get_num_threads() == before
 
 
-def test_the_number_is_in_checkpoint_and_header(data, tiny_config, tmp_path, monkeypatch):
+def test_the_number_is_in_checkpoint_and_header(
+    data, tiny_config, tmp_path, monkeypatch, stopped_at
+):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     from urd.model.run_folder import RunFolder
-    from urd.training import loop
     from urd.training.checkpoint import read_facts
 
-    real = loop.train_iteration
-
-    def stopped(*args):
-        if args[3] == 2:
-            raise KeyboardInterrupt
-        return real(*args)
-
     run = RunFolder(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_iteration", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            Detector.fit(data, run.path, config=tiny_config)
+    with stopped_at(2):
+        Detector.fit(data, run.path, config=tiny_config)
     assert read_facts(run).threads == torch.get_num_threads()
     detector = Detector.fit(data, run.path, config=tiny_config, resume=True)
     assert detector.header.versions["threads"] == str(torch.get_num_threads())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from urd.cli.execution_options import execution_options, show_script
+from urd.cli.execution_options import end, execution_options
 from urd.cli.options import given
 from urd.config import FitConfig, options
 
@@ -99,15 +98,7 @@ def benchmark(
         outcome = run_suite(plan, out, places)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("stopped; run the same command to continue") from error
-    _show_failed(outcome.failed)
-    show_script(execution, out, outcome.waiting)
-    waiting = f"{len(outcome.waiting)} waiting, " if outcome.waiting else ""
-    print(
-        f"{len(outcome.ran)} jobs done, {len(outcome.kept)} already done, {waiting}"
-        f"{len(outcome.failed)} failed; see {out / plan.name}.md"
-    )
-    if outcome.failed:
-        raise SystemExit(1)
+    end(execution, out, outcome, ("jobs done", "already done", f"{plan.name}.md"))
 
 
 def _show_jobs(jobs: Sequence[Job], plan: Suite) -> None:
@@ -115,18 +106,6 @@ def _show_jobs(jobs: Sequence[Job], plan: Suite) -> None:
         print(job.name)
     if not jobs:
         print(f"nothing to do: {len(plan.jobs)} of {len(plan.jobs)} done")
-
-
-def _show_failed(failed: Mapping[str, str]) -> None:
-    """Print each reason once, with the jobs that it stopped."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in failed.items():
-        by_reason.setdefault(reason, []).append(name)
-    for reason, names in by_reason.items():
-        alone = len(names) == 1
-        print(f"failed {names[0] if alone else f'{len(names)} jobs'}: {reason}", file=sys.stderr)
-        for name in () if alone else names:
-            print(f"  {name}", file=sys.stderr)
 
 
 def _weights(text: str) -> tuple[str, str]:

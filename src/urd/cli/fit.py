@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from urd.cli.options import DATA, GroupedCommand, config_options, given
-from urd.presets import PRESETS
+from urd.cli.options import DATA, GroupedCommand, base_options, config_options, given
 
 if TYPE_CHECKING:
     from urd.model.header import ModelHeader
@@ -26,17 +25,7 @@ _UNLIKE = 3  # training images to name
 @click.command(cls=GroupedCommand)
 @click.argument("data", type=DATA)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
-@click.option(
-    "--preset",
-    type=click.Choice(list(PRESETS)),
-    help="Named settings; other options override them.",
-)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="YAML file of options; it may name a preset.",
-)
+@base_options
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
 @config_options

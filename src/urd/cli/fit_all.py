@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from urd.cli.execution_options import execution_options, show_script
-from urd.cli.options import GroupedCommand, config_options, given
-from urd.presets import PRESETS
+from urd.cli.execution_options import end, execution_options
+from urd.cli.options import GroupedCommand, base_options, config_options, given
 
 if TYPE_CHECKING:
     from urd.suites.executor import Execution
@@ -19,17 +17,7 @@ if TYPE_CHECKING:
 @click.command("fit-all", cls=GroupedCommand)
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the runs and their list.")
-@click.option(
-    "--preset",
-    type=click.Choice(list(PRESETS)),
-    help="Named settings; other options override them.",
-)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="YAML file of options; it may name a preset.",
-)
+@base_options
 @execution_options
 @click.option(
     "--dry-run", is_flag=True, help="List the categories; with --out only those it would train."
@@ -73,13 +61,4 @@ def fit_all(
         outcome = train_all(root, out, config, execution)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("stopped; run the same command to continue") from error
-    for name, reason in outcome.failed.items():
-        print(f"failed {name}: {reason}", file=sys.stderr)
-    show_script(execution, out, outcome.waiting)
-    waiting = f"{len(outcome.waiting)} waiting, " if outcome.waiting else ""
-    print(
-        f"{len(outcome.ran)} models trained, {len(outcome.kept)} already there, {waiting}"
-        f"{len(outcome.failed)} failed; see {out / PAGE_NAME}"
-    )
-    if outcome.failed:
-        raise SystemExit(1)
+    end(execution, out, outcome, ("models trained", "already there", PAGE_NAME))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from urd.config import FitConfig, Group
+from urd.presets import PRESETS
 
 if TYPE_CHECKING:
     from urd.detector import Detector
@@ -69,6 +70,21 @@ class GroupedCommand(click.Command):
         for group, records in groups.items():
             with formatter.section(f"{group.capitalize()} options" if group else "Options"):
                 formatter.write_dl(records)
+
+
+def base_options(function: Function) -> Function:
+    """The flags `--preset` and `--config`, which other settings override."""
+    function = click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        help="YAML file of options; it may name a preset.",
+    )(function)
+    return click.option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        help="Named settings; other options override them.",
+    )(function)
 
 
 def config_options(function: Function) -> Function:

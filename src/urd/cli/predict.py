@@ -78,7 +78,7 @@ def predict(
     the raw map of each image is written to --out/maps at the size of the image. urd metrics can
     read the maps of a test folder.
     """
-    from urd.cli.predict_words import reduced_overlays, summary
+    from urd.cli.predict_words import camera, reduced_overlays, summary
     from urd.data import find_named
     from urd.errors import UsageError
     from urd.results.prediction_files import ROWS_NAME, predict_to
@@ -118,7 +118,7 @@ def predict(
         print(f"{row['verdict'] or 'failed'} {row['path']}: {row['error']}", file=sys.stderr)
     lines = list(summary(rows, run, out, thresholds))
     if odd := [row for row in rows if row["camera"]]:
-        lines.append(f"Camera: {len(odd)} images are odd. {odd[0]['path']}: {odd[0]['camera'][0]}")
+        lines.append(camera(len(odd), odd[0]["path"], odd[0]["camera"][0]))
     if remark := reduced_overlays(rows, overlay_size):
         lines.append(remark)
     print("\n".join(lines), file=sys.stderr if printed else sys.stdout)

@@ -123,24 +123,17 @@ def predict_on(
 
 
 def _say(outcome: Outcome, run: Path, out: str) -> None:
-    from urd.evaluation.tally import VERDICTS
-    from urd.results.counts import thresholds_in_words
+    from urd.cli.predict_words import camera, counts, limits
 
     rows = outcome.rows
     for verdict, path, reason in rows.failed:
         print(f"{verdict or 'failed'} {path}: {reason}", file=sys.stderr)
     if (more := rows.n_failed - len(rows.failed)) > 0:
         print(f"and {more} more with an error", file=sys.stderr)
-    not_judged = rows.verdicts["ERROR"]
-    total = rows.verdicts.total()
-    print(f"{total - not_judged} images judged, {not_judged} not; see {out}")
-    if outcome.thresholds is None:
-        print(f"No thresholds, so no verdicts except ERROR: run urd calibrate {run} GOOD")
-    else:
-        print(", ".join(f"{rows.verdicts[name]} {name}" for name in VERDICTS))
-        print(f"Thresholds: {thresholds_in_words(outcome.thresholds)}")
-        if short := outcome.thresholds.shortfall():
-            print(short)
+    for line in (
+        *counts(rows.verdicts, out, outcome.thresholds),
+        *limits(outcome.thresholds, run),
+    ):
+        print(line)
     if rows.odd is not None:
-        path, message = rows.odd
-        print(f"Camera: {rows.n_odd} images are odd. {path}: {message}")
+        print(camera(rows.n_odd, *rows.odd))

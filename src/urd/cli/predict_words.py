@@ -22,25 +22,43 @@ def summary(
         rows: what `urd.results.prediction_files.predict_to` returns.
         run: as the user named it.
     """
-    from urd.evaluation.tally import VERDICTS
-    from urd.results.counts import thresholds_in_words
-
     verdicts = Counter(row["verdict"] for row in rows)
     if len(rows) == 1 and not rows[0]["error"]:
         yield from _of_one(rows[0], out)
     else:
-        judged = len(rows) - verdicts["ERROR"]
-        yield f"{judged} images judged, {verdicts['ERROR']} not; see {out}"
-        if thresholds is not None:
-            yield ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS)
+        yield from counts(verdicts, out, thresholds)
         yield from _worst(rows)
+    yield from limits(thresholds, run)
+    yield f"Page, worst first: {out / 'index.html'}"
+
+
+def counts(
+    verdicts: Counter[str | None], out: Path | str, thresholds: Thresholds | None
+) -> Iterator[str]:
+    """How many images were judged, and how: `verdicts` counts all of them."""
+    from urd.evaluation.tally import VERDICTS
+
+    not_judged = verdicts["ERROR"]
+    yield f"{verdicts.total() - not_judged} images judged, {not_judged} not; see {out}"
+    if thresholds is not None:
+        yield ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS)
+
+
+def limits(thresholds: Thresholds | None, run: Path) -> Iterator[str]:
+    """The thresholds in force, and whether they rest on too few images."""
+    from urd.results.counts import thresholds_in_words
+
     if thresholds is None:
         yield f"No thresholds, so no verdicts except ERROR: run urd calibrate {run} GOOD"
-    else:
-        yield f"Thresholds: {thresholds_in_words(thresholds)}"
-        if short := thresholds.shortfall():
-            yield short
-    yield f"Page, worst first: {out / 'index.html'}"
+        return
+    yield f"Thresholds: {thresholds_in_words(thresholds)}"
+    if short := thresholds.shortfall():
+        yield short
+
+
+def camera(count: int, path: str, message: str) -> str:
+    """How many images the camera watch finds odd, and the first of them."""
+    return f"Camera: {count} images are odd. {path}: {message}"
 
 
 def reduced_overlays(rows: Sequence[dict[str, Any]], side: int) -> str | None:

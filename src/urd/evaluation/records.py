@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, Strict
 
 from urd.data import GOOD
-from urd.errors import UrdError, first_line
+from urd.errors import UrdError
 from urd.evaluation.schema import Figures
 from urd.inspection.calibration import Verdict
 from urd.inspection.prediction import Failure
 from urd.model.run_folder import RunFolder
-from urd.system.documents import MIB, read_json
+from urd.system.documents import MIB
 from urd.system.files import json_text, refuse_special, write_texts
-from urd.system.schema import Ascending, Name, Score, Share, Text, check
+from urd.system.schema import Ascending, Name, Score, Share, Text, read_checked
 
 _MOST_BYTES = 64 * MIB
 _MOST_IMAGES = 1_000_000
@@ -160,9 +160,4 @@ def _read(path: Path, schema: Any) -> Any:
     refuse_special(path)
     if not path.exists():
         return None
-    try:
-        return check(schema, read_json(path, _MOST_BYTES))
-    except ValueError as error:
-        raise UrdError(
-            f"{path} cannot be read ({first_line(error)}): run urd evaluate again"
-        ) from error
+    return read_checked(schema, path, _MOST_BYTES, "cannot be read", "run urd evaluate again")

@@ -112,7 +112,7 @@ def index_page(
         ("Judged", f"{moment()}, on {this_machine(detector.device)}, {detector.engine.precision}"),
     ]
     return render(
-        "index.html",
+        "results/index.html",
         name=out.absolute().name or "Images",
         facts=facts,
         shortfall=thresholds.shortfall() if thresholds else None,

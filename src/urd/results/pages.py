@@ -1,4 +1,4 @@
-"""Pages for people: rendered from the templates beside this file, each one self-contained file."""
+"""Pages for people, rendered from templates: each is one self-contained file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STOPS = 12  # of the colour bar
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("urd.results", "."),
+        loader=jinja2.PackageLoader("urd", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -39,7 +39,11 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **content: Any) -> str:
-    """The page as text that can be written as UTF-8: file names may hold any bytes."""
+    """The page as text that can be written as UTF-8: file names may hold any bytes.
+
+    Args:
+        template: its path in the package, such as `results/page.html`.
+    """
     page = _environment().get_template(template).render(content)
     return page.encode("utf-8", "backslashreplace").decode()
 

@@ -99,7 +99,7 @@ def _render(
     thresholds = detector.thresholds()
     header = detector.header
     return render(
-        "page.html",
+        "results/page.html",
         name=_name(run),
         facts=_facts(run, detector, metrics, images),
         header=header,

@@ -14,11 +14,11 @@ from pydantic import Field
 
 from urd.config import FitConfig
 from urd.data import PER_IMAGE, Reading, decode_all, paint_outside
-from urd.errors import UrdError, UsageError, first_line, some
+from urd.errors import UsageError, some
 from urd.model.header import ModelHeader
 from urd.model.run_folder import RunFolder
-from urd.system.documents import MIB, read_json
-from urd.system.schema import check
+from urd.system.documents import MIB
+from urd.system.schema import read_checked
 from urd.training.schema import GoodImageDistance
 
 _MOST_BYTES = 64 * MIB
@@ -34,12 +34,9 @@ def read_unlike(run: Path) -> list[GoodImageDistance]:
     path = RunFolder(run).unlike
     if not path.exists():
         return []
-    try:
-        found: list[GoodImageDistance] = check(_Unlike, read_json(path, _MOST_BYTES))
-    except ValueError as error:
-        raise UrdError(
-            f"{path} is damaged ({first_line(error)}): move it away to go on without it"
-        ) from error
+    found: list[GoodImageDistance] = read_checked(
+        _Unlike, path, _MOST_BYTES, "is damaged", "move it away to go on without it"
+    )
     return found
 
 

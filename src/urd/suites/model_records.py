@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from urd.errors import UrdError, first_line
 from urd.model.schema import EncoderFacts
 from urd.suites.records import Identity, MachineFacts
-from urd.system.documents import MIB, read_json
-from urd.system.schema import Checked, Count, Name, Number, Share, Text, check
+from urd.system.documents import MIB
+from urd.system.schema import Checked, Count, Name, Number, Share, Text, read_checked
 
 LIST_NAME, PAGE_NAME = "models.json", "models.html"
 _MOST_BYTES = 64 * MIB
@@ -101,9 +100,4 @@ def read_model_result(path: Path) -> FittedModel:
 
 
 def _read(path: Path, schema: Any) -> Any:
-    try:
-        return check(schema, read_json(path, _MOST_BYTES))
-    except ValueError as error:
-        raise UrdError(
-            f"{path} is not a file of urd fit-all ({first_line(error)}): move it away"
-        ) from error
+    return read_checked(schema, path, _MOST_BYTES, "is not a file of urd fit-all", "move it away")

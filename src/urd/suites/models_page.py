@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import jinja2
-
+from urd.results.pages import render
 from urd.suites.model_records import ListedModel, ModelList
 from urd.system.progress import clock
 
@@ -27,24 +26,16 @@ class Row:
 
 def models_page(models: ModelList) -> str:
     """One HTML file without external resources; its links lead to the runs beside it."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("urd.suites", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = rows_of(models)
-    page = environment.get_template("models.html").render(
+    return render(
+        "suites/models.html",
         root=models.root,
         rows=rows,
         counts=[(state, sum(row.state == state for row in rows)) for state in _ORDER],
         seconds=sum(model.seconds or 0 for model in models.models),
         clock=clock,
         link=link,
-        percent=percent,
     )
-    return page.encode("utf-8", "backslashreplace").decode()  # file names may not be valid UTF-8
 
 
 def rows_of(models: ModelList) -> list[Row]:
@@ -70,7 +61,3 @@ def rows_of(models: ModelList) -> list[Row]:
 def link(path: str) -> str:
     """A path below OUT as the address of a link on the page."""
     return quote(path, errors="surrogateescape")
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.0995 else f"{100 * share:.0f} %"

@@ -11,12 +11,23 @@ from urd.errors import UrdError, first_line
 from urd.evaluation.schema import refuse_no_shares
 from urd.model.schema import EncoderFacts
 from urd.system.documents import MIB, read_json
-from urd.system.schema import Checked, Count, Name, Number, Open, Text, check
+from urd.system.schema import (
+    Checked,
+    Count,
+    Name,
+    Number,
+    Open,
+    Text,
+    check,
+    damaged,
+    read_checked,
+)
 
 JOB_NAME, RESULT_NAME, LOG_NAME, RUN_NAME = "job.json", "result.json", "log.txt", "run"
 MEASURED_IN = "float32"  # on every machine, so that results compare trainings and not rounding
 RESULTS_NAME = "results.json"
 _MOST_BYTES = 64 * MIB
+_NO_RESULTS = ("is not a results file of a suite", "move it away")
 _LAST = (
     *("protocol", "fit_seconds", "evaluate_seconds"),
     *("training", "encoder", "precision", "machine"),
@@ -138,15 +149,13 @@ def read_result(path: Path) -> BenchmarkResult:
 
 
 def _read_results(path: Path, schema: Any) -> Any:
-    try:
-        return check(schema, read_json(path, _MOST_BYTES))
-    except ValueError as error:
-        raise not_results(path, first_line(error)) from error
+    return read_checked(schema, path, _MOST_BYTES, *_NO_RESULTS)
 
 
 def not_results(path: Path, reason: str) -> UrdError:
     """The error for a damaged file of results."""
-    return UrdError(f"{path} is not a results file of a suite ({reason}): move it away")
+    what, then = _NO_RESULTS
+    return damaged(path, what, reason, then)
 
 
 def read_order(path: Path) -> JobOrder:

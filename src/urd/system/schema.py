@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,7 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from urd.errors import one_line, quoted
+from urd.errors import UrdError, first_line, one_line, quoted
+from urd.system.documents import read_json
 
 CHECKSUM = "file_sha256"  # the first field in the header of a file of tensors
 LONGEST = 4096
@@ -124,6 +126,27 @@ def check(schema: Any, content: Any) -> Any:
         return _adapter(schema).validate_python(content)
     except ValidationError as error:
         raise ValueError(_said(error)) from error
+
+
+def read_checked(schema: Any, path: Path, most_bytes: int, what: str, then: str) -> Any:
+    """Read a JSON file, checked as `check` does.
+
+    Args:
+        what: what the error says of a damaged file, for example `is not an order of a suite`.
+        then: what a user can do about it.
+
+    Raises:
+        UrdError: the file is damaged.
+    """
+    try:
+        return check(schema, read_json(path, most_bytes))
+    except ValueError as error:
+        raise damaged(path, what, first_line(error), then) from error
+
+
+def damaged(path: Path, what: str, reason: str, then: str) -> UrdError:
+    """The error for a file with content that is not ours."""
+    return UrdError(f"{path} {what} ({reason}): {then}")
 
 
 def _said(error: ValidationError) -> str:
