@@ -4,12 +4,12 @@
 
 Writes N images of 256 px (the demo's products, repeated) to a temporary folder. For each number of
 workers, `urd predict --on ray --jobs WORKERS` judges them on this machine with one thread each; and
-so do as many plain `urd predict` processes, which get equal shares of the list. Rates are without
-the start. With Ray they come from the times at which parts were stored, from the part on with which
-each worker could have finished one. Plain processes also judge a fifth of the images, and the
-difference in time is the cost of the others. Memory is the highest of what belongs to a process
-alone (USS). The bytes that Ray moves are those of the tables that it carries. Ray's workers usually
-give way to other programs (niceness 15); here they do not, unless RAY_worker_niceness is set.
+so do as many plain `urd predict` processes, which get equal shares of the list. Both ways also
+judge a sixth of the images; the difference in time is the cost of the others, so rates are without
+the start. Ray judges in parts of 128 images, so N is best a multiple of 128 times the most workers.
+Memory is the highest of what belongs to a process alone (USS). The bytes that Ray moves are those
+of the tables that it carries. Ray's workers usually give way to other programs (niceness 15); here
+they do not, unless RAY_worker_niceness is set.
 """
 
 from __future__ import annotations
@@ -122,23 +122,9 @@ def command(run: Path, out: Path) -> list[str]:
 
 
 def difference(few: dict[str, float], every: dict[str, float], images: int) -> dict[str, Any]:
-    """Figures of plain processes; `few` judged a part, `every` judged `images` more."""
+    """Figures of two calls; `few` judged some images, `every` judged `images` more."""
     rate = images / (every["seconds"] - few["seconds"])
     return {**_rounded(every), "images_per_second": round(rate, 2)}
-
-
-def steady(every: dict[str, float], out: Path, workers: int) -> dict[str, Any]:
-    """Figures of a call on Ray, from the times of its parts."""
-    parts = [
-        (path.stat().st_mtime, len(path.read_text().splitlines()))
-        for path in (out / "jsonl").iterdir()
-    ]
-    parts.sort()
-    later = parts[workers:]
-    if not later:
-        raise SystemExit(f"{len(parts)} parts are too few for {workers} workers: more --images")
-    rate = sum(count for _, count in later) / (later[-1][0] - parts[workers - 1][0])
-    return {**_rounded(every), "images_per_second": round(rate, 2), "parts": len(parts)}
 
 
 def _rounded(of: dict[str, float]) -> dict[str, Any]:
@@ -182,7 +168,7 @@ def bytes_moved(run: Path, paths: Sequence[Path], out: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder, model file or exported file")
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=1536)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--out", type=Path, help="write the figures here, as JSON")
     options = parser.parse_args()
@@ -192,7 +178,7 @@ def main() -> None:
     from urd.system.machine import machine
 
     os.environ.setdefault("RAY_worker_niceness", "0")  # as the plain processes
-    few = max(BATCH, options.images // 5)
+    few = max(BATCH, options.images // 6)
     result: dict[str, Any] = {"batch_size": BATCH, "images": options.images, "machine": machine()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "images")
@@ -200,21 +186,29 @@ def main() -> None:
         write_images(folder, options.images)
         paths = sorted(folder.iterdir())
         for workers in options.workers:
-            out = Path(name, f"ray{workers}")
             of: dict[str, Any] = {
-                "ray": steady(on_ray(options.run, paths, workers, out), out, workers)
+                way.__name__: difference(
+                    *(
+                        way(
+                            options.run,
+                            paths[:count],
+                            workers,
+                            Path(name, f"{way.__name__}{workers}-{count}"),
+                        )
+                        for count in (few, options.images)
+                    ),
+                    options.images - few,
+                )
+                for way in (on_ray, by_hand)
             }
-            plain = [
-                by_hand(options.run, paths[:count], workers, Path(name, f"{workers}-{count}"))
-                for count in (few, options.images)
-            ]
-            of["by_hand"] = difference(*plain, options.images - few)
             of["ray_against_by_hand"] = round(
-                of["ray"]["images_per_second"] / of["by_hand"]["images_per_second"], 3
+                of["on_ray"]["images_per_second"] / of["by_hand"]["images_per_second"], 3
             )
             result[f"workers_{workers}"] = of
             print(json.dumps({workers: of}, indent=2), file=sys.stderr)
-        result["per_image"] = bytes_moved(options.run, paths, Path(name, f"ray{workers}"))
+        result["per_image"] = bytes_moved(
+            options.run, paths, Path(name, f"on_ray{workers}-{options.images}")
+        )
     print(json.dumps(result, indent=2))
     if options.out is not None:
         write_json(options.out, result)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from conftest import TINY
@@ -11,6 +13,7 @@ from urd.backbones.builtin import BUILTIN, BuiltinBackbone
 from urd.backbones.encoder import Normalisation, has_signed_levels
 from urd.backbones.registry import backbone_of
 from urd.backbones.timm_backbone import TimmBackbone
+from urd.errors import UrdError
 from urd.networks.student import Student, initialise
 from urd.networks.variants import VARIANTS
 
@@ -32,6 +35,42 @@ def test_a_new_family_is_one_class_and_one_line(monkeypatch):
     monkeypatch.setattr(registry, "FAMILIES", (Other, *registry.FAMILIES))
     assert isinstance(backbone_of("other:x"), Other)
     assert isinstance(backbone_of(TINY), TimmBackbone)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package whose module has this text; it offers the tag `mine`."""
+
+    def install(text: str, value: str = "my_backbones:Mine") -> None:
+        (tmp_path / "my_backbones.py").write_text(text)
+        facts = tmp_path / "my_backbones-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-backbones\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text(f"[urd.backbones]\nmine = {value}\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "my_backbones", raising=False)
+
+    return install
+
+
+def test_an_installed_package_adds_a_backbone(package):
+    package(
+        "from urd.backbones.timm_backbone import TimmBackbone\nclass Mine(TimmBackbone): pass\n"
+    )
+    assert type(registry.backbone_of("mine")).__module__ == "my_backbones"
+    assert type(registry.backbone_of("resnet18.tv_in1k")) is TimmBackbone
+    assert not isinstance(registry.backbone_of("builtin"), TimmBackbone)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("raise OSError('no card')", "from my_backbones:Mine: no card"), ("Mine = 3", "not a class")],
+)
+def test_a_package_that_cannot_be_loaded_is_named(package, text, said):
+    package(text)
+    with pytest.raises(UrdError, match=said):
+        registry.backbone_of("mine")
+    assert type(registry.backbone_of("resnet18.tv_in1k")) is TimmBackbone  # not its concern
 
 
 def test_preparation_is_of_built_in_weights_only():

@@ -11,6 +11,7 @@ from conftest import picture, save
 from PIL import Image
 
 from urd.data import check as check_module
+from urd.data.advice import image_size_advice
 from urd.data.check import check
 from urd.data.exif import camera_of
 from urd.data.lookalikes import lookalikes, small_picture
@@ -51,6 +52,24 @@ def test_wide_and_high_images_get_their_own_shape(tmp_path, size, shape):
         assert check(tmp_path).suggestions == []
     else:
         assert f"--image-size {shape} (height x width)" in suggestion(tmp_path, "image-size")
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ((256, 256), "256x640 (height x width), which squeezes them less than 256x256 and takes"),
+        ((640, 256), "256x640 (height x width), which squeezes them less than 640x256"),
+        ((128, 192), "128x320 (height x width), which squeezes them less than 128x192 and takes"),
+        ((256, 640), None),
+        ((256, 512), None),
+    ],
+)
+def test_a_training_is_told_what_shape_its_images_need(network, said):
+    advice = list(image_size_advice([(400, 1000)] * 3, network))
+    assert (said is None) == (not advice)
+    if said is not None:
+        assert f"--image-size {said}" in advice[0]
+        assert ("takes" in said) == ("takes" in advice[0])
 
 
 def test_several_sizes_and_modes_are_named_with_an_example(data):

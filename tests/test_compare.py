@@ -109,6 +109,17 @@ def test_two_folders_of_maps(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "pixel AP" in said and " B " in said and "Other verdicts" not in said
     assert "40 images; maps in the size of their files; 200 paired" in " ".join(said.split())
+    names = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.npy")]
+    for side, sign in (("a", -1.0), ("b", 1.0)):
+        scores = {str(name): sign * (name.parts[0] == "dent") for name in names}
+        (tmp_path / f"{side}.json").write_text(json.dumps(scores))
+    files = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+    with_scores = [*command, "--masks", str(tmp_path / "masks"), "--scores", *files]
+    cli([*with_scores, "--json", str(tmp_path / "c.json")], standalone_mode=False)
+    stored = json.loads((tmp_path / "c.json").read_text())
+    row = next(row for row in stored["metrics"] if row["name"] == "image_auroc")
+    assert (row["a"], row["b"]) == (0.0, 1.0)
+    assert "image scores from a.json and b.json" in stored["protocol"]
     with pytest.raises(UsageError, match=r"a folder of maps\? give --masks FOLDER"):
         cli([*command, str(tmp_path)], standalone_mode=False)
     (tmp_path / "b" / "dent" / "020.npy").unlink()
@@ -120,3 +131,5 @@ def test_runs_and_masks_together_are_refused(tmp_path):
     for extra in ([], ["data", "--masks", "m"]):
         with pytest.raises(UsageError, match="give either DATA"):
             cli(["compare", "a", "b", *extra], standalone_mode=False)
+    with pytest.raises(UsageError, match="--scores needs --masks"):
+        cli(["compare", "a", "b", "data", "--scores", "c", "d"], standalone_mode=False)

@@ -35,18 +35,27 @@ def test_a_region_needs_a_peak_and_an_area():
     anomaly_map[20:40, 20:40] = 0.4  # large, but nowhere high
     anomaly_map[50, 50] = 0.8  # high, one pixel
     found = find_defects(anomaly_map, (64, 64), grow=0.3, seed=0.6)
-    assert [d.area for d in found] == [16, 1]
+    assert [d.area for d in found] == [1, 16]  # the highest peak first
     assert len(find_defects(anomaly_map, (64, 64), grow=0.3, seed=0.6, smallest_area=2)) == 1
     assert find_defects(anomaly_map, (64, 64), grow=0.3, seed=0.8) == []
     assert len(find_defects(anomaly_map, (64, 64), grow=0.9, seed=0.3)) == 3  # the lower one counts
 
 
-def test_corners_connect_and_the_largest_comes_first():
+def test_corners_connect_and_of_equal_peaks_the_largest_comes_first():
     anomaly_map = np.zeros((8, 8), np.float32)
     anomaly_map[[0, 1, 2], [0, 1, 2]] = 1.0
     anomaly_map[5:8, 5:8] = 1.0
     found = find_defects(anomaly_map, (8, 8), grow=0.5, seed=0.5)
     assert [d.area for d in found] == [9, 3]
+
+
+def test_the_number_stands_at_the_outline_and_not_at_the_corner_of_the_box():
+    anomaly_map = np.zeros((32, 32), np.float32)
+    for place in range(4, 28):
+        anomaly_map[place, 31 - place] = 1.0  # a scratch from the lower left to the upper right
+    (defect,) = find_defects(anomaly_map, (64, 64), grow=0.5, seed=0.5)
+    assert defect.box == (8, 8, 56, 56)
+    assert sum(defect.corner) == pytest.approx(64) and defect.corner in defect.contour
 
 
 def test_against_scipy_on_noise():

@@ -25,6 +25,7 @@ from urd.evaluation import evaluate, maps_on_disk
 from urd.evaluation.evaluate import evaluate_predictions
 from urd.evaluation.records import Evaluation, JudgedImage, read_details, read_evaluation
 from urd.evaluation.tally import Tally
+from urd.inspection.defects import Defect
 from urd.inspection.prediction import Failure, Prediction
 from urd.metrics import METRICS, Metric, evaluate_maps, images, measure
 from urd.metrics.protocol import describe, in_memory
@@ -274,7 +275,36 @@ def test_the_tally_counts_what_matters():
         "Missed defects 1 of 4 (25 %). Good parts rejected 1 of 4, sent to review 1 of 4. "
         "Not judged 2 of 10."
     )
-    assert tally.metrics() == {"n_not_judged": 2, "n_missed": 1, "n_rejected": 1, "n_to_review": 1}
+    counted = {"n_missed": 1, "n_outlined_elsewhere": 0, "n_rejected": 1, "n_to_review": 1}
+    assert tally.metrics() == {"n_not_judged": 2, **counted}
+
+
+def with_outlines(maps, outlines):
+    """Judged NG; each image has one defect with this outline, or none."""
+    for anomaly_map, outline in zip(maps, outlines, strict=True):
+        peak = float(anomaly_map.max())
+        found = [Defect((0, 0, 1, 1), outline, 1.0, None, peak, peak, (0, 0))] if outline else []
+        yield Prediction(peak, anomaly_map, SIZE, verdict="NG", defects=found)
+
+
+def test_a_right_verdict_at_a_wrong_place_is_counted(labelled_set, tmp_path):
+    data, maps, masks = labelled_set
+    masks = [np.zeros(SIZE, bool) for _ in masks]
+    for mask, sample in zip(masks, data.test, strict=True):
+        mask[20:24, 30:34] = True
+        if sample.masks:
+            save(mask.astype(np.uint8) * 255, sample.masks[0])
+    around = [(10.5, 10.5), (50.5, 10.5), (50.5, 40.5), (10.5, 40.5)]  # no corner is on the mask
+    beside = [(2.5, 2.5), (29.5, 2.5), (29.5, 60.5)]
+    found = evaluated(data, with_outlines(maps, [around, around, beside, None]))
+    assert [image.on_defect for image in found.images] == [None, True, False, None]
+    tally = Tally.of(found.images)
+    assert (tally.elsewhere, tally.outlined) == (1, 2)
+    assert "Outlined elsewhere 1 of 2." in tally.sentence()
+    assert found.metrics["n_outlined_elsewhere"] == 1
+    found.write(tmp_path)
+    details = read_details(tmp_path)
+    assert details is not None and details.images == found.images
 
 
 def test_the_tally_without_thresholds_claims_nothing():

@@ -112,6 +112,26 @@ def test_every_mistake_is_shown_the_worst_first(run, data):
     assert set(section(page, "Borderline")) <= right
 
 
+def test_a_find_at_another_place_than_the_mask_is_shown_as_a_mistake(run, data):
+    with_thresholds(run, 1e-6, 2e-6)
+    cli(["evaluate", str(run), str(data), "--resamples", "0"], standalone_mode=False)
+    assert section(parsed(write_report(run)), "Outlined elsewhere") == []
+    details = run / "evaluation_details.json"
+    content = json.loads(details.read_text())
+    moved = [image for image in content["images"] if image.get("on_defect")]
+    assert len(moved) == 4
+    moved[0]["on_defect"] = False
+    details.write_text(json.dumps(content))
+    page = parsed(write_report(run))
+    name = f"square/{Path(moved[0]['path']).name}"
+    assert section(page, "Outlined elsewhere") == [name]
+    assert "<b>1 of 4</b>outlined elsewhere<" in page.text
+    for image in moved:
+        del image["on_defect"]  # as an older version wrote it
+    details.write_text(json.dumps(content))
+    assert "utlined elsewhere" not in parsed(write_report(run)).text
+
+
 def test_misses_have_the_outline_of_their_mask_and_a_detail(run, data, monkeypatch):
     cli(["evaluate", str(run), str(data), "--resamples", "0"], standalone_mode=False)
     with_thresholds(run, 1e6, 2e6)

@@ -26,6 +26,13 @@ _MAPS = (".npy", ".tif", ".tiff")  # a PNG may be any picture
     type=ImageFolder(),
     help="Folder of ground-truth masks: A and B are folders of anomaly maps.",
 )
+@click.option(
+    "--scores",
+    type=(Path, Path),
+    metavar="A B",
+    help="With --masks: a file of image scores for each side, CSV with the columns path and score, "
+    "or JSON. [default: maxima of maps]",
+)
 @click.option("--resize", is_flag=True, help="With --masks: resize maps to the size of the masks.")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the comparison here."
@@ -37,6 +44,7 @@ def compare(
     b: Path,
     data: str | None,
     masks: Path | None,
+    scores: tuple[Path, Path] | None,
     resize: bool,
     json_file: Path | None,
     batch_size: int,
@@ -61,9 +69,11 @@ def compare(
     if (data is None) == (masks is None):
         raise UsageError("give either DATA (A and B are runs) or --masks (A and B are map folders)")
     if masks is not None:
-        found = compare_maps(a, b, masks, resize=resize, resamples=resamples)
+        found = compare_maps(a, b, masks, scores=scores, resize=resize, resamples=resamples)
     else:
         assert data is not None
+        if scores is not None:
+            raise UsageError("--scores needs --masks: a run scores its images itself")
         for side in (a, b):
             _refuse_maps(side)
         found = compare_detectors(opening.open(a), opening.open(b), data, batch_size, resamples)

@@ -34,6 +34,8 @@ def report(
     training, settings and provenance. The test figures come from the last `urd evaluate RUN DATA`.
     """
     from urd.results.report import write_report
+    from urd.system import progress
 
+    progress.show()
     reading = {"max_megapixels": max_megapixels, "page": page}
     print(f"Report: {write_report(run, out, device, roi=roi, ignore=ignore, **reading)}")

@@ -38,7 +38,7 @@ def suggestions(images: Sequence[Seen], pictures: Small) -> Iterator[str]:
     Args:
         pictures: (N, D), the `small_picture` of each image.
     """
-    yield from _image_size(images)
+    yield from image_size_advice([image.size[::-1] for image in images])
     yield from _several(images, "sizes", lambda image: f"{image.size[0]}x{image.size[1]}", _SIZES)
     yield from _several(images, "modes", lambda image: image.mode, _MODES)
     yield from _several(images, "cameras", lambda image: image.camera, _CAMERAS)
@@ -50,25 +50,40 @@ _MODES = "take all images in one way, in colour or in grey"
 _CAMERAS = "train one detector for each, or on good images of all of them"
 
 
-def _image_size(images: Sequence[Seen]) -> Iterator[str]:
-    """The shape of the network's input, if a square would squeeze the images much."""
-    if not images:
+def image_size_advice(
+    sizes: Sequence[tuple[int, int]], network: tuple[int, int] = (_USUAL_SIDE, _USUAL_SIDE)
+) -> Iterator[str]:
+    """The shape of the network's input, if the present one would squeeze the images much.
+
+    Args:
+        sizes: (height, width) of the images.
+        network: (height, width) of its input.
+    """
+    if not sizes:
         return
-    width, height = sorted((i.size for i in images), key=lambda s: s[0] / s[1])[len(images) // 2]
+    height, width = sorted(sizes, key=lambda size: size[1] / size[0])[len(sizes) // 2]
+    if _squeeze((height, width), network) < _WIDE:
+        return
     long = max(width, height) / min(width, height)
-    if long < _WIDE:
-        return
-    side = min(_LONGEST_SIDE, _STEP * round(_USUAL_SIDE * long / _STEP))
-    shape, words = (
-        (f"{_USUAL_SIDE}x{side}", "as wide as high")
-        if width > height
-        else (f"{side}x{_USUAL_SIDE}", "as high as wide")
-    )
+    if _squeeze((height, width), network[::-1]) < _WIDE:
+        shape = network[::-1]
+    else:
+        short = min(network)
+        side = min(_LONGEST_SIDE, _STEP * round(short * long / _STEP))
+        shape = (short, side) if width > height else (side, short)
+    words = "as wide as high" if width > height else "as high as wide"
+    times = shape[0] * shape[1] / (network[0] * network[1])
+    longer = f" and takes {times:.2g} times as long" if times > 1 else ""
     yield (
-        f"the images are {long:.2g} times {words}: train with --image-size {shape} (height x "
-        f"width), which squeezes them less than {_USUAL_SIDE}x{_USUAL_SIDE} and takes "
-        f"{side / _USUAL_SIDE:.2g} times as long"
+        f"the images are {long:.2g} times {words}: train with --image-size {shape[0]}x{shape[1]} "
+        f"(height x width), which squeezes them less than {network[0]}x{network[1]}{longer}"
     )
+
+
+def _squeeze(image: tuple[int, int], network: tuple[int, int]) -> float:
+    """How many times more one axis is scaled than the other."""
+    ratio = image[1] * network[0] / (image[0] * network[1])
+    return max(ratio, 1 / ratio)
 
 
 def _several(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from urd.config import FitConfig
@@ -81,20 +82,30 @@ def kept_on_disk(
     """
     found = OnDisk([], [], [])
     for sample, result in zip(data_set.test, judged, strict=True):
-        found.images.append(_judged(sample, result))
+        path = printable(sample.path.absolute())
         if isinstance(result, Failure):
             found.failures.append(result)
+            judgement = JudgedImage(path, sample.defect, None, result.verdict, result.reason)
         else:
             mask = mask_of(sample, result.size, size, reading)
             found.test.append(_kept(sample, result, mask, maps))
+            place = _on_defect(result, mask)
+            judgement = JudgedImage(
+                path, sample.defect, result.score, result.verdict, on_defect=place
+            )
+        found.images.append(judgement)
     return found
 
 
-def _judged(sample: Sample, result: Prediction | Failure) -> JudgedImage:
-    path = printable(sample.path.absolute())
-    if isinstance(result, Failure):
-        return JudgedImage(path, sample.defect, None, result.verdict, result.reason)
-    return JudgedImage(path, sample.defect, result.score, result.verdict)
+def _on_defect(result: Prediction, mask: np.ndarray) -> bool | None:
+    """Whether a found defect touches the mask (h, w); `None` if there is nothing to compare."""
+    if not result.defects or not mask.any():
+        return None
+    scale = np.array(mask.shape[::-1]) / result.size[::-1]
+    outlines = [np.round(np.array(d.contour) * scale - 0.5) for d in result.defects]
+    drawn = np.zeros(mask.shape, np.uint8)
+    cv2.fillPoly(drawn, [outline.astype(np.int32) for outline in outlines], 1)  # and its border
+    return bool((drawn > 0)[mask].any())
 
 
 def _kept(sample: Sample, result: Prediction, mask: np.ndarray, maps: MapsOnDisk) -> TestImage:

@@ -33,6 +33,8 @@ class JudgedImage:
         score: `None` if the image cannot be judged: then the verdict is ERROR and `reason` says
             why.
         verdict: `None` without thresholds.
+        on_defect: whether the outline of a found defect touches the mask; `None`: there is no mask,
+            or nothing was found.
 
     Raises:
         ValueError: score, verdict and reason contradict each other.
@@ -43,6 +45,7 @@ class JudgedImage:
     score: Annotated[Score, Strict()] | None
     verdict: Verdict | None
     reason: Text | None = None
+    on_defect: Annotated[bool, Strict()] | None = None
 
     def __post_init__(self) -> None:
         if (self.score is None) == self.judged:
@@ -59,6 +62,11 @@ class JudgedImage:
         """The label, not the verdict."""
         return self.defect == GOOD
 
+    @property
+    def is_found(self) -> bool:
+        """A defective image with the verdict REVIEW or NG."""
+        return not self.good and self.verdict in ("REVIEW", "NG")
+
     def row(self) -> dict[str, Any]:
         """The entry in `evaluation_details.json`."""
         row = {
@@ -67,7 +75,8 @@ class JudgedImage:
             "score": self.score,
             "verdict": self.verdict,
         }
-        return row if self.judged else {**row, "reason": self.reason}
+        more = {"reason": self.reason, "on_defect": self.on_defect}
+        return {**row, **{name: value for name, value in more.items() if value is not None}}
 
 
 def _equally_long(curve: tuple[list[float], list[float]]) -> tuple[list[float], list[float]]:

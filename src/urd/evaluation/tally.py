@@ -19,6 +19,8 @@ class Tally:
 
     Attributes:
         defective: defective images that were judged; `missed` of them were OK.
+        outlined: defective images with a mask whose verdict is REVIEW or NG; on `elsewhere` of them
+            no outline touches the mask.
         good: good images that were judged; `rejected` of them were NG, `to_review` REVIEW.
         not_judged: images that cannot be judged, good or defective.
         calibrated: false if the detector has no thresholds, so nothing is missed or rejected.
@@ -26,6 +28,8 @@ class Tally:
 
     defective: int
     missed: int
+    outlined: int
+    elsewhere: int
     good: int
     rejected: int
     to_review: int
@@ -34,11 +38,14 @@ class Tally:
 
     @classmethod
     def of(cls, images: Iterable[JudgedImage]) -> Tally:
+        images = list(images)
         counts = Counter((image.good, image.verdict) for image in images)
         judged = {key: n for key, n in counts.items() if key[1] != "ERROR"}
         return cls(
             defective=sum(n for (is_good, _), n in judged.items() if not is_good),
             missed=counts[False, "OK"],
+            outlined=sum(image.on_defect is not None for image in images if image.is_found),
+            elsewhere=sum(image.on_defect is False for image in images if image.is_found),
             good=sum(n for (is_good, _), n in judged.items() if is_good),
             rejected=counts[True, "NG"],
             to_review=counts[True, "REVIEW"],
@@ -55,6 +62,7 @@ class Tally:
         """The counts, named as in the output of `urd evaluate --json`."""
         of_verdicts = {
             "n_missed": self.missed,
+            "n_outlined_elsewhere": self.elsewhere,
             "n_rejected": self.rejected,
             "n_to_review": self.to_review,
         }
@@ -71,6 +79,8 @@ class Tally:
         if self.defective:
             share = f"{100 * self.missed / self.defective:.0f} %"
             parts.append(f"Missed defects {self.missed} of {self.defective} ({share}).")
+        if self.elsewhere:
+            parts.append(f"Outlined elsewhere {self.elsewhere} of {self.outlined}.")
         if self.good:
             parts.append(
                 f"Good parts rejected {self.rejected} of {self.good}, sent to review "

@@ -40,6 +40,11 @@ class Defect:
     mean: float
     centroid: tuple[float, float]
 
+    @property
+    def corner(self) -> tuple[float, float]:
+        """The point of the outline that is furthest to the upper left: its number stands there."""
+        return min(self.contour, key=lambda point: point[0] + point[1])
+
 
 def find_defects(
     anomaly_map: NDArray[np.float32],
@@ -52,7 +57,7 @@ def find_defects(
     spread: float = SPREAD,
     roi: NDArray[np.bool_] | None = None,
 ) -> list[Defect]:
-    """Regions of the map above `grow` with a peak above `seed`, the largest first.
+    """Regions of the map above `grow` with a peak above `seed`, the highest peak first.
 
     An image with a score up to `seed` has none. Regions that touch at a corner are one region. A
     region also ends where the map falls below half of its highest value within 16 pixels, because
@@ -95,7 +100,7 @@ def find_defects(
                 centroid=((centre_x + 0.5) * scale_x, (centre_y + 0.5) * scale_y),
             )
         )
-    return sorted(found, key=lambda defect: (-defect.area, defect.box))
+    return sorted(found, key=lambda defect: (-defect.peak, -defect.area, defect.box))
 
 
 def _components(

@@ -14,7 +14,7 @@ from urd.inspection.colours import ON_LIGHT
 from urd.inspection.defects import Defect
 
 LEAST_WIDTH = 240  # pixels that the words of a legend need
-NUMBERED = 20  # defects that get a number; the smaller ones get an outline only
+NUMBERED = 20  # defects that get a number; the weaker ones get an outline only
 _LISTED_LINES = 3
 _PADDING, _QUIET = 6, "#444444"
 _LONGEST_BAR = 32  # heights of a line

@@ -45,7 +45,7 @@ def overlay(
 
     Args:
         scale: belongs to the model, so a colour means the same in all its pictures.
-        defects: in pixels of the original, the largest first.
+        defects: in pixels of the original, the highest peak first.
         width: of the original, if the image is a smaller copy.
         roi: (h, w) bool, the inspected part; it gets a line, and what is outside is darker.
         max_side: pixels of the longer side of larger images; 0 keeps every pixel.
@@ -194,14 +194,14 @@ def _draw_lines(
 
 
 def _draw_numbers(picture: Image.Image, defects: Sequence[Defect], factor: float) -> None:
-    """The number of each defect at the upper left corner of its box, inside of the picture."""
+    """The number of each defect at the upper left of its outline, inside of the picture."""
     font = font_of(max(12, round(max(picture.size) / 90)))
     draw = ImageDraw.Draw(picture)
     for number, defect in enumerate(defects[:NUMBERED], start=1):
         text = str(number)
         left, top, right, bottom = draw.textbbox((0, 0), text, font)
         wide, high = right - left + 6, bottom - top + 6
-        x = max(0.0, min(defect.box[0] * factor - wide - 2, picture.width - wide))
-        y = max(0.0, min(defect.box[1] * factor - high - 2, picture.height - high))
+        x = max(0.0, min(defect.corner[0] * factor - wide - 2, picture.width - wide))
+        y = max(0.0, min(defect.corner[1] * factor - high - 2, picture.height - high))
         draw.rectangle((x, y, x + wide, y + high), "black")
         draw.text((x + 3 - left, y + 3 - top), text, "white", font)

@@ -34,7 +34,7 @@ class Prediction:
             a `Failure` with the verdict ERROR, never a prediction.
         calibrated: the score as a number in (0, 1); 0.5 is the limit of OK. `None` without
             calibration.
-        defects: the largest first; empty if the verdict is OK or without calibration.
+        defects: the highest peak first; empty if the verdict is OK or without calibration.
         roi: (H, W) bool, the inspected pixels; the map is 0 elsewhere. `None`: all pixels.
         picture: the image, upright RGB, reduced as requested; `None` if not requested.
         heat_range: the anomaly values of the first and the last colour of `overlay`.

@@ -10,9 +10,11 @@ from urd.data import DEFAULT_READING, Reading, read_layout
 from urd.detector import Detector
 from urd.errors import UrdError, UsageError
 from urd.evaluation.evaluate import OnDisk, kept_on_disk, refuse_unusable
-from urd.evaluation.map_files import as_test_images, find_maps
+from urd.evaluation.map_files import MapFile, as_test_images, find_maps
 from urd.evaluation.maps_on_disk import MapsOnDisk, maps_on_disk
 from urd.evaluation.records import JudgedImage
+from urd.evaluation.score_files import read_scores
+from urd.metrics import TestImage
 from urd.metrics.comparison import Difference, compare
 from urd.system.progress import track
 
@@ -101,14 +103,18 @@ def compare_maps(
     b: Path,
     masks: Path,
     *,
+    scores: tuple[Path, Path] | None = None,
     resize: bool = False,
     resamples: int = 1000,
     reading: Reading = DEFAULT_READING,
 ) -> Comparison:
     """Compare two folders of anomaly maps of the same images, as `urd metrics` reads them.
 
+    Args:
+        scores: a file of image scores for each side; `None`: the maximum of each map.
+
     Raises:
-        UsageError: an image has a map in one folder only, or as `find_maps`.
+        UsageError: an image has a map in one folder only, or as `find_maps` and `read_scores`.
     """
     named = [{file.name: file for file in find_maps(side, masks, reading)} for side in (a, b)]
     only = sorted(named[0].keys() ^ named[1].keys())
@@ -118,12 +124,21 @@ def compare_maps(
             "of the same images"
         )
     of_a, of_b = (
-        as_test_images([side[name] for name in sorted(side)], resize=resize, reading=reading)
-        for side in named
+        _with_scores([side[name] for name in sorted(side)], file, resize, reading)
+        for side, file in zip(named, scores or (None, None), strict=True)
     )
     maps = "maps resized to their masks" if resize else "maps in the size of their files"
+    if scores is not None:
+        maps += f"; image scores from {scores[0].name} and {scores[1].name}"
     found = compare(of_a, of_b, resamples=resamples)
     return _comparison(len(of_a), maps, resamples, found, None)
+
+
+def _with_scores(
+    files: list[MapFile], scores: Path | None, resize: bool, reading: Reading
+) -> list[TestImage]:
+    given = None if scores is None else read_scores(scores, files)
+    return as_test_images(files, resize=resize, reading=reading, scores=given)
 
 
 def _comparison(

@@ -13,12 +13,12 @@ class Count:
     """How many test images are of a kind.
 
     Attributes:
-        verdict: the verdict that these images got.
+        verdicts: the verdicts that these images got.
         total: the images that could be of this kind, at least one.
     """
 
     name: str
-    verdict: Verdict
+    verdicts: tuple[Verdict, ...]
     count: int
     total: int
 
@@ -38,11 +38,12 @@ class Count:
 def counts_of(tally: Tally) -> list[Count]:
     """The mistakes first, then what was not judged; without thresholds only the latter."""
     counts = [
-        Count("missed defects", "OK", tally.missed, tally.defective),
-        Count("good parts rejected", "NG", tally.rejected, tally.good),
-        Count("good parts to review", "REVIEW", tally.to_review, tally.good),
+        Count("missed defects", ("OK",), tally.missed, tally.defective),
+        Count("outlined elsewhere", ("REVIEW", "NG"), tally.elsewhere, tally.outlined),
+        Count("good parts rejected", ("NG",), tally.rejected, tally.good),
+        Count("good parts to review", ("REVIEW",), tally.to_review, tally.good),
     ]
-    not_judged = Count("not judged", "ERROR", tally.not_judged, tally.images)
+    not_judged = Count("not judged", ("ERROR",), tally.not_judged, tally.images)
     shown = [*(counts if tally.calibrated else ()), not_judged]
     return [count for count in shown if count.total]
 
@@ -64,7 +65,7 @@ def sentences(tally: Tally) -> list[str]:
     """The counts in words with their intervals, the most serious first; not judged comes last."""
     lines = [] if tally.calibrated else ["No thresholds, so no verdicts: run urd calibrate."]
     for count in counts_of(tally):
-        shares = "" if count.verdict == "ERROR" else f": {count.shares}"
+        shares = "" if "ERROR" in count.verdicts else f": {count.shares}"
         lines.append(f"{count.name.capitalize()} {count.count} of {count.total}{shares}.")
     return lines
 

@@ -14,6 +14,7 @@ from urd.inspection.calibration import Thresholds
 from urd.inspection.prediction import Failure
 from urd.results.shots import Shot, shot_of
 from urd.system.files import printable
+from urd.system.progress import track
 from urd.training.schema import GoodImageDistance
 
 MOST = 60  # pictures of a gallery; the names of the other images follow
@@ -110,6 +111,7 @@ def _with_thresholds(
             "Defective images with the verdict OK. The dashed line goes around the mask.",
             among(defective, "OK"),
         ),
+        *_elsewhere(found),
         _Choice("Good parts rejected", "Good images with the verdict NG.", among(good, "NG")),
         _Choice(
             "Good parts to review", "Good images with the verdict REVIEW.", among(good, "REVIEW")
@@ -129,6 +131,17 @@ def _with_thresholds(
     ]
 
 
+def _elsewhere(found: list[JudgedImage]) -> Iterator[_Choice]:
+    """Right verdicts for a wrong reason; nothing if no mask tells."""
+    if any(image.on_defect is not None for image in found):
+        yield _Choice(
+            "Outlined elsewhere",
+            "Defective images with the verdict REVIEW or NG on which no outline touches the mask. "
+            "The dashed line goes around the mask.",
+            [image for image in found if image.on_defect is False],
+        )
+
+
 def _without_thresholds(good: list[JudgedImage], defective: list[JudgedImage]) -> list[_Choice]:
     about = "Not calibrated: no thresholds."
     return [
@@ -145,7 +158,7 @@ def unlike_others(detector: Detector, images: Sequence[GoodImageDistance]) -> Ga
     about = {i.path: f"distance {i.distance:.3g}, usual is {usual:.3g}" for i in images[:EXAMPLES]}
     shots = [
         replace(shot, about=about[image.path], verdict=None, score=None)
-        for image, shot in zip(shown, _shots(detector, shown, None), strict=True)
+        for image, shot in zip(shown, _shots(detector, title, shown, None), strict=True)
     ]
     return Gallery(
         title,
@@ -157,7 +170,7 @@ def unlike_others(detector: Detector, images: Sequence[GoodImageDistance]) -> Ga
 
 
 def _gallery(detector: Detector, choice: _Choice, masks: Masks) -> Gallery:
-    shots = list(_shots(detector, choice.pictured, masks))
+    shots = list(_shots(detector, choice.title, choice.pictured, masks))
     names = [f"{_name(image)}, score {_score(image):.4g}" for image in choice.named]
     return Gallery(choice.title, choice.about, shots, names, len(choice.images))
 
@@ -173,14 +186,15 @@ def _name(image: JudgedImage) -> str:
 
 
 def _shots(
-    detector: Detector, images: Sequence[JudgedImage], masks: Masks | None
+    detector: Detector, title: str, images: Sequence[JudgedImage], masks: Masks | None
 ) -> Iterator[Shot]:
     """Judge the images again, because an evaluation keeps no maps.
 
-    Name, verdict and score are those of the evaluation.
+    Name, verdict and score are those of the evaluation. The progress has the title.
     """
     try:
-        results = detector.predict_many([Path(i.path) for i in images], picture_side=LARGE_SIDE)
+        judged = detector.predict_many([Path(i.path) for i in images], picture_side=LARGE_SIDE)
+        results = track(judged, title, len(images))
     except UrdError as error:  # for example, each image has a region and nobody gave them
         yield from (_missing(image, first_line(error)) for image in images)
         return

@@ -45,8 +45,8 @@ class Shot:
         width, height: of the original, in pixels; they are the units of all paths.
         image, heat: data URIs; the heat map is stretched over the image.
         defects, mask, roi: outlines as paths of SVG, or empty.
-        detail: left, top, width and height of the part around the mask, or else around the largest
-            defect; empty if it is no small part of the image.
+        detail: left, top, width and height of the part around the mask, or else around the
+            strongest defect; empty if it is no small part of the image.
         missing: why there is no picture; then only name, verdict, score and about are known.
     """
 
@@ -122,8 +122,8 @@ def _numbers(defects: Sequence[Defect], size: tuple[int, int]) -> tuple[Number, 
     return tuple(
         Number(
             str(number),
-            round(100 * max(0.0, defect.box[0]) / width, 2),
-            round(100 * max(0.0, defect.box[1]) / height, 2),
+            round(100 * max(0.0, defect.corner[0]) / width, 2),
+            round(100 * max(0.0, defect.corner[1]) / height, 2),
         )
         for number, defect in enumerate(defects[:NUMBERED], start=1)
     )

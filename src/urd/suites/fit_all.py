@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +43,14 @@ from urd.system.progress import note
 
 RUNS, UNFINISHED = "runs", "unfinished"
 _LONGEST_NAME = 100
+_JOBS_FOR_A_WRITE = 50  # seconds of jobs for each second of writing the list
 
 
 def fit_all(root: Path, out: Path, config: FitConfig, execution: Execution) -> Outcome:
     """Train one model for each category below ROOT that has none for its images and settings.
 
     A failed category does not stop the others. A stopped one continues from its checkpoint. The
-    names in the outcome are categories. List and page are written again after each model.
+    names in the outcome are categories. List and page are written again while models come.
 
     Raises:
         UsageError: there are no categories, or an option cannot be used.
@@ -123,6 +125,8 @@ class _Call:
     def __init__(self, out: Path, plan: _Plan) -> None:
         self.out, self.plan = out, plan
         self.outcome = Outcome(failed=dict(plan.refused))
+        self._listed_later: list[Path] = []  # folders of jobs whose models are not in the list yet
+        self._next_write = 0.0
         path = out / LIST_NAME
         known = read_model_list(path).models if path.exists() else []
         self.models = {model.category: model for model in known}
@@ -144,15 +148,21 @@ class _Call:
             if not self.is_done(category) and (task.folder / RESULT_NAME).exists():
                 self._take(task, None)  # of a job that ended when nobody waited for it
         done = [category for category in tasks if self.is_done(category)]
-        self.outcome.kept = [name for name in done if name not in self.outcome.ran]
-        missing = [tasks[name] for name in tasks if name not in (*done, *self.outcome.failed)]
+        now = set(self.outcome.ran)
+        self.outcome.kept = [name for name in done if name not in now]
+        ended = {*done, *self.outcome.failed}
+        missing = [task for name, task in tasks.items() if name not in ended]
         self.outcome.waiting = [task.name for task in missing]
         self._write()
-        with closing(ends(executor, missing, "Models", len(tasks))) as of_executor:
-            for end in of_executor:
-                self.outcome.waiting.remove(end.task.name)
-                self._take(end.task, end.error)
-                self._write()
+        try:
+            with closing(ends(executor, missing, "Models", len(tasks))) as of_executor:
+                for end in of_executor:
+                    self.outcome.waiting.remove(end.task.name)
+                    self._take(end.task, end.error)
+                    if time.monotonic() >= self._next_write:
+                        self._write()
+        finally:
+            self._write()
         return self.outcome
 
     def _task(self, category: str) -> Task:
@@ -192,7 +202,7 @@ class _Call:
             report = f"{run}/{RunFolder(Path(run)).report.name}"
             self.models[task.name] = ListedModel(**model.model_dump(), run=run, report=report)
             self.outcome.ran.append(task.name)
-            shutil.rmtree(task.folder, ignore_errors=True)
+            self._listed_later.append(task.folder)
         except (UrdError, OSError) as failure:
             self.outcome.failed[task.name] = str(failure)
 
@@ -213,7 +223,10 @@ class _Call:
         shutil.rmtree(older, ignore_errors=True)
 
     def _write(self) -> None:
-        """Write the list and the page."""
+        """Write the list and the page. With ten thousand models this takes its time, so the next
+        time comes when the jobs have had fifty times as long.
+        """
+        began = time.monotonic()
         present = {*self.plan.jobs, *self.plan.refused}
         found = ModelList(
             root=printable(absolute(self.plan.root)),
@@ -224,3 +237,8 @@ class _Call:
         )
         write_json(self.out / LIST_NAME, found.model_dump())
         write_text(self.out / PAGE_NAME, models_page(found))
+        for folder in self._listed_later:  # its result finds the model again after a stop
+            shutil.rmtree(folder, ignore_errors=True)
+        self._listed_later.clear()
+        now = time.monotonic()
+        self._next_write = now + _JOBS_FOR_A_WRITE * (now - began)

@@ -42,14 +42,15 @@ def rows_of(models: ModelList) -> list[Row]:
     """One row per category, those that need attention first."""
     of_category = {model.category: model for model in models.models}
     reasons = {failed.category: failed.reason for failed in models.failed}
+    waiting, gone = set(models.waiting), set(models.gone)
     rows = []
-    for category in {*of_category, *reasons, *models.waiting}:
+    for category in {*of_category, *reasons, *waiting}:
         model = of_category.get(category)
         if category in reasons:
             rows.append(Row(category, FAILED, model, reasons[category]))
-        elif category in models.waiting:
+        elif category in waiting:
             rows.append(Row(category, WAITING, model))
-        elif model is None or category in models.gone:
+        elif model is None or category in gone:
             rows.append(Row(category, GONE, model))
         elif model.held_out is None:
             rows.append(Row(category, OPEN, model, "No good images are held out: urd calibrate."))

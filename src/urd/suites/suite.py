@@ -21,6 +21,9 @@ from urd.system.documents import read_yaml
 from urd.system.files import refuse_special
 
 _SUITES = Path(__file__).parent / "shipped"
+# Options that are younger than results of this METHOD_VERSION, with the value that means "as before
+# there was this option". With it a job is the same job as before.
+_YOUNGER: dict[str, Any] = {"epochs": 0.0}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Job:
         method, but not the label. It covers all settings, so that a default may change later.
         """
         version = method_version.METHOD_VERSION
-        identity = [self.data, self.category, self.settings, dict(inputs), version]
+        settings = {k: v for k, v in self.settings.items() if k not in _YOUNGER or v != _YOUNGER[k]}
+        identity = [self.data, self.category, settings, dict(inputs), version]
         text = json.dumps(identity, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -27,6 +27,7 @@ from urd.data import (
     paint_outside,
     read_rois,
 )
+from urd.data.advice import image_size_advice
 from urd.errors import UsageError
 from urd.model.header import ModelHeader
 from urd.model.schema import MOST_SIZES, DataFacts
@@ -98,6 +99,8 @@ def load_training_data(
         label="Reading",
     )
     paths = [paths[index] for index in kept]
+    for advice in image_size_advice(sizes, config.image_size):
+        note(f"Suggestion: {advice}.")
     of_camera = camera_facts(images, sizes)
     foreground, method = find_foreground(images, paths, config)
     rois = read_rois(config.roi, config.ignore, config.image_size, Reading.of(config))
