@@ -55,7 +55,7 @@ def test_the_arguments_of_fit_are_the_options():
 def test_each_option_has_a_scope_a_group_and_a_help_text():
     for field in dataclasses.fields(FitConfig):
         assert field.metadata["scope"] in ("model", "training", "machine")
-        assert field.metadata["group"] in ("data", "training", "inspection", "expert")
+        assert field.metadata["group"] in ("data", "training", "inspection", "advanced")
         assert field.metadata["help"].endswith(".")
     assert options(scope="machine") == [
         *("weights", "textures", "device", "checkpoint_seconds", "max_megapixels")

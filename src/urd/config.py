@@ -18,7 +18,7 @@ Variant = Literal["rd", "rd-e", "rd-gii", "urd", "urd-skip", "memory", "urd-memo
 ScoreName = Literal["auto", "paper", "weighted", "squared"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Scope = Literal["model", "training", "machine"]
-Group = Literal["data", "training", "inspection", "expert"]
+Group = Literal["data", "training", "inspection", "advanced"]
 
 
 def _option(default: Any, help_text: str, scope: Scope, group: Group, *, path: bool = False) -> Any:
@@ -120,14 +120,14 @@ class FitConfig:
         "Go on to this number while the student still gets better on held-out good images. 0: do "
         "not go on.",
         "training",
-        "expert",
+        "advanced",
     )
     epochs: float = _option(
         0.0,
         "At least so many passes over the training images: with many of them, more than "
         "--iterations. 0: --iterations alone.",
         "training",
-        "expert",
+        "advanced",
     )
     batch_size: int = _option(16, "Images per iteration.", "training", "training")
     image_size: tuple[int, int] = _option(
@@ -142,7 +142,7 @@ class FitConfig:
         "auto",
         "auto: bfloat16 if the hardware supports it, else float32.",
         "training",
-        "expert",
+        "advanced",
     )
     holdout: float = _option(
         0.1,
@@ -161,31 +161,31 @@ class FitConfig:
         0,
         "Iterations between validations; 0: ten validations, at least 50 iterations apart.",
         "training",
-        "expert",
+        "advanced",
     )
     mask_resize: Literal["chained", "direct"] = _option(
         "chained",
         "How defect masks are resized for the feature levels. chained: each from the level before; "
         "direct: each from the full mask.",
         "training",
-        "expert",
+        "advanced",
     )
-    student_lr: float = _option(0.005, "Learning rate of the student.", "training", "expert")
-    teacher_lr: float = _option(0.0001, "Learning rate of the teacher.", "training", "expert")
+    student_lr: float = _option(0.005, "Learning rate of the student.", "training", "advanced")
+    teacher_lr: float = _option(0.0001, "Learning rate of the teacher.", "training", "advanced")
     warm_up: int = _option(
         20,
         "Iterations in which the student's learning rate rises to its full value.",
         "training",
-        "expert",
+        "advanced",
     )
     schedule: Literal["constant", "cosine", "decay"] = _option(
         "decay",
         "Learning rates. constant: as in the paper; cosine: they fall to 0 along half a cosine; "
         "decay: they fall to 0 in the last 30 % of the iterations.",
         "training",
-        "expert",
+        "advanced",
     )
-    checkpoint_seconds: float = _option(120.0, "Seconds between checkpoints.", "machine", "expert")
+    checkpoint_seconds: float = _option(120.0, "Seconds between checkpoints.", "machine", "advanced")
     white_level: int = _option(
         65535,
         "16-bit value that means white; 4095 for 12-bit cameras.",
