@@ -74,7 +74,7 @@ def test_too_few_images_say_how_many_to_add():
     few = Calibration((*range(60),), (*range(60),), (*range(60),), "test")
     said = few.thresholds(0.01, 0.05).shortfall()
     assert said.startswith("60 images are too few for 1 % (NG)")
-    assert said.endswith("99 are enough: you have 60; add 39.")
+    assert said.endswith("a folder of 99 good images that training did not see.")
 
 
 def test_too_few_images_say_what_they_promise():

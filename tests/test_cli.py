@@ -69,7 +69,7 @@ def test_calibrate_and_judge(urd, data, run_folder, tmp_path):
     code, out, err = urd("calibrate", run_folder, good, "--json", tmp_path / "t.json")
     assert code == 0, err
     assert "4 images are too few for 1 %" in " ".join(out.split())
-    assert "99 are enough: you have 4; add 95." in " ".join(out.split())
+    assert "99 are enough: give urd calibrate a folder of 99 good images" in " ".join(out.split())
     limits = json.loads((tmp_path / "t.json").read_text())
     assert limits["reject"]["n"] == 4
     before = model.read_bytes()

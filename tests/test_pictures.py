@@ -121,7 +121,7 @@ def test_a_legend_fits_below_pictures_of_any_size(size):
     ("review", "reject", "places"),
     [
         (2.0, 2.5, (0.5, 0.75)),
-        (2.0, 2.0, (0.5, 0.5)),
+        (2.0, 2.0, (0.5,)),  # no REVIEW
         (2.0, 9.0, (0.5, 1.0)),
         (0.0, 1.5, (0, 0.25)),
     ],

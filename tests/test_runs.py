@@ -270,7 +270,7 @@ def test_fit_says_what_few_images_mean_and_what_comes_next(urd, words, data, tmp
     said = " ".join(out.split())
     assert code == 0
     assert "6 images are too few for 1 % (NG) and 5 % (REVIEW)" in said
-    assert "99 are enough: you have 6; add 93." in said
+    assert "99 are enough: give urd calibrate a folder of 99 good images" in said
     assert "6 images are very few to train on" in said
     assert "6 held-out images are too few: do not rely on the figures" in said
     run = tmp_path / "run"

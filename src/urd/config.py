@@ -185,7 +185,9 @@ class FitConfig:
         "training",
         "advanced",
     )
-    checkpoint_seconds: float = _option(120.0, "Seconds between checkpoints.", "machine", "advanced")
+    checkpoint_seconds: float = _option(
+        120.0, "Seconds between checkpoints.", "machine", "advanced"
+    )
     white_level: int = _option(
         65535,
         "16-bit value that means white; 4095 for 12-bit cameras.",

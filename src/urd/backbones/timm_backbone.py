@@ -70,5 +70,6 @@ class TimmBackbone(Backbone):
         return (
             f"no pretrained weights of '{self.tag}' in timm's cache. On a machine with a network "
             f"fetch {hub_address()}/{repository}/resolve/main/model.safetensors and pass it with "
-            "--weights FILE; or use --backbone builtin, which needs no file but is less accurate."
+            "--weights FILE; or use --backbone builtin, which needs no file but is less accurate. "
+            "`urd doctor` lists what is here."
         )

@@ -81,12 +81,15 @@ def predict(
     from urd.cli.predict_words import camera, reduced_overlays, summary
     from urd.data import find_named
     from urd.errors import UsageError
+    from urd.model.run_folder import model_file_of
     from urd.results.prediction_files import ROWS_NAME, predict_to
     from urd.system import progress
     from urd.system.files import refuse_existing, write_text
 
     progress.show()
     only_writer(out)
+    if run.is_dir() and not model_file_of(run).is_file():
+        opening.open(run)  # says what is wrong: RUN and IMAGES may have changed places
     found = find_named(with_listed(images), out)
     for line in found.passed_over():
         progress.note(line)

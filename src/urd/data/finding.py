@@ -193,9 +193,10 @@ def refuse_results(folder: Path) -> None:
         UsageError: the folder holds results, or is part of such a folder.
     """
     if holds_results(folder) or _is_picture_of_results(folder.resolve() / "any"):
+        there = [name for name in RESULT_FILES if (folder / name).is_file()]
         raise UsageError(
-            f"{folder} is a folder of results ({' or '.join(RESULT_FILES)} is in it); give the "
-            "folder of the images, or move the results out of it"
+            f"{folder} is a folder of results{f' ({there[0]} is in it)' if there else ''}: give the "
+            "folder of the images here, after RUN; or move the results out of it"
         )
 
 

@@ -69,12 +69,7 @@ def limit(scores: Sequence[float], wanted: float) -> Limit:
     Raises:
         UsageError: there are no scores, or `wanted` is outside (0, 1).
     """
-    if not 0 < wanted < 1:
-        percent = wanted if 1 <= wanted < 100 else 5
-        raise UsageError(
-            f"the target false-reject share is {wanted}; give one between 0 and 1: {percent:g} % "
-            f"is {percent / 100:g}"
-        )
+    _refuse_no_share(wanted)
     if len(scores) == 0:
         raise UsageError("no good images to calibrate on")
     ordered = np.sort(np.asarray(scores, np.float64))
@@ -92,6 +87,15 @@ def limit(scores: Sequence[float], wanted: float) -> Limit:
         bound=bound,
         more_images=_images_for(bound / 2, above, n) - n,
     )
+
+
+def _refuse_no_share(wanted: float) -> None:
+    if not 0 < wanted < 1:
+        percent = wanted if 1 <= wanted < 100 else 5
+        raise UsageError(
+            f"the target false-reject share is {wanted}; give one between 0 and 1: {percent:g} % "
+            f"is {percent / 100:g}"
+        )
 
 
 def limit_at(scores: Sequence[float], threshold: float, wanted: float) -> Limit:
@@ -202,8 +206,8 @@ class Thresholds:
         enough = max(enough_images(x.wanted) for x, _ in short)
         return (
             f"{self.reject.n} images are too few for {shares}: the threshold is their largest "
-            f"score, so expect more rejects than wanted. {enough} are enough: you have "
-            f"{self.reject.n}; add {enough - self.reject.n}."
+            f"score, so expect more rejects than wanted. {enough} are enough: give urd calibrate a "
+            f"folder of {enough} good images that training did not see."
         )
 
 
@@ -274,6 +278,7 @@ class Calibration:
         """
         rejected = self.false_reject if false_reject is None else false_reject
         reviewed = max(self.review, rejected) if review is None else review
+        _refuse_no_share(rejected)
         if reviewed < rejected:
             raise UsageError(
                 f"the review share ({reviewed}) includes the false-reject share ({rejected}): it "

@@ -41,8 +41,9 @@ class Scale:
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
     def marks(self) -> list[tuple[str, float]]:
-        """Names and values of the marks."""
-        named = (("REVIEW", self.review), ("NG", self.reject))
+        """Names and values of the marks; of two equal ones, NG alone: there is no REVIEW."""
+        review = None if self.review == self.reject else self.review
+        named = (("REVIEW", review), ("NG", self.reject))
         return [(name, value) for name, value in named if value is not None]
 
 

@@ -16,7 +16,7 @@ from urd.backbones.registry import backbone_of
 from urd.config import FitConfig
 from urd.errors import UrdError, UsageError, first_line
 from urd.model.header import ModelHeader
-from urd.model.run_folder import model_file_of
+from urd.model.run_folder import RunFolder, model_file_of
 from urd.networks.detector_network import DetectorNetwork
 from urd.networks.memory_bank import MemoryBank, width_of
 from urd.networks.student import Student
@@ -61,8 +61,7 @@ def load_model(
     path = model_file_of(run)
     refuse_special(path)
     if not path.is_file():
-        unfinished = " (its training is not finished; see --resume)" if run.is_dir() else ""
-        raise UsageError(f"no model file at {path}{unfinished}")
+        raise UsageError(_no_model(run, path))
     with _parsing(path):
         file = open_tensors(path, _HEADER)
         if not file.content:
@@ -84,6 +83,14 @@ def load_model(
     if not file.signed:
         note(f"{path} was written without a checksum: urd cannot detect damage to it.")
     return model.eval(), header
+
+
+def _no_model(run: Path, path: Path) -> str:
+    if RunFolder(run).has_begun:
+        return f"no model file at {path} (its training is not finished; see --resume)"
+    if run.is_dir():
+        return f"{run} is not a run folder: there is no {path.name} in it. The run comes first"
+    return f"no model file at {path}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 
 _BINS = 44
 _SMALLEST_SPAN = 1e-9
-_WIDTH, _ROW, _LEFT, _RIGHT = 720, 62, 170, 12
+_WIDTH, _ROW, _LEFT, _RIGHT = 720, 62, 190, 12
 _TOP, _BOTTOM = 26, 30
 _CROWDED = 56
 _NEUTRAL = "plain"  # the class of bars without verdicts
@@ -62,6 +62,8 @@ def histogram(
         parts.append(_text(_LEFT - 10, base - 22, name, "end"))
         parts.append(_text(_LEFT - 10, base - 5, _images(len(values)), "end", "faint"))
     lines = list(zip(("REVIEW", "NG"), limits, strict=True)) if limits else []
+    if limits and limits[0] >= limits[1]:  # there is no REVIEW
+        lines = lines[1:]
     for value in sorted({value for _, value in lines}):
         parts.append(f'<path class="limit" d="M{x(value):.1f} {_TOP - 4}V{bottom}"/>')
     for at, name, anchor in _labels([(x(value), name) for name, value in lines]):

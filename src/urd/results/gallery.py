@@ -102,7 +102,8 @@ def _with_thresholds(
         return [image for image in images if image.verdict == verdict]
 
     found = [image for image in reversed(defective) if image.verdict != "OK"]
-    right = [*among(good, "OK"), *found]
+    at_its_place = [image for image in found if image.on_defect is not False]
+    right = [*among(good, "OK"), *at_its_place]
     limits = (thresholds.review.threshold, thresholds.reject.threshold)
     near = sorted(right, key=lambda image: min(abs(_score(image) - limit) for limit in limits))
     return [
@@ -125,7 +126,7 @@ def _with_thresholds(
         _Choice(
             "Detected defects",
             "Defective images with the verdict REVIEW or NG, the highest scores first.",
-            found,
+            at_its_place,
             examples=True,
         ),
     ]

@@ -89,6 +89,8 @@ def fit(
             unchanged.
     """
     samples = read_layout(data).train
+    if out is not None:  # before anything that takes time
+        resuming.refuse_taken(RunFolder(out), resume=resume, overwrite=overwrite)
     backbone = _chosen(config)
     config = replace(config, backbone=(backbone.tag,))
     if out is None:

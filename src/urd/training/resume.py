@@ -23,7 +23,22 @@ def check_folder(run: RunFolder, config: FitConfig, *, resume: bool, overwrite: 
     """Refuse an output folder that does not fit the request.
 
     Raises:
-        UsageError: the folder has other content, or its run was started with other settings.
+        UsageError: as `refuse_taken`, or its run was started with other settings.
+    """
+    refuse_taken(run, resume=resume, overwrite=overwrite)
+    if resume and run.has_begun:
+        before = FitConfig.from_mapping(settings_of_run(run))
+        _same_settings(fixed_settings(before), fixed_settings(config))
+        _same_weights(before.weights, config.weights)
+    elif resume:
+        note(f"{run.path} has no training to resume: a new one begins.")
+
+
+def refuse_taken(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
+    """Refuse an output folder with other content.
+
+    Raises:
+        UsageError: the folder is not empty, and nothing says what to do with it.
     """
     if resume and overwrite:
         raise UsageError("pass --resume or --overwrite, not both")
@@ -38,12 +53,6 @@ def check_folder(run: RunFolder, config: FitConfig, *, resume: bool, overwrite: 
             f"{run.path} holds files but no run of urd; --overwrite only replaces runs, so choose "
             "another folder"
         )
-    if resume and run.has_begun:
-        before = FitConfig.from_mapping(settings_of_run(run))
-        _same_settings(fixed_settings(before), fixed_settings(config))
-        _same_weights(before.weights, config.weights)
-    elif resume:
-        note(f"{run.path} has no training to resume: a new one begins.")
 
 
 def fixed_settings(config: FitConfig) -> dict[str, Any]:
