@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from urd.backbones.builtin import BUILTIN, BuiltinBackbone
 from urd.backbones.encoder import Normalisation, has_signed_levels
 from urd.backbones.registry import backbone_of
 from urd.backbones.timm_backbone import TimmBackbone
-from urd.errors import UrdError
+from urd.errors import UrdError, UsageError
 from urd.networks.student import Student, initialise
 from urd.networks.variants import VARIANTS
 
@@ -71,6 +72,16 @@ def test_a_package_that_cannot_be_loaded_is_named(package, text, said):
     with pytest.raises(UrdError, match=said):
         registry.backbone_of("mine")
     assert type(registry.backbone_of("resnet18.tv_in1k")) is TimmBackbone  # not its concern
+
+
+def test_levels_of_another_size_than_their_stages_are_refused(monkeypatch):
+    backbone = registry.backbone_of(TINY, "none")
+    encoder = backbone.build()
+    first, *others = encoder.pyramid.stages
+    encoder.pyramid = replace(encoder.pyramid, stages=(replace(first, channels=3), *others))
+    monkeypatch.setattr(backbone, "build", lambda: encoder)
+    with pytest.raises(UsageError, match=r"gives levels of .* need \[\(3, 16, 16\)"):
+        backbone.load(torch.Generator())
 
 
 def test_preparation_is_of_built_in_weights_only():

@@ -203,7 +203,9 @@ def test_changed_verdicts_are_refused_and_nothing_is_written(fitted, tmp_path, m
 
     real = files.compare
     monkeypatch.setattr(
-        files, "compare", lambda *args: replace(real(*args), verdicts_changed=["a.png"])
+        files,
+        "compare",
+        lambda *args: replace(real(*args), verdicts_changed=["a.png"], changes=["NG to OK"]),
     )
     with pytest.raises(UrdError, match=r"1 of 8 verdicts differ .* --allow-changes|a\.png"):
         export(detector, tmp_path / "m.onnx", Export("onnx"), *images_of(data))

@@ -167,7 +167,8 @@ def test_maps_of_another_size_are_refused_or_resized(stored):
     root, expected = stored
     for path in (root / "maps").rglob("*.tiff"):
         store(path, cv2.resize(read_map(path), (60, 40), interpolation=cv2.INTER_NEAREST))
-    with pytest.raises(UsageError, match=r"005\.tiff is 60x40, its mask 30x20; .*--resize"):
+    sizes = r"005\.tiff is 60x40, its mask 30x20; .*--resize"
+    with pytest.raises(UsageError, match=sizes):
         measured(root)
     resized = measured(root, resize=True)
     assert resized["aupro"] == pytest.approx(expected["aupro"], abs=1e-6)
@@ -181,7 +182,10 @@ def test_maps_of_another_size_are_refused_or_resized(stored):
     [
         (lambda root: (root / "gt/dent/005_mask.png").unlink(), r"no mask for .*005\.tiff"),
         (lambda root: (root / "maps/good").rename(root / "maps/normal"), "must be called good"),
-        (lambda root: (root / "maps/dent/005.tiff").unlink(), r"1 masks have no map"),
+        (
+            lambda root: (root / "maps/dent/005.tiff").unlink(),
+            r"there is no map in .* for 1 of the masks, first .* end in \.tiff",
+        ),
         (lambda root: store(root / "maps/good/000.npy", MAP), "two maps of one image"),
         (lambda root: (root / "maps").rename(root / "x"), "no folder of maps"),
         (lambda root: (root / "gt").rename(root / "x"), "no folder of masks"),
@@ -192,6 +196,12 @@ def test_what_does_not_go_together_is_refused(stored, change, message):
     change(root)
     with pytest.raises(UsageError, match=message):
         find_maps(root / "maps", root / "gt")
+
+
+def test_swapped_folders_are_noticed(stored):
+    root, _ = stored
+    with pytest.raises(UsageError, match=r"are the two folders swapped\?"):
+        find_maps(root / "gt", root / "maps")
 
 
 def test_no_maps_at_all(tmp_path):

@@ -43,7 +43,10 @@ def test_arrays_that_do_not_fit_say_so():
             r"map of image 0 has the shape \(8, 8, 1\)",
         ),
         ((maps, [0.0, 1.0], defects, masks[..., None]), r"mask of image 0 has the shape \(8, 8, 1"),
-        ((maps, [0.0, 1.0], defects, masks[:, :4]), "map of image 0 is 8x8, its mask 8x4"),
+        (
+            (maps, [0.0, 1.0], defects, masks[:, :4]),
+            r"image 0 is 8x8 \(width x height\), its mask",
+        ),
     ):
         with pytest.raises(UsageError, match=message):
             evaluate_maps(*changed)
@@ -51,6 +54,19 @@ def test_arrays_that_do_not_fit_say_so():
         with pytest.raises(UsageError, match=r"shape \(8, 8\); give two flat arrays"):
             measure_of(maps[0].ravel(), maps[1])
     assert auroc(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1  # negatives, then positives
+    assert auroc(np.array([0, 1]), np.array([1, 1])) == 0.75
+
+
+def test_labels_in_place_of_scores_are_refused():
+    labels, scores = np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.3, 0.4])
+    for first in (labels, labels > 0):  # scikit-learn's order
+        with pytest.raises(UsageError, match="the first array holds labels"):
+            auroc(first, scores)
+    maps, masks = np.zeros((2, 8, 8)), np.zeros((2, 8, 8), bool)
+    with pytest.raises(UsageError, match="True is no name"):
+        evaluate_maps(maps, [0.0, 1.0], [True, False], masks)
+    with pytest.raises(UsageError, match="then one score per image"):
+        evaluate_maps(maps, masks, ["good", "dent"], [0.0, 1.0])
 
 
 def components_of(mask):
@@ -258,7 +274,7 @@ def test_a_float32_sum_that_overflows_is_no_infinity():
 
 
 def test_maps_and_masks_of_different_sizes_are_refused():
-    with pytest.raises(ValueError, match="the map of image 0 is 5x4, its mask 4x4"):
+    with pytest.raises(ValueError, match=r"image 0 is 5x4 \(width x height\), its mask 4x4"):
         evaluate_maps([np.zeros((4, 5))], np.zeros(1), ["good"], [np.zeros((4, 4), bool)])
     with pytest.raises(ValueError, match=r"not \(H, W\)"):
         evaluate_maps([np.zeros((4, 5, 3))], np.zeros(1), ["good"], None)

@@ -53,7 +53,10 @@ def test_fewer_threads_where_the_cores_are_shared(
 ):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     clocks(wall, processor)
-    assert threads_after(8, SharedCores(None)) == expected
+    cores = SharedCores(None)
+    assert threads_after(8, cores) == expected
+    words = str(expected) if expected == threads else f"{expected} ({threads} for 4 iterations)"
+    assert cores.in_words == words
 
 
 def test_it_decides_once_and_not_in_a_resumed_training(clocks, monkeypatch):

@@ -60,7 +60,8 @@ def test_the_command_prints_a_line_for_each_image(urd, file, inbox, tmp_path):
     start = f"watching {inbox} with model (onnx cpu float32); store {tmp_path / 's.sqlite'}; "
     assert f"{start}ready rename, then keep; no receivers\n" in error
     put(inbox / "d.png", seed=1)
-    assert error.endswith("1 judged: 1 OK, 0 REVIEW, 0 NG; 1 not judged (ERROR)\n")
+    assert "1 judged: 1 OK, 0 REVIEW, 0 NG; 1 not judged (ERROR), moved to " in error
+    assert error.endswith(".aside\n")
     code, out, error = urd(*call, "--json", "--name", "A", "--part", "none")
     assert code == 0 and error.endswith("1 judged: 1 OK, 0 REVIEW, 0 NG; 0 not judged (ERROR)\n")
     row = json.loads(out)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from urd.backbones.encoder import Colour, Encoder, has_signed_levels
+from urd.backbones.encoder import Colour, Encoder, has_signed_levels, refuse_other_levels
 from urd.backbones.weights import load_state, read_weights
 from urd.system.seeding import on_seeded_generator
 
@@ -92,7 +92,8 @@ class Backbone(ABC):
         """The encoder with its weights; `generator` draws untrained ones.
 
         Raises:
-            UsageError: as in `build`, or the weight file cannot be used.
+            UsageError: as in `build`, the weight file cannot be used, or the levels have other
+                sizes than `Encoder` promises.
             UrdError: as in `own_weights`.
         """
         with on_seeded_generator(generator):  # libraries draw from the global generator
@@ -102,6 +103,7 @@ class Backbone(ABC):
         else:
             source = f"the weights of {self.tag}" if self.weights == AUTO else self.weights
             load_state(encoder, self._state(encoder), source, self.all_shapes())
+        refuse_other_levels(encoder)
         encoder.pyramid = replace(encoder.pyramid, signed=has_signed_levels(encoder))
         return encoder
 

@@ -12,8 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from urd.errors import UsageError
+
 Colour = tuple[float, float, float]
 _PROBE = 64
+STRIDES = (4, 8, 16)  # of the levels
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,30 @@ class Encoder(nn.Module):
         self.body.load_state_dict(weights)
 
 
-@torch.no_grad()
 def has_signed_levels(encoder: Encoder) -> bool:
     """Whether a level of a random image holds negative values; after a ReLU there are none."""
+    return any(bool((level < 0).any()) for level in _levels_of_noise(encoder))
+
+
+def refuse_other_levels(encoder: Encoder) -> None:
+    """Raise `UsageError` if a level has another size than its stage and its stride say."""
+    found = [tuple(level.shape[1:]) for level in _levels_of_noise(encoder)]
+    wanted = [
+        (stage.channels, _PROBE // stride, _PROBE // stride)
+        for stage, stride in zip(encoder.pyramid.stages, STRIDES, strict=True)
+    ]
+    if found != wanted:
+        raise UsageError(
+            f"backbone {encoder.tag} gives levels of {found} for an image of {_PROBE}x{_PROBE}; "
+            f"its stages at the strides {', '.join(map(str, STRIDES))} need {wanted}"
+        )
+
+
+@torch.no_grad()
+def _levels_of_noise(encoder: Encoder) -> list[Tensor]:
     random = torch.Generator().manual_seed(0)
     image: Any = torch.rand(1, 3, _PROBE, _PROBE, generator=random)
     mode = encoder.training
-    found = encoder.eval()(image.to(next(encoder.parameters()).device))
+    found: list[Tensor] = encoder.eval()(image.to(next(encoder.parameters()).device))
     encoder.train(mode)
-    return any(bool((level < 0).any()) for level in found)
+    return found

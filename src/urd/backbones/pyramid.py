@@ -11,10 +11,9 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
-from urd.backbones.encoder import Stage
+from urd.backbones.encoder import STRIDES, Stage
 from urd.errors import UsageError, first_line, quoted
 
-STRIDES = (4, 8, 16)
 _PROBE = 128
 
 
@@ -42,8 +41,8 @@ def pyramid_indices(tag: str) -> tuple[int, ...]:
         near = difflib.get_close_matches(tag, timm.list_models(pretrained=True), n=3)
         hint = f" Near names: {', '.join(near)}." if near else ""
         raise UsageError(
-            f"unknown backbone {quoted(tag)}: it is not 'builtin', and timm {timm.__version__} "
-            f"has no such model.{hint}"
+            f"unknown backbone {quoted(tag)}: it is not 'builtin', no installed package "
+            f"offers it, and timm {timm.__version__} has no such model.{hint}"
         )
     try:
         with torch.device("meta"):

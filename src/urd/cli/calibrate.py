@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from urd.cli.options import Opening, detector_options, only_writer
+from urd.cli.options import SHARE, Opening, detector_options, only_writer
 
 if TYPE_CHECKING:
     from urd.inspection.calibration import Thresholds
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--false-reject",
-    type=float,
+    type=SHARE,
     default=0.01,
     show_default=True,
     help="Target NG rate on good images.",
 )
 @click.option(
     "--review",
-    type=float,
+    type=SHARE,
     default=0.05,
     show_default=True,
     help="Target rate of REVIEW or NG on good images.",

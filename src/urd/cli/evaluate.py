@@ -51,7 +51,8 @@ def evaluate(
         )
     metrics_table(
         f"{result['data']}: {result['n_good']} good, {result['n_defective']} defective\n"
-        f"{result['variant']}, {result['backbone']}, seed {result['seed']}\n{result['protocol']}",
+        f"{result['variant']}, {result['backbone']}, seed {result['seed']}; "
+        f"computed in {result['inference_precision']}\n{result['protocol']}",
         result,
     )
     print("\n".join(sentences(tally)))

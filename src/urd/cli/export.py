@@ -106,6 +106,11 @@ def export(
         f"most {parity.map_difference:.2g}, the scores by at most {parity.score_difference:.2g} "
         f"(relative); {len(parity.verdicts_changed)} verdicts changed."
     )
+    if parity.near:
+        print(
+            f"The scores of {parity.near} of these images are so close to a threshold that such a "
+            "difference can change the verdict. The same goes for new images."
+        )
     print(
         f"One image: {parity.exported_ms:.1f} ms; torch in float32: {parity.torch_ms:.1f} ms "
         f"({speed} {'as' if speed == 'as fast' else 'than'} torch)."

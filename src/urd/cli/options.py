@@ -44,6 +44,21 @@ class ImageFolder(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Share(click.types.FloatParamType):
+    """A share of images. Its range is checked where it is used."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.strip().endswith("%"):
+            try:
+                percent = float(value.strip().rstrip("%"))
+            except ValueError:
+                percent = 2.0
+            self.fail(f"{value!r} is no share: {percent:g} % is {percent / 100:g}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+SHARE = Share()
+
 # Read by `urd.data.read_layout`, which knows globs; a path, so that shells complete it.
 DATA = click.Path()
 
@@ -182,10 +197,10 @@ def inspection_options(function: Callable[..., None]) -> Callable[..., None]:
     flags = [
         click.option(
             "--false-reject",
-            type=float,
+            type=SHARE,
             help="Target NG rate on good images; overrides the calibrated one.",
         ),
-        click.option("--review", type=float, help="The same for REVIEW or NG together."),
+        click.option("--review", type=SHARE, help="The same for REVIEW or NG together."),
         click.option(
             "--smallest-area",
             type=float,

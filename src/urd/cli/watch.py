@@ -147,7 +147,7 @@ def watch(
                 if once and (waiting := deliveries.drain()):
                     progress.warn(f"{waiting} events are not sent; the next urd watch sends them")
             if once:
-                progress.note(_summary(tally))
+                progress.note(_summary(tally, watching.aside))
         finally:
             store.close()
     if signal.SIGINT in received:
@@ -156,13 +156,14 @@ def watch(
         raise SystemExit(1)
 
 
-def _summary(tally: Counter[str]) -> str:
+def _summary(tally: Counter[str], aside: Path) -> str:
     """A line for the end of --once."""
     if not tally:
         return "nothing new to judge"
     counts = ", ".join(f"{tally[name]} {name}" for name in ("OK", "REVIEW", "NG"))
     judged = tally.total() - tally["ERROR"]
-    return f"{judged} judged: {counts}; {tally['ERROR']} not judged (ERROR)"
+    where = f", moved to {aside}" if tally["ERROR"] else ""
+    return f"{judged} judged: {counts}; {tally['ERROR']} not judged (ERROR){where}"
 
 
 def _name_of(run: Path) -> str:

@@ -194,9 +194,10 @@ def refuse_results(folder: Path) -> None:
     """
     if holds_results(folder) or _is_picture_of_results(folder.resolve() / "any"):
         there = [name for name in RESULT_FILES if (folder / name).is_file()]
+        which = f" ({there[0]} is in it)" if there else ""
         raise UsageError(
-            f"{folder} is a folder of results{f' ({there[0]} is in it)' if there else ''}: give the "
-            "folder of the images here, after RUN; or move the results out of it"
+            f"{folder} is a folder of results{which}: give the folder of the images here, after "
+            "RUN; or move the results out of it"
         )
 
 

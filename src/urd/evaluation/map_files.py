@@ -106,12 +106,15 @@ def find_maps(maps: Path, masks: Path, reading: Reading = DEFAULT_READING) -> li
         if defect != GOOD and not of_image:
             raise UsageError(
                 f"there is no mask for {path} in {masks}; a folder of good images must be called "
-                f"{', '.join(_GOOD_FOLDERS[:-1])} or {_GOOD_FOLDERS[-1]}"
+                f"{', '.join(_GOOD_FOLDERS[:-1])} or {_GOOD_FOLDERS[-1]}{_swapped(paths)}"
             )
         files.append(MapFile(path, name_below(path, maps), defect, of_image))
     if pairs.orphans:
         left = pairs.orphans
-        raise UsageError(f"{len(left)} masks have no map in {maps}, first: {left[0]}")
+        raise UsageError(
+            f"there is no map in {maps} for {len(left)} of the masks, first {left[0]}; maps are "
+            f"files that end in {', '.join(MAP_SUFFIXES)}"
+        )
     return files
 
 
@@ -174,6 +177,12 @@ def _common_size(files: Sequence[MapFile], reading: Reading) -> tuple[int, int]:
             "write the maps in the size of their images"
         )
     return sizes.pop()
+
+
+def _swapped(maps: Sequence[Path]) -> str:
+    """A hint if the files of the maps are called as masks are."""
+    are_masks = all(path.stem.endswith("_mask") for path in maps)
+    return ". These maps are called like masks: are the two folders swapped?" if are_masks else ""
 
 
 def _type_of(path: Path, maps: Path) -> str:

@@ -146,8 +146,8 @@ def _export_in(
     if parity.verdicts_changed and not wanted.allow_changes:
         raise UrdError(
             f"{len(parity.verdicts_changed)} of {parity.images} verdicts differ from torch's, "
-            f"first: {parity.verdicts_changed[0]}; nothing was written "
-            "(--allow-changes writes the file anyway)"
+            f"first: {parity.verdicts_changed[0]} ({parity.changes[0]}); nothing was written. Use "
+            "another --precision, or --allow-changes to write the file anyway"
         )
     assert isinstance(opened.engine, ExportedEngine)
     exported = Exported(parity, opened.engine.facts)

@@ -16,6 +16,7 @@ from urd.data import UnreadableImage, read_rgb, resize_rgb
 from urd.detector import Detector
 from urd.engines.base import Engine
 from urd.errors import NotJudged, UrdError, UsageError
+from urd.inspection.calibration import Thresholds
 from urd.inspection.prediction import Prediction
 from urd.system.files import printable
 from urd.system.progress import note
@@ -33,6 +34,9 @@ class Parity:
         map_difference: the largest difference between values of the maps.
         score_difference: the largest relative difference between scores.
         verdicts_changed: paths of images with another verdict; each side has its own thresholds.
+        changes: from and to which verdict, for each of them.
+        near: images whose score is so close to a threshold that `score_difference` could change
+            the verdict.
         torch_ms, exported_ms: median time for one image, batch 1.
     """
 
@@ -40,6 +44,8 @@ class Parity:
     map_difference: float
     score_difference: float
     verdicts_changed: list[str]
+    changes: list[str]
+    near: int
     torch_ms: float
     exported_ms: float
 
@@ -60,14 +66,16 @@ def compare(
         UrdError: torch or the file gives NaN or Inf for an image.
     """
     thresholds = exported.thresholds() if detector.thresholds() else None
-    differences, scores, changed = [], [], []
+    differences, scores, changed, changes, judged = [], [], [], [], []
     for path, image in decoded(detector, paths, size):
         expected = detector.predict(image)
         found = _found(exported.engine, image, path)
         differences.append(float(np.abs(found.anomaly_map - expected.anomaly_map).max()))
         scores.append(abs(found.score - expected.score) / max(abs(expected.score), 1e-12))
-        if thresholds is not None and thresholds.verdict(found.score) != expected.verdict:
+        judged.append(found.score)
+        if thresholds is not None and (now := thresholds.verdict(found.score)) != expected.verdict:
             changed.append(printable(path))
+            changes.append(f"{expected.verdict} to {now}")
     if not scores:
         raise UsageError("none of the images to compare on can be read")
     pixels = np.zeros((1, *(size or detector.config.image_size), 3), np.uint8)
@@ -76,8 +84,20 @@ def compare(
         max(differences),
         max(scores),
         changed,
+        changes,
+        _near(judged, thresholds, max(scores)),
         _latency(detector.engine, np.zeros((1, *detector.config.image_size, 3), np.uint8)),
         _latency(exported.engine, pixels),
+    )
+
+
+def _near(scores: Sequence[float], thresholds: Thresholds | None, difference: float) -> int:
+    """How many scores lie within a relative difference of a threshold."""
+    if thresholds is None:
+        return 0
+    limits = {thresholds.review.threshold, thresholds.reject.threshold}
+    return sum(
+        any(abs(score - limit) <= difference * abs(score) for limit in limits) for score in scores
     )
 
 

@@ -68,7 +68,8 @@ def draw_legend(
     width = max(width, LEAST_WIDTH)
     font = font_of(max(13, min(64, width // 70)))
     line = round(1.5 * font.size) if isinstance(font, ImageFont.FreeTypeFont) else 18
-    listed = _wrapped(["Areas", *sizes(defects)], width - 2 * _PADDING, font) if defects else []
+    words = ["Areas, strongest first", *sizes(defects)]
+    listed = _wrapped(words, width - 2 * _PADDING, font) if defects else []
     legend = Image.new("RGB", (width, 4 * line + line * len(listed) + _PADDING), "white")
     draw = ImageDraw.Draw(legend)
     start: float = _PADDING
@@ -92,7 +93,7 @@ def _draw_bar(
     bar = min(legend.width - 2 * _PADDING, _LONGEST_BAR * line)
     top, height = 2 * line + 3, line - 7
     legend.paste(_ramp(bar, height), (_PADDING, top))
-    low, high = f"{scale.low:.3g}", f"{scale.high:.3g}"
+    low, high = f"{scale.low:.4g}", f"{scale.high:.4g}"
     draw.text((_PADDING, 3 * line - 2), low, _QUIET, font)
     right = _PADDING + bar
     draw.text((right - draw.textlength(high, font), 3 * line - 2), high, _QUIET, font)
@@ -101,7 +102,7 @@ def _draw_bar(
         at = _PADDING + scale.place(value) * (bar - 1)
         draw.line([(at, top - 3), (at, top + height + 2)], "black", max(2, line // 10))
         beyond = "> " if value > scale.high else ""
-        text = f"{name} {beyond}{value:.3g}"
+        text = f"{name} {beyond}{value:.4g}"
         length = draw.textlength(text, font)
         wanted = at - length - 2 if name == "REVIEW" else at + 2
         x = max(free, min(wanted, right - length))

@@ -95,7 +95,8 @@ def load_checked(image: TestImage) -> tuple[Scores, Mask, Mask]:
             raise UsageError(f"the mask of {image.name} has the shape {mask.shape}, not (H, W)")
         (height, width), (mask_height, mask_width) = anomaly_map.shape, mask.shape
         raise UsageError(
-            f"the map of {image.name} is {width}x{height}, its mask {mask_width}x{mask_height}"
+            f"the map of {image.name} is {width}x{height} (width x height), "
+            f"its mask {mask_width}x{mask_height}"
         )
     # NaN or Inf in the map makes its sum NaN or Inf, and the sum is much faster than a test of each
     # value. A float32 sum may overflow for good values, so the slow test decides.

@@ -114,7 +114,7 @@ def evaluate_maps(
         rois: the pixels of each image that count, (H, W) bool; `None`: all.
 
     Raises:
-        UsageError: the arguments have different lengths, or as `evaluate`.
+        UsageError: the arguments have different lengths or another order, or as `evaluate`.
     """
     images = in_memory(maps, scores, defects, masks, names=names, rois=rois)
     return evaluate(images, has_masks=masks is not None, resamples=resamples)
@@ -137,6 +137,13 @@ def in_memory(
         counts = ", ".join(map(str, lengths))
         raise UsageError(
             f"maps, scores, defects and masks are {counts} in number: give one of each per image"
+        )
+
+    wrong = next((defect for defect in defects if not isinstance(defect, str)), None)
+    if wrong is not None or np.ndim(scores) != 1:
+        raise UsageError(
+            "give maps, then one score per image, then `good` or the name of a defect per image, "
+            "then masks" + ("" if wrong is None else f"; {wrong!r} is no name")
         )
 
     def load(index: int) -> tuple[Scores, Mask]:

@@ -149,7 +149,7 @@ def rank_arrays(negatives: Scores, positives: Scores) -> Ranks:
     """`rank` for two flat arrays; it does not change them.
 
     Raises:
-        UsageError: an array is not flat.
+        UsageError: an array is not flat, or holds labels in place of scores.
     """
     for scores in (negatives, positives):
         if np.ndim(scores) != 1:
@@ -157,7 +157,23 @@ def rank_arrays(negatives: Scores, positives: Scores) -> Ranks:
                 f"scores have the shape {np.shape(scores)}; give two flat arrays: those of the "
                 "negatives, then those of the positives"
             )
+        if np.asarray(scores).dtype == bool or _are_labels(negatives, positives):
+            raise UsageError(
+                "the first array holds labels: give the scores of the negatives, then those of the "
+                "positives (scores[~labels], scores[labels])"
+            )
     return rank(positives, [negatives.copy])
+
+
+def _are_labels(first: Scores, second: Scores) -> bool:
+    """Whether the arrays look like labels and scores, in scikit-learn's order."""
+    kinds = np.asarray(first).dtype.kind, np.asarray(second).dtype.kind
+    return (
+        kinds[0] in "iu"
+        and kinds[1] == "f"
+        and len(first) == len(second)
+        and set(np.unique(first)) == {0, 1}
+    )
 
 
 def auroc(negatives: Scores, positives: Scores) -> float:

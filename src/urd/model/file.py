@@ -62,6 +62,8 @@ def load_model(
     refuse_special(path)
     if not path.is_file():
         raise UsageError(_no_model(run, path))
+    if path.suffix == ".bin" and (network := path.with_suffix(".xml")).is_file():
+        raise UsageError(f"{path} holds the weights of an exported file: give {network}")
     with _parsing(path):
         file = open_tensors(path, _HEADER)
         if not file.content:

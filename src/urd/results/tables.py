@@ -15,7 +15,7 @@ from urd.inspection.calibration import CONFIDENCE, Limit, chance_of_at_least
 from urd.metrics import METRICS
 from urd.results.counts import percent
 
-_WANTED = (0.01, 0.05, 0.10)  # target shares of false rejects
+_WANTED = (0.01, 0.05, 0.10)  # target shares of false rejects, beside that in force
 METRICS_BY_TYPE = [metric for metric in METRICS.values() if metric.by_type]
 
 
@@ -38,7 +38,7 @@ def observed_limits(detector: Detector, images: list[JudgedImage]) -> list[Obser
         return []
     scores = np.array(scores_of(images, good=True))
     found = []
-    for wanted in _WANTED:
+    for wanted in sorted({*_WANTED, calibration.false_reject}):
         limit = calibration.thresholds(false_reject=wanted).reject
         rejected = int((scores > limit.threshold).sum())
         found.append(Observed(limit, rejected, len(scores), _conclusion(limit, rejected, scores)))

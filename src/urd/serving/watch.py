@@ -87,7 +87,9 @@ class Watch:
     ) -> None:
         store = station.store
         self.folder = absolute(folder)
-        aside = absolute(settings.aside or store.path.with_name(store.path.name + ".aside"))
+        self.aside = aside = absolute(
+            settings.aside or store.path.with_name(store.path.name + ".aside")
+        )
         others = [aside, store.images, *filter(None, [settings.then.folder])]
         _refuse(self.folder, others)
         model.judge([])  # refuses a detector that lacks its regions of interest

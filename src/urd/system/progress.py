@@ -92,12 +92,14 @@ class Progress:
         self._began = time.monotonic()
         self._next_line = self._began + _FIRST_SECONDS
         self._first = self._count = start
+        self._text = ""
         self._samples = deque([(self._began, start)], maxlen=4096)
         on_terminal = _shows(Talk.USUAL) and sys.stderr.isatty()
         self._bar = _bar(label, total, start) if on_terminal else None
 
-    def update(self, count: int, text: str = "") -> None:
-        """Report that `count` of `total` are done."""
+    def update(self, count: int, text: str | None = None) -> None:
+        """Report that `count` of `total` are done; without `text` the last one stays."""
+        self._text = text = self._text if text is None else text
         now = time.monotonic()
         left = f"{clock(self._seconds_left(now, count))} left"
         self._count = count

@@ -146,7 +146,7 @@ def _fit_on(
     plan = Plan.of(config, len(data.train.images), saved.planned if saved else None)
     if saved is not None:
         plan.distances = {int(n): value for n, value in (saved.distances or {}).items()}
-    model, threads = DetectorNetwork(teacher, None), torch.get_num_threads()
+    model, threads = DetectorNetwork(teacher, None), str(torch.get_num_threads())
     if VARIANTS[config.variant].student:
         networks = build_networks(expert, teacher, config, device)
         if saved is not None and run is not None:
@@ -236,7 +236,7 @@ def _judged(
     backbone: Backbone,
     expert: Encoder,
     precision: str,
-    threads: int,
+    threads: str,
 ) -> Fitted:
     """The trained networks, with a header from their scores on held-out images."""
     final = InferenceNetworks(model, precision)
@@ -263,7 +263,7 @@ def _judged(
         roi=data.roi,
         encoder=_encoder_facts(expert, config, backbone),
         score=scorer.score,
-        versions={**current_versions(), "threads": str(threads)},
+        versions={**current_versions(), "threads": threads},
     )
     unlike = [
         GoodImageDistance(path=printable(path.absolute()), distance=distance)

@@ -59,8 +59,8 @@ def train(
     threads: int | None = None,
     keep: Keep | None = None,
     validate: Callable[[DetectorNetwork], dict[str, float]] | None = None,
-) -> int:
-    """Run the iterations from `first` to the end of the plan; return the number of threads.
+) -> str:
+    """Run the iterations from `first` to the end of the plan; return the threads, in words.
 
     Args:
         plan: it may grow, if `validate` gives a `good_distance`; `None`: `config.iterations`.
@@ -98,8 +98,8 @@ def train(
             iteration = done = iteration + 1
             cores.done(done - first)
             curve.add(losses, config.batch_size)
-            if done % _LOG_EVERY == 0 or done == plan.iterations:
-                progress.update(done, curve.write(done))
+            is_due = done % _LOG_EVERY == 0 or done == plan.iterations
+            progress.update(done, curve.write(done) if is_due else None)
             if validate is not None and _validation_is_due(done, config, plan):
                 found = validate(networks.model)
                 plan.distances[done] = found.get(GOOD_DISTANCE, math.nan)
@@ -117,7 +117,7 @@ def train(
                 saved_at = time.monotonic()
     if not all(torch.isfinite(t).all() for t in networks.model.state_dict().values()):
         raise NotFinite(f"NaN or Inf in the weights after iteration {plan.iterations}")
-    return cores.threads
+    return cores.in_words
 
 
 class Iterations(Protocol):

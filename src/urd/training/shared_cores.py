@@ -31,9 +31,16 @@ class SharedCores:
     """
 
     def __init__(self, threads: int | None) -> None:
-        self.threads = threads or torch.get_num_threads()
+        self.threads = self._first_threads = threads or torch.get_num_threads()
         self._measures = threads is None and self.threads > 1
         self._began = (0.0, 0.0)
+
+    @property
+    def in_words(self) -> str:
+        """The threads of the training, for its header: another number rounds otherwise."""
+        if self.threads == self._first_threads:
+            return str(self.threads)
+        return f"{self.threads} ({self._first_threads} for {_LAST} iterations)"
 
     def done(self, iterations: int) -> None:
         """To be called after each iteration, with how many are done."""

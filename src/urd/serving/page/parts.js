@@ -7,7 +7,6 @@ import { $, clock, count, make, nameOf, number, setAttribute, setText, shape } f
 const PAGE = 60; // rows of one request
 const MOST = 240; // tiles in the live list
 const THUMB = 240; // pixels
-const TAIL = 9; // characters of a name that always show
 
 export class Parts {
   constructor({ onPick, onNew }) {
@@ -168,7 +167,7 @@ function newTile(row) {
   button.append(
     thumb(row),
     make("span", { class: "verdict" }, shape(row.verdict), make("b", {}, row.verdict ?? "–")),
-    make("span", { class: "part" }, ...headAndTail(nameOf(row))),
+    make("span", { class: "part" }, nameOf(row)),
     make("span", { class: "small" }, make("span", {}), make("span", {}, number(row.score))),
     make("span", { class: "done" }),
   );
@@ -214,10 +213,4 @@ export function thumb(row, side = THUMB) {
   }
   box.append(inner);
   return box;
-}
-
-/** A name that is too long loses its middle: its end tells parts apart. */
-function headAndTail(name) {
-  const cut = Math.max(0, name.length - TAIL);
-  return [make("span", { class: "head" }, name.slice(0, cut)), make("span", {}, name.slice(cut))];
 }
