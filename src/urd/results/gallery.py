@@ -138,8 +138,8 @@ def _elsewhere(found: list[JudgedImage]) -> Iterator[_Choice]:
         yield _Choice(
             "Outlined elsewhere",
             "Defective images with the verdict REVIEW or NG on which no outline touches the mask. "
-            "The dashed line goes around the mask. If outlines lie where no part is, --roi and --ignore "
-            "of urd fit leave such places out.",
+            "The dashed line goes around the mask. If outlines lie where no part is, --roi and "
+            "--ignore of urd fit leave such places out.",
             [image for image in found if image.on_defect is False],
         )
 
