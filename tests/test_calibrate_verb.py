@@ -116,5 +116,5 @@ def test_an_older_report_is_named(run, data, capsys):
 def test_a_share_in_percent_is_named_as_a_number(urd, tmp_path):
     code, _, error = urd("calibrate", tmp_path, tmp_path, "--false-reject", "2%")
     assert code == 2 and "2 % is 0.02" in error
-    code, _, error = urd("check", tmp_path, "--false-reject", "x%")
+    code, _, error = urd("calibrate", tmp_path, tmp_path, "--false-reject", "x%")
     assert code == 2 and "'x%' is no share" in error
