@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 FOR_READERS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 LOGS = DOCS / "research"  # records of what was tried, not instructions
 SHELL = {"sh", "bash", "console", "powershell"}
-KNOWN = SHELL | {"python", "yaml", "json", "text", "ini", "dockerfile"}
+KNOWN = SHELL | {"python", "yaml", "json", "text", "ini", "toml", "dockerfile"}
 _FENCE = re.compile(r"^(`{3,})([^`]*)$")
 _MARK = re.compile(r"^<!-- *(no-run|runs-in|file|exits): *(.+?) *-->$")
 

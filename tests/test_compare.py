@@ -123,7 +123,7 @@ def test_two_folders_of_maps(tmp_path, capsys):
     with pytest.raises(UsageError, match=r"a folder of maps\? give --masks FOLDER"):
         cli([*command, str(tmp_path)], standalone_mode=False)
     (tmp_path / "b" / "dent" / "020.npy").unlink()
-    with pytest.raises(UsageError, match=r"only|have no map"):
+    with pytest.raises(UsageError, match=r"only|there is no map"):
         cli([*command, "--masks", str(tmp_path / "masks")], standalone_mode=False)
 
 

@@ -43,7 +43,7 @@ def test_the_marks_of_the_colour_bar_are_values_of_maps(raw):
     """If the score is the peak of the map they are the thresholds, also those that a person set."""
     usual = judge(raw, CALIBRATION, Inspection())
     assert usual.marks == (0.3, 0.3)
-    assert usual.scale.marks() == [("REVIEW", 0.3), ("NG", 0.3)] and raw.scale.marks() == []
+    assert usual.scale.marks() == [("NG", 0.3)] and raw.scale.marks() == []
     assert judge(raw, CALIBRATION, Inspection(review_at=0.5, reject_at=0.7)).marks == (0.5, 0.7)
     mean = Calibration((0.01, 0.02, 0.03), PEAKS, PEAKS, "test", 0.25, 0.5)
     assert judge(raw, mean, Inspection()).marks == (0.2, 0.3)

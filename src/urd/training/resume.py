@@ -48,7 +48,7 @@ def refuse_taken(run: RunFolder, *, resume: bool, overwrite: bool) -> None:
         hint="--resume to continue or --overwrite to train again",
     )
     known = run.has_begun or run.model.exists()
-    if overwrite and not known and not is_empty(run.path):
+    if overwrite and run.path.exists() and not known and not is_empty(run.path):
         raise UsageError(
             f"{run.path} holds files but no run of urd; --overwrite only replaces runs, so choose "
             "another folder"
