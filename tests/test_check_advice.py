@@ -72,6 +72,12 @@ def test_a_training_is_told_what_shape_its_images_need(network, said):
         assert ("takes" in said) == ("takes" in advice[0])
 
 
+def test_the_longest_input_is_not_advised_to_who_has_it():
+    (advice,) = image_size_advice([(100, 3000)], (64, 512))
+    assert "--image-size 64x1920" in advice
+    assert list(image_size_advice([(100, 9000)], (64, 2048))) == []
+
+
 def test_several_sizes_and_modes_are_named_with_an_example(data):
     rng = np.random.default_rng(1)
     odd = save(picture(rng, 60), data / "test" / "square" / "odd.png")

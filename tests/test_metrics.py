@@ -62,6 +62,8 @@ def test_labels_in_place_of_scores_are_refused():
     for first in (labels, labels > 0):  # scikit-learn's order
         with pytest.raises(UsageError, match="the first array holds labels"):
             auroc(first, scores)
+        with pytest.raises(UsageError, match="the second array holds labels"):
+            auroc(scores, first)
     maps, masks = np.zeros((2, 8, 8)), np.zeros((2, 8, 8), bool)
     with pytest.raises(UsageError, match="True is no name"):
         evaluate_maps(maps, [0.0, 1.0], [True, False], masks)

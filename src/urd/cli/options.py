@@ -44,7 +44,7 @@ class ImageFolder(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Share(click.types.FloatParamType):
+class _Share(click.types.FloatParamType):
     """A share of images. Its range is checked where it is used."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -57,7 +57,7 @@ class Share(click.types.FloatParamType):
         return super().convert(value, param, ctx)
 
 
-SHARE = Share()
+SHARE = _Share()
 
 # Read by `urd.data.read_layout`, which knows globs; a path, so that shells complete it.
 DATA = click.Path()

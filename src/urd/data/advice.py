@@ -71,6 +71,8 @@ def image_size_advice(
         short = min(network)
         side = min(_LONGEST_SIDE, _STEP * round(short * long / _STEP))
         shape = (short, side) if width > height else (side, short)
+    if shape == network:  # a longer input is not possible
+        return
     words = "as wide as high" if width > height else "as high as wide"
     times = shape[0] * shape[1] / (network[0] * network[1])
     longer = f" and takes {times:.2g} times as long" if times > 1 else ""

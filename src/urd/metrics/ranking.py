@@ -157,23 +157,22 @@ def rank_arrays(negatives: Scores, positives: Scores) -> Ranks:
                 f"scores have the shape {np.shape(scores)}; give two flat arrays: those of the "
                 "negatives, then those of the positives"
             )
-        if np.asarray(scores).dtype == bool or _are_labels(negatives, positives):
+    for which, one, other in (("first", negatives, positives), ("second", positives, negatives)):
+        if _are_labels(one, other):
             raise UsageError(
-                "the first array holds labels: give the scores of the negatives, then those of the "
-                "positives (scores[~labels], scores[labels])"
+                f"the {which} array holds labels: give the scores of the negatives, then those of "
+                "the positives (scores[~labels], scores[labels])"
             )
     return rank(positives, [negatives.copy])
 
 
-def _are_labels(first: Scores, second: Scores) -> bool:
-    """Whether the arrays look like labels and scores, in scikit-learn's order."""
-    kinds = np.asarray(first).dtype.kind, np.asarray(second).dtype.kind
-    return (
-        kinds[0] in "iu"
-        and kinds[1] == "f"
-        and len(first) == len(second)
-        and set(np.unique(first)) == {0, 1}
-    )
+def _are_labels(one: Scores, other: Scores) -> bool:
+    """Whether one array looks like the labels of the other, as scikit-learn wants them."""
+    kind, of_other = (np.asarray(scores).dtype.kind for scores in (one, other))
+    if kind == "b":
+        return True
+    integers = kind in "iu" and of_other == "f" and len(one) == len(other)
+    return integers and set(np.unique(one)) == {0, 1}
 
 
 def auroc(negatives: Scores, positives: Scores) -> float:
