@@ -223,3 +223,12 @@ def test_doctor_says_which_backbones_are_usable_and_why_not(shipped, monkeypatch
     assert "unknown backbone" in found["nonsense"].reason and not found["nonsense"].usable
     shipped.unlink()
     assert not doctor().backbones[0].usable
+
+
+def test_the_doctors_reasons_fit_the_terminal_but_for_an_address(urd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setattr(timm_backbone, "cached_weights_available", lambda tag: False)
+    printed = urd("doctor")[1].splitlines()
+    reasons = [line.strip() for line in printed if line.startswith("    ")]
+    assert any(line.startswith("https://") for line in reasons)
+    assert all(len(line) <= 66 or line.startswith("https://") for line in reasons)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from pathlib import Path
 
 import click
@@ -30,10 +32,23 @@ def doctor(tags: tuple[str, ...], json_file: Path | None) -> None:
     print(f"trains in {'bfloat16' if found.bfloat16 else 'float32: no fast bfloat16 here'}")
     for backbone in found.backbones:
         print(f"{'usable' if backbone.usable else 'NOT usable'}: {backbone.tag}")
-        print(f"    {backbone.reason}")
+        print(_indented(backbone.reason))
     works = [what for what, here in found.line.items() if here]
     print(f"on the line: {', '.join(works) or 'nothing yet'}")
     for hint in found.missing_extras:
         print(f"not installed: {hint}")
     if any(backbone.tag in tags and not backbone.usable for backbone in found.backbones):
         raise SystemExit(1)
+
+
+def _indented(text: str) -> str:
+    """The text in lines of the terminal's width; an address stays whole, to be copied."""
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

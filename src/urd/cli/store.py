@@ -26,7 +26,7 @@ def store() -> None:
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="FILE.csv, or FILE.jsonl for all fields.",
+    help="FILE.csv, or FILE.jsonl for all fields; an older file is replaced.",
 )
 @click.option("--since", help=_TIME_HELP)
 @click.option("--until", help="The same for the end.")
