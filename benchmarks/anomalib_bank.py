@@ -40,6 +40,7 @@ _SIZE = (256, 256)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _SHARE = 0.01  # of the features stay in the bank
 _BATCH = 8
+_TIMED = 50  # test images that a run judges one by one, for its time per image
 
 
 def main() -> None:
@@ -144,12 +145,17 @@ def _against(run: Path, data_set: DataSet, bank: list[TestImage]) -> dict[str, A
         if kept.failures:
             raise SystemExit(f"not judged: {kept.failures[0].path}")
         found = _differences(bank, kept.test, data_set)
+    began = time.monotonic()
+    for sample in data_set.test[:_TIMED]:
+        detector.predict(sample.path)
+    each = (time.monotonic() - began) / len(data_set.test[:_TIMED])
     row: dict[str, Any] = {
         "method": detector.config.variant,
         "iterations": detector.config.iterations,
         "seed": detector.config.seed,
         "student": detector.config.student,
         "backbone": detector.config.tag,
+        "ms_per_image": round(1000 * each, 1),
     }
     for d in found:
         row[d.name] = round(d.b, 4)
