@@ -151,7 +151,7 @@ def _against(run: Path, data_set: DataSet, bank: list[TestImage]) -> dict[str, A
     each = (time.monotonic() - began) / len(data_set.test[:_TIMED])
     row: dict[str, Any] = {
         "method": detector.config.variant,
-        "iterations": detector.config.iterations,
+        "iterations": detector.config.iterations if detector.config.trains else None,
         "seed": detector.config.seed,
         "student": detector.config.student,
         "backbone": detector.config.tag,
