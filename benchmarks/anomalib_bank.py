@@ -16,18 +16,19 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from safetensors.torch import load_file
+from torchvision.transforms.functional import normalize
 
 from urd import Detector
-from urd.data import DataSet, Reading, decode_all, read_layout
-from urd.data.image_files import DEFAULT_READING
-from urd.data.layouts import Sample
+from urd.data import DataSet, decode_all, read_layout
 from urd.evaluation.evaluate import kept_on_disk, mask_of
 from urd.evaluation.maps_on_disk import maps_on_disk
 from urd.metrics.comparison import Difference, compare
@@ -37,7 +38,6 @@ from urd.system.machine import machine
 
 _FIGURES = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 _SIZE = (256, 256)
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _SHARE = 0.01  # of the features stay in the bank
 _BATCH = 8
 _TIMED = 50  # test images that a run judges one by one, for its time per image
@@ -55,15 +55,15 @@ def main() -> None:
     options.maps.mkdir(parents=True, exist_ok=True)
     facts = options.maps / "facts.json"
     rows = []
-    if not facts.exists():
-        write_json(facts, _measured_bank(data_set, options.weights, options.maps))
-        rows.append({"method": "anomalib", **json.loads(facts.read_text())})
-        rows[0].pop("scores")
-    bank = list(_bank_images(data_set, options.maps))
-    for run in options.against:
-        rows.append(_against(run, data_set, bank))
-    if rows and rows[0]["method"] == "anomalib":
-        rows[0].update({d.name: round(d.a, 4) for d in _differences(bank, bank, data_set)})
+    measured = facts.exists()
+    if not measured:
+        write_json(facts, _measure_bank(data_set, options.weights, options.maps))
+    about = json.loads(facts.read_text())
+    bank = _bank_images(data_set, options.maps, about.pop("scores"))
+    if not measured:
+        found = {d.name: round(d.a, 4) for d in _differences(bank, bank, data_set)}
+        rows.append({"method": "anomalib", **about, **found})
+    rows += [_against(run, data_set, bank) for run in options.against]
     for row in rows:
         row.update(data=options.data.name, machine=machine())
         figures = " / ".join(f"{100 * row[name]:.1f}" for name in _FIGURES)
@@ -72,7 +72,7 @@ def main() -> None:
     write_json(options.json, [*known, *rows])
 
 
-def _measured_bank(data_set: DataSet, weights: Path, folder: Path) -> dict[str, Any]:
+def _measure_bank(data_set: DataSet, weights: Path, folder: Path) -> dict[str, Any]:
     """Fits the bank, keeps its maps and scores, and returns how long it took."""
     torch.manual_seed(0)
     model = PatchcoreModel(layers=["layer2", "layer3"], backbone="resnet18", pre_trained=False)
@@ -107,32 +107,18 @@ def _measured_bank(data_set: DataSet, weights: Path, folder: Path) -> dict[str, 
 def _batches(paths: list[Path]) -> Iterator[torch.Tensor]:
     """Normalised images (n, 3, H, W), as `urd` reads and resizes them."""
     for start in range(0, len(paths), _BATCH):
-        images, *_ = decode_all(paths[start : start + _BATCH], _SIZE, DEFAULT_READING)
+        images, *_ = decode_all(paths[start : start + _BATCH], _SIZE)
         tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (_MEAN, _STD))
-        yield (tensor - mean) / std
+        yield normalize(tensor, timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
 
 
-def _bank_images(data_set: DataSet, folder: Path) -> Iterator[TestImage]:
-    scores = json.loads((folder / "facts.json").read_text())["scores"]
-    for n, (sample, score) in enumerate(zip(data_set.test, scores, strict=True)):
-        yield TestImage(str(sample.path), sample.defect, _Loaded(folder, n, sample), score)
-
-
-class _Loaded:
-    """Loads the map of the bank and the mask of one test image."""
-
-    def __init__(self, folder: Path, n: int, sample: Sample) -> None:
-        self._map = folder / f"{n:04}.npy"
-        self._sample = sample
-
-    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
-        if not self._sample.masks:
-            mask = np.zeros(_SIZE, bool)
-        else:
-            _, _, _, sizes = decode_all([self._sample.path], _SIZE, DEFAULT_READING)
-            mask = mask_of(self._sample, sizes[0], _SIZE, DEFAULT_READING)
-        return np.load(self._map), mask
+def _bank_images(data_set: DataSet, folder: Path, scores: list[float]) -> list[TestImage]:
+    images = []
+    sizes = decode_all([sample.path for sample in data_set.test], _SIZE).sizes
+    for n, (sample, score, size) in enumerate(zip(data_set.test, scores, sizes, strict=True)):
+        pair = np.load(folder / f"{n:04}.npy"), mask_of(sample, size, _SIZE)
+        images.append(TestImage(str(sample.path), sample.defect, partial(tuple, pair), score))
+    return images
 
 
 def _against(run: Path, data_set: DataSet, bank: list[TestImage]) -> dict[str, Any]:
@@ -141,7 +127,7 @@ def _against(run: Path, data_set: DataSet, bank: list[TestImage]) -> dict[str, A
         raise SystemExit(f"{run} is not of {_SIZE[0]}x{_SIZE[1]} px")
     judged = detector.predict_many([sample.path for sample in data_set.test])
     with maps_on_disk() as maps:
-        kept = kept_on_disk(data_set, judged, _SIZE, maps, Reading.of(detector.config))
+        kept = kept_on_disk(data_set, judged, _SIZE, maps, detector.reading)
         if kept.failures:
             raise SystemExit(f"not judged: {kept.failures[0].path}")
         found = _differences(bank, kept.test, data_set)

@@ -96,6 +96,7 @@ def quantise(model: Any, images: Iterable[Pixels]) -> Any:
     onnx = optional("onnx", "onnx")
     feed = iter([{"images": image[None]} for image in images])
 
+    # The module is imported at run time, so the type checker does not know the class.
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def get_next(self) -> Any:
             return next(feed, None)
