@@ -12,6 +12,11 @@ from urd.backbones.hub import cached_weights_available, hub_address, hub_reachab
 from urd.backbones.pyramid import stages_of, timm_body
 from urd.errors import UrdError
 
+_INSTEAD = (
+    "Or use --backbone builtin, which needs no file but is less accurate. "
+    "`urd doctor` lists what is here."
+)
+
 
 class TimmBackbone(Backbone):
     """Any model of timm with feature maps at strides 4, 8 and 16."""
@@ -42,12 +47,15 @@ class TimmBackbone(Backbone):
 
     def own_weights(self, encoder: Encoder) -> dict[str, Tensor]:
         if not self.available():
-            raise UrdError(f"the hub cannot be reached, and there are {self.how_to_get()}")
+            raise UrdError(
+                f"the hub cannot be reached, and there are {self.how_to_get()} {_INSTEAD}"
+            )
         try:
             body = timm_body(self.tag, pretrained=True)
         except Exception as error:  # the hub's client raises types of many libraries
             raise UrdError(
-                f"download failed ({type(error).__name__}), and there are {self.how_to_get()}"
+                f"download failed ({type(error).__name__}), and there are {self.how_to_get()} "
+                f"{_INSTEAD}"
             ) from error
         state: dict[str, Tensor] = body.state_dict()
         return state
@@ -70,6 +78,5 @@ class TimmBackbone(Backbone):
         return (
             f"no pretrained weights of '{self.tag}' in timm's cache. On a machine with a network "
             f"fetch {hub_address()}/{repository}/resolve/main/model.safetensors and pass it with "
-            "--weights FILE; or use --backbone builtin, which needs no file but is less accurate. "
-            "`urd doctor` lists what is here."
+            "--weights FILE."
         )
