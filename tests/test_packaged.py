@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import timm
 import torch
+from conftest import picture, save
 
 from urd import UrdError
 from urd.backbones import packaged
@@ -65,3 +67,15 @@ def test_without_the_package_the_message_names_the_extra(monkeypatch):
     assert not backbone.on_this_machine()
     with pytest.raises(UrdError, match=r"urd-inspect\[imagenet\]"):
         backbone.load(torch.Generator())
+
+
+@pytest.mark.parametrize(("score", "told"), [("paper", True), ("auto", False)])
+def test_fit_tells_that_the_papers_score_can_fail_with_signed_features(urd, tmp_path, score, told):
+    for number in range(4):
+        save(picture(np.random.default_rng(number)), tmp_path / "parts" / f"{number}.png")
+    words = ("--backbone", TAGS[0], "--image-size", 64, "--iterations", 1, "--batch-size", 2)
+    code, out, err = urd(
+        "fit", tmp_path / "parts", "--out", tmp_path / "run", *words, "--score", score
+    )
+    assert code == 0, err
+    assert ("compare with --score auto" in out) == told

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _FEW_TO_TRAIN_ON, _FEW_TO_VALIDATE_ON = 20, 8
 _UNLIKE = 3  # training images to name
+_SIGNED = (
+    "This backbone has features of both signs. On dark grounds the paper's score can fail with it: "
+    "compare with --score auto."
+)
 
 
 @click.command(cls=GroupedCommand)
@@ -80,6 +84,8 @@ def _summary(header: ModelHeader, run: RunFolder) -> None:
         print("The encoder is untrained (--weights none): expect much lower accuracy.")
     parts = ["student"] * any(header.score.levels) + ["memory"] * bool(header.score.memory)
     print(f"Score: {header.score.name} ({' and '.join(parts)}).")
+    if header.encoder.signed and config.score == "paper" and config.trains:
+        print(_SIGNED)
     if header.calibration is not None:
         from urd.cli.calibrate import print_thresholds
 
