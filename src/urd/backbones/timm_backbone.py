@@ -47,18 +47,16 @@ class TimmBackbone(Backbone):
 
     def own_weights(self, encoder: Encoder) -> dict[str, Tensor]:
         if not self.available():
-            raise UrdError(
-                f"the hub cannot be reached, and there are {self.how_to_get()} {_INSTEAD}"
-            )
+            raise self._no_weights("the hub cannot be reached")
         try:
             body = timm_body(self.tag, pretrained=True)
         except Exception as error:  # the hub's client raises types of many libraries
-            raise UrdError(
-                f"download failed ({type(error).__name__}), and there are {self.how_to_get()} "
-                f"{_INSTEAD}"
-            ) from error
+            raise self._no_weights(f"download failed ({type(error).__name__})") from error
         state: dict[str, Tensor] = body.state_dict()
         return state
+
+    def _no_weights(self, reason: str) -> UrdError:
+        return UrdError(f"{reason}, and there are {self.how_to_get()} {_INSTEAD}")
 
     def all_shapes(self) -> dict[str, torch.Size]:
         with torch.device("meta"):
