@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from urd import Detector
-from urd.method_version import METHOD_VERSION
+from urd.method_version import version_of
 from urd.system.files import write_json
 from urd.system.machine import machine
 
@@ -73,7 +73,7 @@ def _measured(
         **{name: round(figures[name], 4) for name in _FIGURES},
         "score": score.model_dump(),
         "fit_seconds": round(fitted, 1),
-        "method_version": METHOD_VERSION,
+        "method_version": version_of(given["variant"]),
         "machine": machine(),
     }
 

@@ -9,6 +9,7 @@ import torch
 
 from urd.demo.dataset import render_dataset
 from urd.errors import UsageError
+from urd.networks.memory_bank import features_of_places
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -172,3 +173,14 @@ def test_called_by_itself_the_model_resizes_as_its_engine_does(products, tmp_pat
 def test_a_variant_with_a_memory_is_refused():
     with pytest.raises(UsageError, match="a memory needs urd fit"):
         Urd(variant="urd-memory")
+
+
+def test_features_of_the_memory_are_those_of_its_memory_bank():
+    """PatchCore of anomalib pools and joins levels 2 and 3; so do we, also at the border."""
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+    random = torch.Generator().manual_seed(0)
+    levels = [torch.randn(2, c, s, s, generator=random) for c, s in ((3, 16), (4, 8), (5, 4))]
+    bank = PatchcoreModel(layers=["2", "3"], backbone="resnet18", pre_trained=False)
+    theirs = bank.generate_embedding({k: bank.feature_pooler(levels[int(k) - 1]) for k in "23"})
+    torch.testing.assert_close(features_of_places(levels), theirs.permute(0, 2, 3, 1))

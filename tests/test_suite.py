@@ -72,6 +72,15 @@ def test_the_version_of_the_method_counts(tmp_path, monkeypatch):
     assert job.digest(INPUTS) != before
 
 
+def test_the_version_of_one_variant_counts_for_it_alone(tmp_path, monkeypatch):
+    suite = read_suite(write_suite(tmp_path, vary={"variant": ["rd", "memory"]}))
+    before = {job.label: job.digest(INPUTS) for job in suite.jobs}
+    newer = method_version.version_of("memory") + 1
+    monkeypatch.setattr(method_version, "_NEWER", {"memory": newer})
+    after = {job.label: job.digest(INPUTS) for job in suite.jobs}
+    assert after["rd"] == before["rd"] and after["memory"] != before["memory"]
+
+
 def test_choices_with_names_and_an_untrained_encoder(tmp_path):
     encoders = {"drawn": {"weights": "none"}, "shipped": {"backbone": "builtin"}}
     drawn, shipped = read_suite(write_suite(tmp_path, vary={"encoder": encoders})).jobs[:2]

@@ -24,13 +24,13 @@ class MemoryBank(nn.Module):
 
     mean: Tensor
     features: Tensor
-    squares: Tensor
+    squared_lengths: Tensor
 
     def __init__(self, places: int, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("features", torch.zeros(places, width))
-        self.register_buffer("squares", torch.zeros(places))
+        self.register_buffer("squared_lengths", torch.zeros(places))
 
     @classmethod
     def of(cls, features: Tensor) -> MemoryBank:
@@ -38,7 +38,7 @@ class MemoryBank(nn.Module):
         bank = cls(*features.shape).to(features.device)
         bank.mean = features.mean(dim=0)
         bank.features = features - bank.mean
-        bank.squares = bank.features.square().sum(dim=1)
+        bank.squared_lengths = bank.features.square().sum(dim=1)
         return bank
 
     def forward(self, levels: list[Tensor]) -> Tensor:
@@ -56,17 +56,17 @@ class MemoryBank(nn.Module):
         With |a|^2 it is |a - b|^2. Around the mean these terms are smallest, so that least is lost
         to rounding.
         """
-        return torch.addmm(self.squares, asked, self.features.T, alpha=-2).amin(dim=1)
+        return torch.addmm(self.squared_lengths, asked, self.features.T, alpha=-2).amin(dim=1)
 
 
 def features_of_places(levels: list[Tensor]) -> Tensor:
     """Levels 2 and 3 as one vector for each place of level 2, (B, h, w, D), in float32.
 
-    Each value is the mean of 3x3 places, so that a place also knows its surroundings.
+    Each value is the mean of 3x3 places, so that a place also knows its surroundings. Outside the
+    image are zeros, as in PatchCore. A mean of the fewer places at the border would vary more, and
+    good images would have their highest distance there.
     """
-    means = [
-        functional.avg_pool2d(levels[k].float(), 3, 1, 1, count_include_pad=False) for k in _LEVELS
-    ]
+    means = [functional.avg_pool2d(levels[k].float(), 3, 1, 1) for k in _LEVELS]
     size = means[0].shape[2:]
     same = [means[0]] + [
         functional.interpolate(m, (size[0], size[1]), mode="bilinear", align_corners=False)

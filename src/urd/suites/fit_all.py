@@ -181,7 +181,7 @@ class _Call:
                 category=job.category,
                 settings=job.settings,
                 textures=places.textures_in_words,
-                method_version=method_version.METHOD_VERSION,
+                method_version=method_version.version_of(job.settings["variant"]),
             ),
             purpose="model",
         )

@@ -60,10 +60,10 @@ def run_job(folder: Path, wait: float = _WAIT_SECONDS) -> None:
 def _order(path: Path) -> JobOrder:
     order = read_order(path)
     try:
-        FitConfig.from_mapping(order.options, source="the order")
+        config = FitConfig.from_mapping(order.options, source="the order")
     except ValueError as error:
         raise UrdError(f"{path} is not an order of a suite: {first_line(error)}") from error
-    if order.identity.method_version != method_version.METHOD_VERSION:
+    if order.identity.method_version != method_version.version_of(config.variant):
         raise UrdError("the job was ordered by another version of urd: install the same one here")
     return order
 

@@ -189,7 +189,7 @@ class _Run:
                 category=job.category,
                 settings=job.settings,
                 textures=self.places.textures_in_words,
-                method_version=method_version.METHOD_VERSION,
+                method_version=method_version.version_of(job.settings["variant"]),
             ),
         )
         folder = self.jobs[digest].folder(self.out)

@@ -60,7 +60,7 @@ class Job:
         It covers data, settings, fingerprints of the files (`inputs`) and the version of the
         method, but not the label. It covers all settings, so that a default may change later.
         """
-        version = method_version.METHOD_VERSION
+        version = method_version.version_of(str(self.settings.get("variant")))
         settings = {k: v for k, v in self.settings.items() if k not in _YOUNGER or v != _YOUNGER[k]}
         identity = [self.data, self.category, settings, dict(inputs), version]
         text = json.dumps(identity, sort_keys=True, allow_nan=False)
