@@ -77,7 +77,7 @@ def test_a_killed_training_resumes_to_the_same_weights(data, tiny_config, tmp_pa
 
 
 def test_a_kill_from_outside_at_any_time(data, tiny_config, tmp_path):
-    config = dataclasses.replace(tiny_config, iterations=60)
+    config = dataclasses.replace(tiny_config, iterations=30)
     command = [sys.executable, "-m", "urd", "fit", data, "--out", tmp_path / "cut"]
     for name, value in config.to_dict().items():
         text = "x".join(map(str, value)) if isinstance(value, list) else str(value)
