@@ -230,7 +230,8 @@ def test_a_fixed_size_takes_no_other(fitted, tmp_path):
 def test_a_detector_resizes_to_what_the_file_takes(fitted, form, tmp_path):
     detector, data, _ = fitted
     out = tmp_path / f"m{'.onnx' if form == 'onnx' else '.xml'}"
-    export(detector, out, Export(form, size=(80, 70)), *images_of(data))
+    # At another size the file has thresholds of its own, so a verdict may differ from torch's.
+    export(detector, out, Export(form, size=(80, 70), allow_changes=True), *images_of(data))
     path = images_of(data)[0][-1]
     with Image.open(path) as image:
         expected = detector.predict(resize_rgb(image.convert("RGB"), (80, 70)))
