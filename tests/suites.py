@@ -9,7 +9,6 @@ import psutil
 import yaml
 from conftest import TINY
 
-from urd.method_version import version_of
 from urd.suites.executor import Execution
 from urd.suites.records import RESULT_NAME, BenchmarkResult
 from urd.suites.suite import Job
@@ -54,7 +53,7 @@ def identity(job: Job, digest: str = "") -> dict[str, object]:
         "category": job.category,
         "settings": job.settings,
         "textures": "procedural",
-        "method_version": version_of(job.settings["variant"]),
+        "method_version": job.method_version,
     }
 
 

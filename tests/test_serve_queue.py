@@ -149,6 +149,8 @@ def test_what_waits_is_judged_together(tmp_path, run, held):
         for number, content in enumerate(answers):  # nobody gets the answer of another one
             assert content["part"] == str(number)
             assert content["score"] == pytest.approx(alone[number], rel=1e-3)
+            differences = [abs(score - content["score"]) for score in alone]
+            assert differences.index(min(differences)) == number
         for talk in talks:
             talk.socket.close()
     assert len(rows(app)) == 8

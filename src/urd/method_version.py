@@ -19,4 +19,4 @@ _NEWER = {"memory": 3, "urd-memory": 3}  # features at the border of an image
 
 def version_of(variant: str) -> int:
     """The version of the method of one variant, a name in `urd.config.Variant`."""
-    return max(METHOD_VERSION, _NEWER.get(variant, METHOD_VERSION))
+    return max(METHOD_VERSION, _NEWER.get(variant, 0))

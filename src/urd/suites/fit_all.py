@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from urd import method_version
 from urd.backbones.registry import choose_backbone
 from urd.config import FitConfig
 from urd.data.categories import categories_below
@@ -181,7 +180,7 @@ class _Call:
                 category=job.category,
                 settings=job.settings,
                 textures=places.textures_in_words,
-                method_version=method_version.version_of(job.settings["variant"]),
+                method_version=job.method_version,
             ),
             purpose="model",
         )

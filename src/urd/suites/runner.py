@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from urd import method_version
 from urd.errors import UrdError
 from urd.suites.executor import Executor
 from urd.suites.fingerprints import Fingerprints
@@ -189,7 +188,7 @@ class _Run:
                 category=job.category,
                 settings=job.settings,
                 textures=self.places.textures_in_words,
-                method_version=method_version.version_of(job.settings["variant"]),
+                method_version=job.method_version,
             ),
         )
         folder = self.jobs[digest].folder(self.out)

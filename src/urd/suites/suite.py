@@ -47,6 +47,11 @@ class Job:
         return int(self.settings["seed"])
 
     @property
+    def method_version(self) -> int:
+        """The version of the method of its variant."""
+        return method_version.version_of(str(self.settings.get("variant")))
+
+    @property
     def backbone(self) -> str:
         return str(self.settings["backbone"])
 
@@ -60,9 +65,8 @@ class Job:
         It covers data, settings, fingerprints of the files (`inputs`) and the version of the
         method, but not the label. It covers all settings, so that a default may change later.
         """
-        version = method_version.version_of(str(self.settings.get("variant")))
         settings = {k: v for k, v in self.settings.items() if k not in _YOUNGER or v != _YOUNGER[k]}
-        identity = [self.data, self.category, settings, dict(inputs), version]
+        identity = [self.data, self.category, settings, dict(inputs), self.method_version]
         text = json.dumps(identity, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
