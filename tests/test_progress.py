@@ -48,6 +48,17 @@ def test_the_time_left_comes_from_the_last_minute(shown, capsys, monkeypatch):
     assert capsys.readouterr().err.splitlines()[-1] == "Training 92/1000 15:08 left"
 
 
+def test_the_time_left_of_long_steps_comes_from_the_last_eight(shown, capsys, monkeypatch):
+    """A quick job of a suite among slow ones does not halve the time left."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = Progress("Suite", 20)
+    for count in range(1, 11):
+        now[0] += 100.0 if count % 2 else 400.0
+        bar.update(count)
+    assert capsys.readouterr().err.splitlines()[-1] == "Suite 10/20 41:40 left"
+
+
 def test_the_bar_shows_the_time_left_from_the_first_step_on(shown, capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])

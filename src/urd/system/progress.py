@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 _FIRST_SECONDS, _PLAIN_SECONDS = 5.0, 15.0  # until the first line, and between two lines
-_LATELY = 60.0  # seconds; the time left comes from the rate in them
+_LATELY = 60.0  # seconds; the time left comes from the rate in them,
+_STEPS = 8  # or in so many last steps, if these took longer: jobs of a suite differ
 
 
 class Talk(IntEnum):
@@ -111,8 +112,11 @@ class Progress:
             note(" ".join(filter(None, [f"{self.label} {count}/{self.total}", text, left])))
 
     def _seconds_left(self, now: float, count: int) -> float:
-        """From the rate of the last minute; at first, from that since the start."""
-        while len(self._samples) > 1 and self._samples[1][0] < now - _LATELY:
+        """From the rate of the last minute or the last steps; at first, of all since the start."""
+        while len(self._samples) > 1:
+            time_of_next, next_count = self._samples[1]
+            if time_of_next >= now - _LATELY or count - next_count < _STEPS:
+                break
             self._samples.popleft()
         then, before = self._samples[0]
         self._samples.append((now, count))
